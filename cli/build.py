@@ -1,0 +1,241 @@
+"""`tlc build` and what there is to build with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .output import Steps, json_option, put_json, say, size, table
+
+if TYPE_CHECKING:
+    from tlc.compiler.pipeline import Result
+
+
+@click.command()
+@click.option(
+    "--data",
+    required=True,
+    metavar="SRC",
+    help="Labelled images: one folder a class, a .csv with path,label[,split], an .npz, or sample:digits.",
+)
+@click.option(
+    "--target",
+    required=True,
+    metavar="NAME[,NAME…]",
+    help="Device to build for; see `tlc targets`. Or the path of a target file.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="Bundle to write: one file if it ends in .tlc, else a folder.  [default: <data>.tlc]",
+)
+@click.option(
+    "--backbone",
+    default="efficientnet-lite0",
+    show_default=True,
+    metavar="NAME",
+    help="Pretrained network; see `tlc backbones`.",
+)
+@click.option(
+    "--shave",
+    metavar="LAYER",
+    help="Layer to cut the backbone at; see `tlc layers`.  [default: the backbone's own]",
+)
+@click.option(
+    "--pool",
+    type=click.Choice(["avg", "max", "flatten"]),
+    default="avg",
+    show_default=True,
+    help="How the cut layer's feature map becomes a vector.",
+)
+@click.option(
+    "--scheme",
+    type=click.Choice(["float32", "int8"]),
+    help="Quantization scheme of the TFLite file.  [default: the target's]",
+)
+@click.option(
+    "--max-drop",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Accuracy a file may lose against the float graph; more fails the build.",
+)
+@click.option(
+    "--unknown",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="RATE",
+    help="Share of known images that may be called unknown.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use at most N images, spread over the classes.")
+@click.option("--seed", default=0, show_default=True, help="Decides split, calibration set and folds.")
+@click.option(
+    "--threads",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Threads for inference during the build.  [default: one a core]",
+)
+@click.option("--strict", is_flag=True, help="Fail where an image would be skipped.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@json_option
+def build(as_json: bool, target: str, output: str | None, data: str, **given: Any) -> None:
+    """Build a verified bundle for a device from labelled images.
+
+    \b
+    tlc build --target rpi --data photos/ -o photos.tlc
+    tlc build --target rpi --data sample:digits -o digits.tlc
+    """
+    from tlc.compiler import Options
+    from tlc.compiler import build as run
+
+    given["unknown_rate"] = given.pop("unknown")
+    options = Options(
+        data=data,
+        targets=tuple(t.strip() for t in target.split(",") if t.strip()),
+        output=Path(output) if output else Path(f"{Path(data.removeprefix('sample:')).resolve().stem}.tlc"),
+        **given,
+    )
+    with Steps(quiet=as_json) as progress:
+        result = run(options, progress)
+    if as_json:
+        put_json(_document(result))
+    else:
+        _print(result)
+
+
+def _document(result: Result) -> dict[str, Any]:
+    accuracy: dict[str, float] = {"float": result.float_accuracy}
+    for bundle in result.bundles:
+        # One target: the files' own names; several: a file of the same name may differ.
+        prefix = f"{bundle.target}/" if len(result.bundles) > 1 else ""
+        accuracy.update({f"{prefix}{s.file}": s.accuracy for s in bundle.scores})
+    return {
+        "bundles": [
+            {
+                "path": str(b.path),
+                "target": b.target,
+                "scheme": b.scheme,
+                "bytes": b.bytes,
+                "models": [asdict(s) for s in b.scores],
+            }
+            for b in result.bundles
+        ],
+        "accuracy": accuracy,
+        "seconds": {name: round(s, 3) for name, s in result.seconds.items()},
+        "labels": list(result.labels),
+        "images": dict(result.images),
+        "held_out": result.held_out,
+        "skipped": [{"file": s.name, "reason": s.reason} for s in result.skipped],
+    }
+
+
+def _print(result: Result) -> None:
+    for skipped in result.skipped[:10]:
+        say(f"skipped {skipped.name}: {skipped.reason}")
+    if len(result.skipped) > 10:
+        say(f"… and {len(result.skipped) - 10} more; all are in report.html")
+    click.echo(
+        f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
+        f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
+    )
+    for b in result.bundles:
+        click.echo(f"\n{b.path}  for {b.target}, {size(b.bytes)}")
+        rows = [
+            (
+                s.file,
+                s.scheme,
+                size(s.bytes),
+                f"{s.accuracy:.3f}",
+                f"{s.agreement:.3f}",
+                f"{s.embedding_cosine:.4f}",
+            )
+            for s in b.scores
+        ]
+        click.echo(table(rows, ("model", "scheme", "size", "accuracy", "same answer as float", "embedding cosine")))
+    click.echo(f"\nNext, on the device:  tlc predict {result.bundles[0].path} IMAGE")
+
+
+@click.command()
+@json_option
+def targets(as_json: bool) -> None:
+    """List the devices there are profiles for."""
+    from tlc.targets import all_targets
+
+    found = all_targets()
+    if as_json:
+        put_json({"targets": [asdict(t) for t in found]})
+        return
+    rows = [
+        (
+            t.name,
+            t.title,
+            "+".join(t.formats),
+            t.scheme,
+            t.threads or "all",
+            size(t.model_bytes) if t.model_bytes else "-",
+        )
+        for t in found
+    ]
+    click.echo(table(rows, ("name", "device", "formats", "scheme", "threads", "largest model")))
+
+
+@click.command()
+@json_option
+def backbones(as_json: bool) -> None:
+    """List the pretrained networks to start from."""
+    from tlc.compiler.backbones import backbones as known
+
+    found = known()
+    if as_json:
+        put_json({"backbones": [asdict(b) for b in found]})
+        return
+    rows = [
+        (
+            b.name,
+            "x".join(map(str, b.input)),
+            f"{b.parameters:,}",
+            b.width,
+            b.pretrained_on,
+            b.licence,
+            b.source,
+            "yes" if b.installed else "no",
+        )
+        for b in found
+    ]
+    click.echo(
+        table(
+            rows,
+            ("name", "input", "parameters", "features", "pretrained on", "licence", "weights from", "here"),
+        )
+    )
+
+
+@click.command()
+@click.argument("backbone", default="efficientnet-lite0")
+@json_option
+def layers(backbone: str, as_json: bool) -> None:
+    """List a backbone's layers, to choose where to shave."""
+    from tlc.compiler.layers import list_layers
+
+    found = list_layers(backbone)
+    if as_json:
+        put_json({"layers": [asdict(row) for row in found]})
+        return
+    rows = [
+        (
+            r.index,
+            r.name,
+            r.kind,
+            "x".join(map(str, r.shape)),
+            f"{r.parameters:,}",
+            "default" if r.default else "yes" if r.shave else "",
+        )
+        for r in found
+    ]
+    click.echo(table(rows, ("", "layer", "kind", "output", "parameters", "shave")))

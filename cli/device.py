@@ -1,0 +1,169 @@
+"""The commands of the device: predict, enroll, forget, undo."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tlc.runtime.classifier import Classifier, Prediction
+from tlc.runtime.errors import ImageError
+from tlc.runtime.gallery import Change
+from tlc.runtime.images import Source
+
+from .output import json_option, put_json, say
+
+_gallery = click.option(
+    "--gallery", metavar="FILE", help="Where enrolled examples are kept.  [default: <bundle>.gallery]"
+)
+_engine = click.option(
+    "--engine", metavar="NAME", help="ai-edge-litert, tflite-runtime or onnxruntime.  [default: what is installed]"
+)
+_threads = click.option(
+    "--threads", type=click.IntRange(min=0), help="Threads; 0: one a core.  [default: the target's]"
+)
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that runs a model."""
+    return _engine(_threads(command))
+
+
+def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that runs a model and uses the gallery."""
+    return _gallery(engine_options(command))
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
+@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Classes to show for each image.")
+@click.option(
+    "--unknown",
+    "rate",
+    metavar="RATE|off",
+    help="Share of known images that may be called unknown.  [default: the bundle's]",
+)
+@device_options
+@json_option
+def predict(bundle: str, images: tuple[str, ...], top: int, rate: str | None, as_json: bool, **options: Any) -> None:
+    """Say what is on each IMAGE (- reads one from standard input)."""
+    results: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with Classifier.open(bundle, unknown=_rate(rate), **options) as classifier:
+        for name in images:
+            try:
+                prediction = classifier.predict(_source(name))
+            except ImageError as e:
+                say(f"Error: {e}")
+                failed.append({"image": name, "error": str(e)})
+                continue
+            if as_json:
+                results.append(_document(name, prediction))
+            else:
+                click.echo(f"{name}: {_line(prediction, top)}")
+    if as_json:
+        put_json({"results": results, **({"errors": failed} if failed else {})})
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("label")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
+@click.option(
+    "--no-thumbnails",
+    is_flag=True,
+    help="Keep no picture of the examples; they can then not be migrated to another model.",
+)
+@device_options
+@json_option
+def enroll(
+    bundle: str, label: str, images: tuple[str, ...], no_thumbnails: bool, as_json: bool, **options: Any
+) -> None:
+    """Teach the class LABEL from a few example IMAGEs; it is on disk when this returns."""
+    with Classifier.open(bundle, **options) as classifier:
+        change = classifier.enroll(label, [_source(i) for i in images], thumbnails=not no_thumbnails)
+    _report(change, as_json, added=True)
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("label")
+@device_options
+@json_option
+def forget(bundle: str, label: str, as_json: bool, **options: Any) -> None:
+    """Remove what was enrolled as LABEL; `tlc undo` brings it back."""
+    with Classifier.open(bundle, selftest=False, **options) as classifier:
+        change = classifier.forget(label)
+    _report(change, as_json, added=False)
+
+
+@click.command()
+@click.argument("bundle")
+@device_options
+@json_option
+def undo(bundle: str, as_json: bool, **options: Any) -> None:
+    """Take back the latest enroll, forget or rename; again and again, it walks back."""
+    with Classifier.open(bundle, selftest=False, **options) as classifier:
+        change = classifier.undo()
+    _report(change, as_json, added=change.added > 0)
+
+
+def _source(name: str) -> Source:
+    return sys.stdin.buffer.read() if name == "-" else name
+
+
+def _rate(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if text == "off":
+        return 0.0
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a rate from 0 to 1 nor 'off'", param_hint="--unknown") from None
+
+
+def _document(name: str, p: Prediction) -> dict[str, Any]:
+    return {
+        "image": name,
+        "label": p.label,
+        "score": round(p.score, 6),
+        "source": p.source,
+        "unknown": p.unknown,
+        "ranked": [{"label": r.label, "score": round(r.score, 6)} for r in p.ranked],
+        "knownness": round(p.knownness, 4),
+        "neighbours": [{"id": n.id, "label": n.label, "similarity": round(n.similarity, 4)} for n in p.neighbours],
+        "milliseconds": {k: round(v, 3) for k, v in p.milliseconds.items()},
+    }
+
+
+def _line(p: Prediction, top: int) -> str:
+    ranked = ", ".join(f"{r.label} {r.score:.2f}" for r in p.ranked[:top])
+    return f"unknown (nearest: {ranked})" if p.unknown else ranked
+
+
+def _report(change: Change, as_json: bool, added: bool) -> None:
+    count = change.added if added else change.removed
+    if as_json:
+        put_json(
+            {
+                "label": change.label,
+                ("added" if added else "removed"): count,
+                "classes": dict(change.classes),
+                "kind": change.kind,
+                "skipped": change.skipped,
+            }
+        )
+        return
+    done = f"{change.label}: {count} {'example' if count == 1 else 'examples'} {'added' if added else 'removed'}"
+    if change.undone:
+        done += f" (took back: {change.undone})"
+    if change.skipped:
+        done += f", {change.skipped} known already"
+    click.echo(done)
+    click.echo("enrolled: " + (", ".join(f"{c} {n}" for c, n in change.classes.items()) or "nothing"))

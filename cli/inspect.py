@@ -1,0 +1,160 @@
+"""`tlc inspect`, `tlc verify` and `tlc selftest`: what a bundle is, and whether it still is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from tlc.runtime.bundle import Bundle
+from tlc.runtime.classifier import default_gallery
+from tlc.runtime.engines import open_engine
+from tlc.runtime.errors import DataError, SelftestError
+from tlc.runtime.gallery import Gallery
+from tlc.runtime.manifest import to_json
+from tlc.runtime.selftest import failure
+from tlc.runtime.selftest import selftest as run_selftest
+
+from .device import engine_options
+from .output import Steps, json_option, put_json, say, size, table
+
+
+@click.command()
+@click.argument("bundle")
+@json_option
+def inspect(bundle: str, as_json: bool) -> None:
+    """Show what is in a bundle; opening it checks every file's hash."""
+    import json
+
+    opened = Bundle.open(bundle)
+    m = opened.manifest
+    where = default_gallery(opened.path)
+    enrolled: dict[str, int] = {}
+    if where.exists():
+        with Gallery.open_any(where) as gallery:
+            enrolled = gallery.classes()
+    if as_json:
+        document: dict[str, Any] = json.loads(to_json(m))
+        put_json({"path": str(opened.path), "bytes": opened.bytes, "manifest": document, "enrolled": enrolled})
+        return
+    metrics: Any = m.metrics
+    shape = f"{m.preprocessing.height}x{m.preprocessing.width}x{m.preprocessing.channels}"
+    facts = [
+        ("target", f"{m.target.get('title')} ({m.target.get('name')})"),
+        ("classes", f"{len(m.labels)}: {', '.join(m.labels[:12])}{', …' if len(m.labels) > 12 else ''}"),
+        ("enrolled", ", ".join(f"{c} {n}" for c, n in enrolled.items()) or "nothing"),
+        (
+            "backbone",
+            f"{m.backbone.get('name')}, {m.backbone.get('pretrained_on')}, {m.backbone.get('licence')}",
+        ),
+        ("shave", f"{m.shave.get('layer')}, {m.shave.get('pool')} pooling, {m.shave.get('width')} features"),
+        ("neck", f"{m.neck.get('kind')}, embedding of {m.embedding_width}"),
+        ("head", m.head.get("kind")),
+        ("input", f"{shape} uint8, {m.preprocessing.fit}, {m.preprocessing.filter}"),
+        ("unknown", f"calibrated to {100 * m.unknown.rate:g} % false alarms"),
+        ("built", f"{m.created} with tlc {m.versions.get('tlc')}, TensorFlow {m.versions.get('tensorflow')}"),
+        ("fingerprint", m.fingerprint[:16]),
+        ("size", size(opened.bytes)),
+    ]
+    for key, value in facts:
+        click.echo(f"{key:<12} {value}")
+    rows: list[tuple[str, ...]] = []
+    for model in m.models:
+        found: Any = metrics.get("models", {}).get(model.file, {})
+        low, high = found.get("interval", (0.0, 1.0))
+        rows.append(
+            (
+                model.file,
+                model.scheme,
+                size(model.bytes),
+                f"{found.get('accuracy', 0):.3f}",
+                f"{low:.3f} to {high:.3f}",
+                f"{found.get('agreement', 0):.3f}",
+            )
+        )
+    click.echo("\n" + table(rows, ("model", "scheme", "size", "accuracy", "95 % interval", "same answer as float")))
+    click.echo(
+        f"measured on {metrics.get('held_out')} held-out images; "
+        f"float graph {metrics.get('float', {}).get('accuracy', 0):.3f}"
+    )
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--data", required=True, metavar="SRC", help="Labelled images, as for `tlc build`.")
+@click.option("--engine", metavar="NAME", help="Only this engine.  [default: every model with what is installed]")
+@click.option("--threads", type=click.IntRange(min=0), help="Threads; 0: one a core.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use at most N images, spread over the classes.")
+@click.option("--strict", is_flag=True, help="Fail where an image would be skipped.")
+@json_option
+def verify(
+    bundle: str,
+    data: str,
+    engine: str | None,
+    threads: int | None,
+    limit: int | None,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Measure a bundle's models on labelled images, against each other and against the labels."""
+    from tlc.compiler.data import load_dataset
+    from tlc.compiler.verify import verify_bundle
+
+    opened = Bundle.open(bundle)
+    with Steps(quiet=as_json) as progress:
+        count, scores, skipped = verify_bundle(
+            opened,
+            load_dataset(data, strict=strict, limit=limit),
+            engine,
+            threads,
+            lambda d, t: progress("verify", d, t),
+        )
+    if strict and skipped:
+        raise DataError(f"{skipped[0].name}: {skipped[0].reason}; {len(skipped)} unreadable in all (--strict)")
+    for s in skipped:
+        say(f"skipped {s.name}: {s.reason}")
+    if as_json:
+        put_json({"images": count, "models": [asdict(s) for s in scores], "skipped": [s.name for s in skipped]})
+        return
+    rows = [
+        (
+            s.file,
+            s.engine,
+            s.scheme,
+            size(s.bytes),
+            f"{s.accuracy:.3f}",
+            "-" if s.agreement is None else f"{s.agreement:.3f}",
+            "-" if s.embedding_cosine is None else f"{s.embedding_cosine:.4f}",
+        )
+        for s in scores
+    ]
+    click.echo(f"{count} images")
+    click.echo(
+        table(
+            rows,
+            ("model", "engine", "scheme", "size", "accuracy", "same answer as float", "embedding cosine"),
+        )
+    )
+
+
+@click.command()
+@click.argument("bundle")
+@engine_options
+@json_option
+def selftest(bundle: str, engine: str | None, threads: int | None, as_json: bool) -> None:
+    """Run the bundle's golden samples on this device; fails if the answers are not the expected ones."""
+    opened = Bundle.open(bundle)
+    runner, model = open_engine(opened, engine, threads)
+    result = run_selftest(opened, runner, model)
+    if as_json:
+        put_json({**asdict(result), "passed": result.passed})
+    else:
+        click.echo(
+            f"{result.file} on {result.engine}: {result.images} golden samples, lowest embedding cosine "
+            f"{result.lowest_cosine:.4f} (at least {result.tolerance}), largest probability difference "
+            f"{result.largest_difference:.3f}, {result.wrong_labels} labels differ: "
+            f"{'passed' if result.passed else 'FAILED'}"
+        )
+    if not result.passed:
+        raise SelftestError(failure(opened, result))

@@ -1,0 +1,68 @@
+"""The `tlc` group, and the one place that turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from tlc.runtime.errors import TlcError
+
+from . import build, device, gallery, inspect
+from .output import say
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tlc", prog_name="tlc")
+def cli() -> None:
+    """tlc, the transfer-learning compiler.
+
+    On a workstation, `tlc build` turns a pretrained backbone and labelled images into one verified
+    bundle. On the device, `tlc predict` uses it and `tlc enroll` teaches it new classes on the spot.
+    """
+
+
+for _command in (
+    build.build,
+    build.targets,
+    build.backbones,
+    build.layers,
+    inspect.inspect,
+    inspect.verify,
+    inspect.selftest,
+    device.predict,
+    device.enroll,
+    device.forget,
+    device.undo,
+    gallery.gallery,
+):
+    cli.add_command(_command)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 the work failed, 2 wrong usage."""
+    try:
+        code = cli.main(args=argv, prog_name="tlc", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as e:
+        e.show()
+        code = e.exit_code
+    except TlcError as e:
+        say(f"Error: {e}")
+        for note in getattr(e, "__notes__", []):
+            say(f"       ({note})")
+        code = e.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("Interrupted; nothing was left half-written.")
+        code = 1
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough. Python would complain once more at its own exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+    except MemoryError:
+        say("Error: out of memory; close other programs, or use fewer or smaller images")
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,94 @@
+"""What commands share when they print: JSON, tables, progress, and reading an image argument."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+
+def say(text: str) -> None:
+    """Print a line for the person on stderr."""
+    click.echo(text, err=True)
+
+
+def put_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> str:
+    """Return rows as aligned text; columns that hold only numbers stand right."""
+    texts = [[str(c) for c in row] for row in rows]
+    widths = [max(len(line[i]) for line in (list(head), *texts)) for i in range(len(head))]
+    right = [bool(rows) and all(_numeric(t[i]) for t in texts) for i in range(len(head))]
+
+    def line(cells: Iterable[str]) -> str:
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)).rstrip()
+
+    return "\n".join([line(head), *(line(t) for t in texts)])
+
+
+def _numeric(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").replace("%", "").replace("-", "").strip().isdigit() or not text
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
+)
+
+
+class Steps:
+    """Progress on stderr: a line a step, redrawn where a person watches."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty()
+        self._step = ""
+        self._start = self._drawn = 0.0
+        self._units = ""
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Take a build's progress."""
+        if self._quiet:
+            return
+        now = time.perf_counter()
+        if step != self._step:
+            self.finish()
+            self._step, self._start, self._units = step, now, ""
+        if total:
+            self._units = f"{done}/{total}"
+        # Ten times a second is enough for the eye.
+        if self._live and (now - self._drawn > 0.1 or done == total):
+            self._drawn = now
+            click.echo(f"\r\033[K  {step:<16} {self._units}", err=True, nl=False)
+
+    def finish(self) -> None:
+        """Close the line of the step that ran last."""
+        if self._step and not self._quiet:
+            start = "\r\033[K" if self._live else ""
+            click.echo(
+                f"{start}  {self._step:<16} {time.perf_counter() - self._start:6.1f} s  {self._units}",
+                err=True,
+            )
+        self._step = ""
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self.finish()
+        elif self._step and self._live and not self._quiet:
+            click.echo("", err=True)

@@ -1,0 +1,21 @@
+"""tlc on a workstation: `build(Options(...))` turns a backbone and labelled images into a bundle.
+
+Importing this package is light; TensorFlow is imported by the steps that need it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pipeline import Built, Options, Result, build
+
+__all__ = ["build", "Options", "Result", "Built"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from . import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

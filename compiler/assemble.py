@@ -1,0 +1,191 @@
+"""Assemble a bundle's files and its manifest from what the build found."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.runtime.bundle import EXEMPLARS
+from tlc.runtime.engines import Engine
+from tlc.runtime.manifest import Manifest, Unknown, fingerprint
+from tlc.runtime.selftest import EXPECTED, golden_name, pack_expected
+from tlc.runtime.unknown import leave_one_out, threshold
+from tlc.runtime.vectors import unit_rows
+from tlc.targets import Target
+
+from .data import Sample, Skipped
+from .exemplars import pack_exemplars
+from .golden import choose_golden, png
+from .records import Floats, Fused
+from .report import render
+from .verify import Judged, Outputs, wilson
+from .weights import arrays_sha256
+
+_LIBRARIES = (
+    "tlc",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "onnx",
+    "tf2onnx",
+    "scikit-learn",
+    "Pillow",
+    "ai-edge-litert",
+    "onnxruntime",
+)
+_SCORES_KEPT = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a build knows when the files have been verified: the same for all of its targets."""
+
+    fused: Fused
+    reference: Outputs
+    """The float graph on the held-out images."""
+    images: NDArray[np.uint8]
+    """The held-out images, [N, H, W, C]."""
+    samples: Sequence[Sample]
+    truth: NDArray[np.int64]
+    """[N]"""
+    is_test: NDArray[np.bool_]
+    """[N]; the others are validation images."""
+    exemplar_images: NDArray[np.uint8]
+    exemplar_classes: NDArray[np.int64]
+    counts: Counter[str]
+    skipped: Sequence[Skipped]
+    settings: Mapping[str, Any]
+    """Seed, rates and the like, as the manifest shows them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """A bundle, ready to be written."""
+
+    manifest: Manifest
+    files: dict[str, bytes]
+
+
+def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unknown_rate: float) -> Assembled:
+    """Make the bundle of one target; `judged` holds its files, the one its device prefers first."""
+    fused, first = evidence.fused, judged[0]
+    exemplars = _embed(first.engine, evidence.exemplar_images)
+    unknown, alarms = _calibrate_unknown(evidence, first, exemplars, unknown_rate)
+    golden = choose_golden(evidence.reference.probabilities)
+    files: dict[str, bytes] = {
+        **{j.file.info.file: j.file.data for j in judged},
+        "labels.txt": "".join(f"{label}\n" for label in fused.labels).encode(),
+        EXEMPLARS: pack_exemplars(exemplars, evidence.exemplar_classes),
+        EXPECTED: pack_expected(
+            {j.file.info.file: (j.outputs.probabilities[golden], j.outputs.embeddings[golden]) for j in judged}
+        ),
+        **{golden_name(i): png(evidence.images[g]) for i, g in enumerate(golden.tolist())},
+    }
+    scheme = first.file.info.scheme
+    described = _describe(fused)
+    manifest = Manifest(
+        fingerprint=fingerprint({**described, "scheme": scheme, "preprocessing": asdict(fused.preprocessing)}),
+        labels=fused.labels,
+        preprocessing=fused.preprocessing,
+        models=tuple(j.file.info for j in judged),
+        embedding_width=fused.neck.width,
+        unknown=unknown,
+        scheme=scheme,
+        target={"name": target.name, "title": target.title, "threads": target.threads},
+        backbone={**asdict(fused.trunk.backbone.provenance), **described["backbone"]},
+        shave=described["shave"],
+        neck=described["neck"],
+        head={"kind": fused.head.kind, **fused.head.notes},
+        metrics=_metrics(evidence, judged, alarms),
+        versions=_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    files["report.html"] = render(manifest, evidence, judged)
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return Assembled(replace(manifest, files=hashes), files)
+
+
+def _embed(engine: Engine, images: NDArray[np.uint8]) -> Floats:
+    return np.stack([engine.run(image)[1] for image in images])
+
+
+def _calibrate_unknown(
+    evidence: Evidence, first: Judged, exemplars: Floats, rate: float
+) -> tuple[Unknown, dict[str, Any]]:
+    """Return what the unknown threshold is made from, and how often it raises a false alarm on test images.
+
+    The scores are those of the validation images and of the exemplars themselves, each left out in turn;
+    the test images only measure.
+    """
+    rows = unit_rows(exemplars)
+    known = (unit_rows(first.outputs.embeddings) @ rows.T).max(axis=1)
+    scores = np.concatenate([known[~evidence.is_test], leave_one_out(rows, evidence.exemplar_classes)])
+    if len(scores) > _SCORES_KEPT:
+        scores = np.quantile(scores, np.linspace(0, 1, _SCORES_KEPT))
+    unknown = Unknown(rate, tuple(round(float(s), 5) for s in np.sort(scores)))
+    test = known[evidence.is_test]
+    alarms = int(np.count_nonzero(test < threshold(unknown)))
+    return unknown, {"rate": rate, "test_images": len(test), "false_alarms": alarms}
+
+
+def _describe(fused: Fused) -> dict[str, Any]:
+    """Return what decides the meaning of an embedding, but for scheme and preprocessing."""
+    trunk, neck = fused.trunk, fused.neck
+    matrices = [m for m in (neck.kernel, neck.bias) if m is not None]
+    return {
+        "backbone": {"name": trunk.backbone.name},
+        "shave": {
+            "layer": trunk.layer,
+            "pool": trunk.pool,
+            "width": trunk.width,
+            "trunk_sha256": arrays_sha256(trunk.model.get_weights()),
+        },
+        "neck": {"kind": neck.kind, "width": neck.width, "sha256": arrays_sha256(matrices)},
+    }
+
+
+def _metrics(evidence: Evidence, judged: Sequence[Judged], alarms: dict[str, Any]) -> dict[str, Any]:
+    total = len(evidence.truth)
+
+    def accuracy(outputs: Outputs) -> dict[str, Any]:
+        correct = int(np.count_nonzero(outputs.answers == evidence.truth))
+        low, high = wilson(correct, total)
+        return {
+            "correct": correct,
+            "accuracy": round(correct / total, 5),
+            "interval": [round(low, 4), round(high, 4)],
+        }
+
+    return {
+        "images": dict(sorted(evidence.counts.items())),
+        "skipped": len(evidence.skipped),
+        "held_out": total,
+        "float": accuracy(evidence.reference),
+        "models": {
+            j.file.info.file: {
+                **accuracy(j.outputs),
+                "engine": j.score.engine,
+                "agreement": round(j.score.agreement or 0.0, 5),
+                "embedding_cosine": round(j.score.embedding_cosine or 0.0, 5),
+            }
+            for j in judged
+        },
+        "unknown": alarms,
+        "settings": dict(evidence.settings),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }

@@ -1,0 +1,70 @@
+"""Lower to ONNX: float32, dynamic batch, labels and preprocessing in its metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from tlc.runtime.engines import OUTPUTS
+from tlc.runtime.errors import BuildError
+from tlc.runtime.manifest import ModelFile
+from tlc.runtime.quiet import quiet
+
+from .graph import serving
+from .records import Fused, Lowered
+
+# What onnxruntime 1.14 and later, OpenVINO and the browser builds all read.
+OPSET = 17
+
+
+def lower_onnx(fused: Fused, scheme: str = "float32") -> Lowered:
+    """Return the fused graph as `model.onnx`.
+
+    Raises:
+        BuildError: a scheme that has no ONNX lowering.
+    """
+    if scheme != "float32":
+        raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose float32")
+    spec = fused.trunk.backbone.input
+    with quiet():
+        import tf2onnx
+
+        function = serving(fused.model, spec, from_pixels=True, batch=None)
+        model: Any
+        model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    _rename(model)
+    # The converter writes what it was and when; two equal builds shall give equal bytes.
+    model.producer_name, model.producer_version, model.doc_string = "tlc", "", ""
+    model.graph.name, model.graph.doc_string = fused.trunk.backbone.name, ""
+    for key, value in (
+        ("labels", json.dumps(fused.labels, ensure_ascii=False)),
+        ("preprocessing", json.dumps(asdict(fused.preprocessing), sort_keys=True)),
+    ):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    data = bytes(model.SerializeToString(deterministic=True))
+    return Lowered(ModelFile("model.onnx", "onnx", "float32", len(data)), data)
+
+
+def _rename(model: Any) -> None:
+    """Give input and outputs the contract's names, and everything between plain numbers.
+
+    The converter's inner names count how many models the process has made before.
+    """
+    graph = model.graph
+    names = {graph.input[0].name: "image"}
+    names.update(zip((o.name for o in graph.output), OUTPUTS, strict=True))
+    for node in graph.node:
+        for name in (*node.input, *node.output):
+            names.setdefault(name, f"t{len(names)}" if name else "")
+    del graph.value_info[:]
+    for item in (*graph.input, *graph.output, *graph.initializer):
+        item.name = names[item.name]
+    graph.initializer.sort(key=lambda i: int(i.name[1:]))
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for i, node in enumerate(graph.node):
+        node.name, node.doc_string = f"{node.op_type}_{i}", ""
+        node.input[:] = [names[n] for n in node.input]
+        node.output[:] = [names[n] for n in node.output]

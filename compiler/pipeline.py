@@ -1,0 +1,241 @@
+"""The build, top to bottom: named steps, each a plain function from frozen records to a new one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.runtime.bundle import check_writable, write_bundle
+from tlc.runtime.engines import KINDS, open_model
+from tlc.runtime.errors import DataError, UsageError
+from tlc.runtime.manifest import Preprocessing
+from tlc.runtime.progress import Count
+from tlc.targets import Target, load_target
+
+from .assemble import Evidence, assemble
+from .backbones import DEFAULT, find_backbone, load_backbone
+from .calibration import choose_calibration
+from .data import Sample, Skipped, load_dataset
+from .exemplars import PER_CLASS, choose_exemplars
+from .featurize import featurize
+from .fuse import fuse
+from .heads import train_linear
+from .lower_onnx import lower_onnx
+from .lower_tflite import lower_tflite
+from .neck import make_neck
+from .records import Fused, Lowered, Score
+from .shave import shave
+from .split import Split, split
+from .steps import Progress, Steps, no_progress
+from .toolchain import load_tensorflow, require_toolchain
+from .verify import Judged, check_drop, images_of, run_engine, run_keras, score
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a build is asked for."""
+
+    data: str
+    targets: tuple[str, ...]
+    output: Path
+    backbone: str = DEFAULT
+    shave: str | None = None
+    pool: str = "avg"
+    scheme: str | None = None
+    """For the TFLite file, in place of the target's own."""
+    seed: int = 0
+    max_drop: float = 2.0
+    """Points of accuracy that a file may lose against the float graph."""
+    unknown_rate: float = 0.05
+    """False-alarm rate that `unknown` is calibrated to."""
+    exemplars: int = PER_CLASS
+    """Training images of each class whose embeddings travel with the bundle."""
+    calibration: int = 100
+    """Images that set the int8 ranges."""
+    limit: int | None = None
+    """Images to use at most, spread over the classes."""
+    strict: bool = False
+    """Fail where a file would be skipped."""
+    force: bool = False
+    """Replace an existing bundle."""
+    threads: int = 0
+    """0: one a core."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """One bundle that was written."""
+
+    path: Path
+    target: str
+    scheme: str
+    bytes: int
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a build did."""
+
+    bundles: tuple[Built, ...]
+    labels: tuple[str, ...]
+    images: Counter[str]
+    """Images in each part of the split."""
+    float_accuracy: float
+    """Of the Keras graph, on the held-out images (validation and test)."""
+    held_out: int
+    skipped: tuple[Skipped, ...]
+    seconds: dict[str, float]
+
+
+def build(options: Options, progress: Progress = no_progress) -> Result:
+    """Turn a backbone and labelled images into a verified bundle a target.
+
+    Raises:
+        TlcError: with a note that names the step; nothing has been written then.
+    """
+    step = Steps(progress)
+
+    with step("load data"):  # first: most mistakes are in it, and it costs nothing to find them
+        require_toolchain()
+        targets = [load_target(name) for name in options.targets]
+        find_backbone(options.backbone)
+        outputs = _outputs(options, targets)
+        dataset = load_dataset(options.data, strict=options.strict, limit=options.limit)
+        _split(dataset.samples, dataset.skipped, options.seed)
+
+    with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it
+        load_tensorflow()
+
+    with step("load backbone"):  # its weights are checked against their pinned hash
+        backbone = load_backbone(options.backbone)
+
+    with step("shave"):  # decides what a feature is, so before any is computed
+        trunk = shave(backbone, options.shave, options.pool)
+        preprocessing = Preprocessing(backbone.input.height, backbone.input.width, backbone.input.channels)
+
+    with step("featurize") as report:  # every image once; what cannot be decoded drops out here
+        featurized = featurize(trunk, dataset.samples, preprocessing, options.threads, report)
+        samples, skipped = featurized.samples, dataset.skipped + featurized.skipped
+        if options.strict and featurized.skipped:
+            first = featurized.skipped[0]
+            raise DataError(f"{first.name}: {first.reason}; {len(featurized.skipped)} unreadable in all (--strict)")
+
+    with step("split"):  # after decoding, so that the parts are counted in images that exist
+        parts = _split(samples, skipped, options.seed)
+        labels = tuple(sorted({s.label for s in samples}))
+        classes = np.array([labels.index(s.label) for s in samples], np.int64)
+
+    with step("train head") as report:  # on the training features alone: the others must stay unseen
+        train = featurized.features[parts.train]
+        head = train_linear(train, classes[parts.train], len(labels), options.seed, report)
+        neck = make_neck(trunk, train)
+
+    with step("fuse"):
+        fused = fuse(trunk, neck, head, labels, preprocessing)
+
+    with step("calibrate"):  # from training images too: the held-out ones must not set the ranges
+        chosen = choose_calibration(classes, parts.train, options.calibration, options.seed)
+        calibration = images_of([samples[i] for i in chosen], preprocessing)
+
+    with step("lower") as report:  # each file once, however many targets take it
+        lowered = _lower(fused, targets, options, calibration, report)
+
+    with step("verify") as report:  # before anything is written: a file that falls too far stops the build
+        held_out = np.sort(np.concatenate([parts.validation, parts.test]))
+        images = images_of([samples[i] for i in held_out], preprocessing)
+        reference = run_keras(fused, images, report)
+        truth = classes[held_out]
+        judged: dict[tuple[str, str], Judged] = {}
+        for key, file in lowered.items():
+            kind = next(k for k in KINDS if k.format == file.info.format)
+            engine = open_model(kind, file.data, options.threads, file=file.info.file)
+            given = run_engine(engine, images)
+            judged[key] = Judged(file, engine, given, score(file.info, kind.name, given, truth, reference))
+        float_accuracy = float(np.mean(reference.answers == truth))
+        check_drop([j.score for j in judged.values()], float_accuracy, len(truth), options.max_drop)
+
+    with step("choose exemplars"):  # by the float features; the device's own file embeds them below
+        best = choose_exemplars(neck.project(train), classes[parts.train], len(labels), options.exemplars)
+        rows = parts.train[best]
+
+    with step("write") as report:  # last, whole or not at all
+        evidence = Evidence(
+            fused=fused,
+            reference=reference,
+            images=images,
+            samples=[samples[i] for i in held_out],
+            truth=truth,
+            is_test=np.isin(held_out, parts.test),
+            exemplar_images=images_of([samples[i] for i in rows], preprocessing),
+            exemplar_classes=classes[rows],
+            counts=_counts(parts),
+            skipped=skipped,
+            settings={"seed": options.seed, "max_drop": options.max_drop, "calibration": len(calibration)},
+        )
+        bundles: list[Built] = []
+        for i, (target, path) in enumerate(zip(targets, outputs, strict=True)):
+            own = [judged[key] for key in _keys(target, options)]
+            made = assemble(evidence, target, own, options.unknown_rate)
+            write_bundle(path, made.manifest, made.files, options.force)
+            size = sum(map(len, made.files.values()))
+            bundles.append(Built(path, target.name, made.manifest.scheme, size, tuple(j.score for j in own)))
+            report(i + 1, len(targets))
+
+    return Result(
+        tuple(bundles), labels, _counts(parts), float_accuracy, len(truth), tuple(skipped), dict(step.seconds)
+    )
+
+
+def _outputs(options: Options, targets: Sequence[Target]) -> list[Path]:
+    """Return where each target's bundle goes, checked to be free and writable."""
+    names = [t.name for t in targets]
+    if not names:
+        raise UsageError("no target given; see `tlc targets`")
+    if len(set(names)) < len(names):
+        raise UsageError(f"a target is named twice in {', '.join(names)}; name each once")
+    out = options.output
+    paths = [out] if len(names) == 1 else [out.with_name(f"{out.stem}.{name}{out.suffix}") for name in names]
+    for path in paths:
+        check_writable(path, options.force)
+    return paths
+
+
+def _split(samples: Sequence[Sample], skipped: Sequence[Skipped], seed: int) -> Split:
+    return split(
+        [s.label for s in samples],
+        seed,
+        given=[s.split for s in samples],
+        names=[s.name for s in samples],
+        skipped=Counter(s.label for s in skipped if s.label is not None),
+    )
+
+
+def _counts(parts: Split) -> Counter[str]:
+    return Counter(train=len(parts.train), validation=len(parts.validation), test=len(parts.test))
+
+
+def _keys(target: Target, options: Options) -> list[tuple[str, str]]:
+    """Return format and scheme of each file that a target gets."""
+    schemes = {"tflite": options.scheme or target.scheme, "onnx": target.onnx_scheme}
+    return [(f, schemes[f]) for f in target.formats]
+
+
+def _lower(
+    fused: Fused,
+    targets: Sequence[Target],
+    options: Options,
+    calibration: NDArray[np.uint8],
+    report: Count,
+) -> dict[tuple[str, str], Lowered]:
+    keys = list(dict.fromkeys(key for target in targets for key in _keys(target, options)))
+    files: dict[tuple[str, str], Lowered] = {}
+    for i, key in enumerate(keys):
+        files[key] = lower_tflite(fused, key[1], calibration) if key[0] == "tflite" else lower_onnx(fused, key[1])
+        report(i + 1, len(keys))
+    return files

@@ -1,0 +1,134 @@
+"""The frozen records that flow through a build. Steps take them and return new ones; none is edited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.runtime.manifest import ModelFile, Preprocessing
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a backbone expects: `(pixel - mean) / std`, NHWC, RGB, pixel from 0 to 255."""
+
+    height: int
+    width: int
+    channels: int = 3
+    mean: float = 127.0
+    std: float = 128.0
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a backbone's weights come from."""
+
+    source: str
+    sha256: str
+    licence: str
+    pretrained_on: str
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """The classifier a backbone was trained with; the neck is made from it."""
+
+    kernel: Floats
+    """[features, classes]"""
+    bias: Floats
+    """[classes]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A pretrained network. `model` is a Keras model from normalised pixels to the last feature map."""
+
+    name: str
+    model: Any
+    input: InputSpec
+    provenance: Provenance
+    default_shave: str
+    classifier: Classifier | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Trunk:
+    """What stays of a backbone after the shave: a Keras model from normalised pixels to pooled features [N, F]."""
+
+    backbone: Backbone
+    layer: str
+    pool: str
+    model: Any
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class Neck:
+    """A linear projection from pooled features to the embedding: `features @ kernel + bias`."""
+
+    kind: str
+    """`classifier`, `pca`, or `none`: the embedding is the pooled features, and there is no kernel."""
+    width: int
+    kernel: Floats | None = None
+    """[F, D]"""
+    bias: Floats | None = None
+    """[D]"""
+
+    def project(self, features: Floats) -> Floats:
+        """Return the embeddings [N, D] of pooled features [N, F]."""
+        if self.kernel is None or self.bias is None:
+            return features
+        return features @ self.kernel + self.bias
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear head: `softmax(features @ kernel + bias)`."""
+
+    kind: str
+    kernel: Floats
+    """[F, C]"""
+    bias: Floats
+    """[C]"""
+    notes: dict[str, Any] = field(default_factory=dict[str, Any])
+    """How it was chosen; goes into the manifest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """One graph, normalised image in, probabilities and embedding out, as a Keras model."""
+
+    model: Any
+    trunk: Trunk
+    neck: Neck
+    head: Head
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """One target's file."""
+
+    info: ModelFile
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one model does on the held-out images."""
+
+    file: str
+    engine: str
+    scheme: str
+    bytes: int
+    accuracy: float
+    agreement: float | None
+    """Share of images on which it names the same class as the float graph; None without one to ask."""
+    embedding_cosine: float | None
+    """Mean cosine of its embedding to the float graph's."""

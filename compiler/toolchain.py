@@ -1,0 +1,45 @@
+"""The workstation's heavy libraries: are they here, and bring them in without their noise."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+from tlc.runtime.errors import BuildError
+from tlc.runtime.quiet import quiet
+
+_NEEDED = {
+    "tensorflow": "tensorflow",
+    "tf2onnx": "tf2onnx",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "sklearn": "scikit-learn",
+    "flatbuffers": "flatbuffers",
+    "ai_edge_litert": "ai-edge-litert",
+}
+
+
+def require_toolchain() -> None:
+    """Check that what a build imports is installed, without importing it.
+
+    Raises:
+        BuildError: something is missing; says the pip line that brings it.
+    """
+    missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise BuildError(
+            f"a build needs {', '.join(missing)}, which this install does not have; "
+            "run: pip install 'tlc[compiler]' (in a checkout: pip install '.[compiler]')"
+        )
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow and Keras, which print dozens of lines at their first use."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet():
+        import keras
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        # The first tensor looks for accelerators and complains where there are none.
+        keras.ops.zeros((1,))

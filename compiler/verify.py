@@ -1,0 +1,179 @@
+"""Verify: how each file does on held-out images, against the labels and against the float graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.runtime.bundle import Bundle
+from tlc.runtime.engines import Engine, choose, open_model
+from tlc.runtime.errors import BuildError, DataError, TlcError
+from tlc.runtime.manifest import ModelFile, Preprocessing
+from tlc.runtime.progress import Count, silent
+from tlc.runtime.quiet import quiet
+
+from .data import Dataset, Sample, Skipped, decode_all
+from .records import Floats, Fused, Lowered, Score
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a model gave for each of N images."""
+
+    probabilities: Floats
+    """[N, C]"""
+    embeddings: Floats
+    """[N, D]"""
+
+    @property
+    def answers(self) -> NDArray[np.int64]:
+        """Class indices, [N]."""
+        return np.asarray(np.argmax(self.probabilities, axis=1), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A lowered file, ready to run, with what it gave on the held-out images and how good that is."""
+
+    file: Lowered
+    engine: Engine
+    outputs: Outputs
+    score: Score
+
+
+def run_engine(
+    engine: Engine,
+    images: NDArray[np.uint8],
+    progress: Count = silent,
+) -> Outputs:
+    """Run a fused file over images [N, H, W, C]."""
+    probabilities: list[Floats] = []
+    embeddings: list[Floats] = []
+    for i, image in enumerate(images):
+        p, e = engine.run(image)
+        progress(i + 1, len(images))
+        probabilities.append(p)
+        embeddings.append(e)
+    return Outputs(np.stack(probabilities), np.stack(embeddings))
+
+
+def run_keras(fused: Fused, images: NDArray[np.uint8], progress: Count = silent) -> Outputs:
+    """Run the float Keras graph over images [N, H, W, C]."""
+    from .graph import serving
+
+    serve = serving(fused.model, fused.trunk.backbone.input, from_pixels=True, batch=None)
+    probabilities: list[Floats] = []
+    embeddings: list[Floats] = []
+    batch = 16
+    for start in range(0, len(images), batch):
+        with quiet():  # tracing the graph, at the first batch, is chatty
+            p, e = serve(images[start : start + batch])
+        probabilities.append(p.numpy())
+        embeddings.append(e.numpy())
+        progress(min(start + batch, len(images)), len(images))
+    return Outputs(np.concatenate(probabilities), np.concatenate(embeddings))
+
+
+def images_of(samples: Sequence[Sample], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Decode images that were decoded before, [N, H, W, C].
+
+    Raises:
+        DataError: one has changed since and can no longer be read.
+    """
+    return decode_all(samples, preprocessing, strict=True)[1]
+
+
+def score(
+    model: ModelFile, engine: str, outputs: Outputs, targets: NDArray[np.int64], reference: Outputs | None
+) -> Score:
+    """Judge a model's outputs by the labels and, where there is one, by the float reference."""
+    agreement = cosine = None
+    if reference is not None:
+        agreement = float(np.mean(outputs.answers == reference.answers))
+        cosine = float(np.mean(cosines(outputs.embeddings, reference.embeddings)))
+    accuracy = float(np.mean(outputs.answers == targets))
+    return Score(model.file, engine, model.scheme, model.bytes, accuracy, agreement, cosine)
+
+
+def cosines(a: Floats, b: Floats) -> Floats:
+    """Return the cosine of each row of `a` to the same row of `b`, [N]."""
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    result: Floats = np.einsum("ij,ij->i", a, b) / np.maximum(lengths, 1e-12)
+    return result
+
+
+def check_drop(scores: Sequence[Score], reference: float, images: int, max_drop: float) -> None:
+    """Fail where a file is more than `max_drop` points of accuracy below the float graph.
+
+    On n images accuracy moves in steps of 100/n points, so one image alone never fails a build that
+    allows any drop at all: it could be chance.
+
+    Raises:
+        BuildError: names the file, its accuracy, the float graph's, and the limit.
+    """
+    allowed = max(math.floor(max_drop / 100 * images + 1e-9), 1 if max_drop > 0 else 0)
+    for s in scores:
+        lost = round((reference - s.accuracy) * images)
+        if lost > allowed:
+            drop = 100 * lost / images
+            raise BuildError(
+                f"{s.file} ({s.scheme}): accuracy {s.accuracy:.3f} is {drop:.1f} points below the float graph's "
+                f"{reference:.3f} on {images} held-out images, more than the {max_drop:g} allowed; "
+                "try --scheme float32, more images, or a larger --max-drop"
+            )
+
+
+def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a share (Wilson 1927)."""
+    if total == 0:
+        return 0.0, 1.0
+    p = correct / total
+    centre = (p + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def verify_bundle(
+    bundle: Bundle,
+    dataset: Dataset,
+    engine: str | None = None,
+    threads: int | None = None,
+    progress: Count = silent,
+) -> tuple[int, list[Score], tuple[Skipped, ...]]:
+    """Run every model of a bundle that an engine here can run over a data set.
+
+    Agreement and cosine are against the bundle's own float32 file, where it has one and it can be run.
+    Returns the number of images, a score a model, and the images that could not be read.
+
+    Raises:
+        DataError: the data set has classes that the bundle does not know, or no readable image.
+        EngineError: no model can be run.
+    """
+    manifest = bundle.manifest
+    foreign = sorted(set(dataset.labels) - set(manifest.labels))
+    if foreign:
+        raise DataError(
+            f"{dataset.origin}: the bundle has no class {foreign[0]!r} ({len(foreign)} such in all); "
+            f"it knows {', '.join(manifest.labels[:12])}: leave the others out"
+        )
+    samples, images, skipped = decode_all(dataset.samples, manifest.preprocessing)
+    truth = np.array([manifest.labels.index(s.label) for s in samples], np.int64)
+    runs: list[tuple[ModelFile, str, Outputs]] = []
+    for model in sorted(manifest.models, key=lambda m: m.scheme != "float32"):  # the reference first
+        try:
+            kind, _ = choose([model], engine)
+        except TlcError:
+            continue
+        opened = open_model(kind, bundle.read(model.file), threads or 0, file=model.file)
+        runs.append((model, kind.name, run_engine(opened, images, progress)))
+    if not runs:
+        choose(manifest.models, engine)  # says what is missing
+    floats = [outputs for model, _, outputs in runs if model.scheme == "float32"]
+    reference = floats[0] if floats else None
+    scores = [score(model, name, outputs, truth, reference) for model, name, outputs in runs]
+    order = [m.file for m in manifest.models]
+    return len(samples), sorted(scores, key=lambda s: order.index(s.file)), tuple(skipped)

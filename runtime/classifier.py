@@ -1,0 +1,311 @@
+"""The device's face: open a bundle, predict, and learn new classes from a few examples."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .bank import Bank
+from .bundle import Bundle
+from .decision import decide
+from .engines import open_engine
+from .errors import GalleryError, TlcError, UsageError, unknown_name
+from .gallery import Change, ExampleSource, Gallery
+from .images import Source, load_image, read_bytes, source_name
+from .manifest import Unknown
+from .selftest import selftest_once
+from .unknown import threshold
+
+Floats = NDArray[np.float32]
+_THUMBNAIL_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One class in a prediction's ranking."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A stored example near to the image; `id` is the gallery's, or 0 for one that came with the bundle."""
+
+    id: int
+    label: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier makes of one image."""
+
+    label: str
+    """The best class, also where `unknown` is set."""
+    score: float
+    """Its share of the decision, 0 to 1."""
+    source: str
+    """What spoke for it: `head` or `gallery`."""
+    unknown: bool
+    """Whether the image is like nothing that was trained or enrolled; then `label` is only the nearest guess."""
+    ranked: tuple[Ranked, ...]
+    """Every class, best first."""
+    neighbours: tuple[Neighbour, ...]
+    knownness: float
+    """Cosine to the nearest stored example."""
+    milliseconds: dict[str, float]
+    """Time spent on `decode`, `inference` and `decision`."""
+
+
+class Classifier:
+    """A bundle on a device, with the gallery of what it was taught. Use it as a context manager."""
+
+    def __init__(
+        self, bundle: Bundle, gallery: Path, engine: str | None, threads: int | None, rate: float | None
+    ) -> None:
+        manifest = bundle.manifest
+        self.bundle = bundle
+        self.gallery_path = gallery
+        self._spec = manifest.preprocessing
+        self._engine, self.model = open_engine(bundle, engine, threads)
+        self._unknown = manifest.unknown if rate is None else _with_rate(manifest.unknown, rate)
+        self._bank = Bank(bundle.exemplars(), manifest.labels)
+        self._seen: tuple[int, int] | None = None
+        self._last, self._rewrites = 0, -1
+        self._threshold = threshold(self._unknown)
+        self._gallery: Gallery | None = None
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | os.PathLike[str] | Bundle,
+        gallery: str | os.PathLike[str] | None = None,
+        engine: str | None = None,
+        threads: int | None = None,
+        *,
+        unknown: float | None = None,
+        selftest: bool = True,
+    ) -> Classifier:
+        """Open a bundle and, where there is one, its gallery.
+
+        Args:
+            bundle: path of the bundle, or an opened one.
+            gallery: path of the gallery; by default `<bundle>.gallery` beside the bundle. It is made at
+                the first enrolment, not before.
+            engine: `ai-edge-litert`, `tflite-runtime` or `onnxruntime`; by default what is installed.
+            threads: by default the target's number; 0 means every core.
+            unknown: false-alarm rate for `unknown`, 0 to 1, in place of the bundle's; 0 switches it off.
+            selftest: check the golden samples the first time that this model meets this engine.
+
+        Raises:
+            BundleError, EngineError, SelftestError: the bundle cannot be used.
+            FingerprintError, GalleryError: the gallery cannot be used.
+        """
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        where = Path(gallery) if gallery is not None else default_gallery(opened.path)
+        self = cls(opened, where, engine, threads, unknown)
+        try:
+            if selftest:
+                selftest_once(opened, self._engine, self.model)
+            self._follow()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the gallery."""
+        if self._gallery is not None:
+            self._gallery.close()
+            self._gallery = None
+
+    @property
+    def engine(self) -> str:
+        """Name and version of the engine in use."""
+        return f"{self._engine.name} {self._engine.version}"
+
+    # Predicting
+
+    def predict(self, image: Source, order: str = "RGB") -> Prediction:
+        """Classify one image: a path, bytes, a file, a PIL image, or a uint8 array (`order="BGR"` for OpenCV's).
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        start = perf_counter()
+        pixels = load_image(image, self._spec, order)
+        decoded = perf_counter()
+        probabilities, embedding = self._engine.run(pixels)
+        ran = perf_counter()
+        self._follow()
+        bank, manifest = self._bank, self.bundle.manifest
+        similarities = bank.similarities(embedding)
+        ranking = decide(
+            probabilities, similarities, bank.row_class, bank.exemplars, len(bank.labels), manifest.decision
+        )
+        if not len(ranking.scores):
+            raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
+        order_ = np.argsort(-ranking.scores, kind="stable")
+        best = int(order_[0])
+        knownness = float(similarities[ranking.neighbours[0]]) if len(ranking.neighbours) else 0.0
+        labels, scores = bank.labels, ranking.scores.tolist()
+        return Prediction(
+            label=labels[best],
+            score=float(scores[best]),
+            source="gallery" if 2 * float(ranking.enrolled[best]) > scores[best] else "head",
+            unknown=bool(len(ranking.neighbours)) and knownness < self._threshold,
+            ranked=tuple(Ranked(labels[i], float(scores[i])) for i in order_.tolist()),
+            neighbours=tuple(
+                Neighbour(int(bank.ids[r]), labels[int(bank.row_class[r])], float(similarities[r]))
+                for r in ranking.neighbours.tolist()
+            ),
+            knownness=knownness,
+            milliseconds={
+                "decode": (decoded - start) * 1e3,
+                "inference": (ran - decoded) * 1e3,
+                "decision": (perf_counter() - ran) * 1e3,
+            },
+        )
+
+    def predict_many(self, images: Iterable[Source]) -> Iterator[Prediction]:
+        """Classify images one after the other."""
+        for image in images:
+            yield self.predict(image)
+
+    def embed(self, image: Source, order: str = "RGB") -> Floats:
+        """Return one image's embedding, float32 [D], as the model gives it (not of unit length)."""
+        return self._engine.run(load_image(image, self._spec, order))[1]
+
+    # Learning
+
+    def enroll(self, label: str, images: Iterable[Source], *, order: str = "RGB", thumbnails: bool = True) -> Change:
+        """Add examples of a class, new or known; on disk when this returns. All of them or none.
+
+        Raises:
+            ImageError: one of the images cannot be read.
+            UsageError: no images, or the label cannot be used.
+            GalleryError: the gallery cannot be written.
+        """
+        vectors: list[Floats] = []
+        sources: list[ExampleSource] = []
+        for image in images:
+            name = source_name(image)
+            data = image if isinstance(image, np.ndarray | Image.Image) else read_bytes(image, name)
+            pixels = load_image(data, self._spec, order, name=name)
+            vectors.append(self._engine.run(pixels)[1])
+            # An image in memory has no bytes of its own to tell it by: its pixels do.
+            digest = hashlib.sha256(data if isinstance(data, bytes) else pixels.tobytes()).hexdigest()
+            sources.append(ExampleSource(digest, name, _thumbnail(pixels) if thumbnails else None))
+        if not vectors:
+            raise UsageError(f"no images to enroll as {label!r}; give at least one")
+        return self._writable().add(label, np.stack(vectors), sources)
+
+    def forget(self, label: str) -> Change:
+        """Remove an enrolled class, or what was enrolled for a base class; `undo` brings it back.
+
+        Raises:
+            UsageError: nothing is enrolled under that name.
+            GalleryError: the gallery cannot be written.
+        """
+        return self._writable(unknown_name("enrolled class", label, [])).forget(label)
+
+    def rename(self, old: str, new: str) -> Change:
+        """Give an enrolled class another name.
+
+        Raises:
+            UsageError: nothing is enrolled under `old`.
+            GalleryError: `new` is enrolled already, or the gallery cannot be written.
+        """
+        return self._writable(unknown_name("enrolled class", old, [])).rename(old, new)
+
+    def undo(self) -> Change:
+        """Take back the latest change that is not undone yet.
+
+        Raises:
+            GalleryError: there is none, or the gallery cannot be written.
+        """
+        return self._writable(GalleryError(f"{self.gallery_path}: nothing to undo: nothing was enrolled yet")).undo()
+
+    def classes(self) -> dict[str, int]:
+        """Return every class the answer can be, with the number of enrolled examples (0: only the head's)."""
+        self._attach()
+        enrolled = self._gallery.classes() if self._gallery is not None else {}
+        return {label: enrolled.get(label, 0) for label in (*self.bundle.manifest.labels, *enrolled)}
+
+    # The gallery
+
+    def _attach(self) -> None:
+        """Open the gallery for reading, if there is one by now."""
+        if self._gallery is None and self.gallery_path.exists():
+            manifest = self.bundle.manifest
+            self._gallery = Gallery.open_if_exists(
+                self.gallery_path, manifest.fingerprint, manifest.embedding_width, read_only=True
+            )
+
+    def _writable(self, nothing: TlcError | None = None) -> Gallery:
+        """Return the gallery opened for writing; where there is none, make it, or raise `nothing`."""
+        self._attach()
+        if self._gallery is None and nothing is not None:
+            raise nothing
+        if self._gallery is None or self._gallery.read_only:
+            manifest = self.bundle.manifest
+            fresh = Gallery.open(self.gallery_path, manifest.fingerprint, manifest.embedding_width, create=True)
+            self.close()
+            self._gallery, self._seen = fresh, None
+        return self._gallery
+
+    def _follow(self) -> None:
+        """Bring the bank up to date with the gallery, whoever changed it."""
+        self._attach()
+        if self._gallery is None:
+            return
+        version = self._gallery.data_version()
+        if version == self._seen:
+            return
+        rows = self._gallery.rows_since(self._last)
+        if rows.rewrites != self._rewrites:
+            # Something earlier was removed, restored or renamed: read it all again.
+            self._bank.clear()
+            rows = self._gallery.load()
+        self._bank.append(rows)
+        self._seen, self._rewrites = version, rows.rewrites
+        if len(rows.ids):
+            self._last = int(rows.ids[-1])
+        self._threshold = threshold(self._unknown, self._bank.enrolled_scores())
+
+
+def default_gallery(bundle: Path) -> Path:
+    """Return where a bundle's gallery lies unless told otherwise."""
+    return bundle.with_name(f"{bundle.name}.gallery")
+
+
+def _with_rate(unknown: Unknown, rate: float) -> Unknown:
+    if not 0 <= rate < 1:
+        raise UsageError(f"the false-alarm rate is {rate}, expected 0 (off) up to, not including, 1")
+    return replace(unknown, rate=rate)
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a small JPEG at the model's input size, from which another model can learn the same."""
+    out = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(out, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return out.getvalue()

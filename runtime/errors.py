@@ -1,0 +1,75 @@
+"""Every error that tlc raises on purpose.
+
+    TlcError                 the work failed                             (exit code 1)
+    ├── UsageError           what was asked for cannot be                (exit code 2)
+    ├── ImageError           an image cannot be read
+    ├── DataError            a data set cannot be used
+    ├── BundleError          a bundle is damaged, incomplete or too new
+    ├── EngineError          no inference engine, or it refused the model
+    ├── SelftestError        the device's answers differ from the expected ones
+    ├── GalleryError         a gallery cannot be opened or changed
+    │   └── FingerprintError it belongs to another model
+    └── BuildError           a build step failed
+
+The message is one sentence for the person at the terminal: what was wrong, the value,
+what was expected, what to do next. The command line prints it as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TlcError(Exception):
+    """The work failed; the message says why and what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(TlcError):
+    """What was asked for does not exist or cannot be combined."""
+
+    exit_code = 2
+
+
+class ImageError(TlcError):
+    """An image cannot be read."""
+
+
+class DataError(TlcError):
+    """A data set cannot be used."""
+
+
+class BundleError(TlcError):
+    """A bundle is damaged, incomplete, or of a schema this version does not know."""
+
+
+class EngineError(TlcError):
+    """No inference engine is installed for a model, or it refused the model."""
+
+
+class SelftestError(TlcError):
+    """The golden samples do not give the expected answers on this device."""
+
+
+class GalleryError(TlcError):
+    """A gallery cannot be opened or changed."""
+
+
+class FingerprintError(GalleryError):
+    """A gallery holds embeddings of another model."""
+
+
+class BuildError(TlcError):
+    """A build step failed."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a name that is not in `known`, listing those nearest first."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=max(1, len(names)), cutoff=0.4)
+    rest = [n for n in names if n not in near]
+    listed = near + rest
+    shown = ", ".join(listed[:12]) + (f", … ({len(listed)} in all)" if len(listed) > 12 else "")
+    return UsageError(f"unknown {kind} {name!r}; known: {shown or 'none'}")

@@ -1,0 +1,32 @@
+"""Embeddings as stored: int8 rows with a scale each, and their unit-length float form for search."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def quantize_row(vector: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
+    """Return one embedding as int8 [D] and the scale that gives it back (`row * scale`).
+
+    Raises:
+        ValueError: the vector is not finite or all zero, so it has no direction to store.
+    """
+    largest = float(np.max(np.abs(vector))) if vector.size else 0.0
+    if not np.isfinite(largest) or largest < 1e-30:  # below, the scale itself would underflow
+        raise ValueError("an embedding must be finite and not all zero")
+    scale = largest / 127.0
+    return np.rint(vector / scale).astype(np.int8), scale
+
+
+def unit_rows(rows: NDArray[np.int8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows [N, D] divided by their length, float32; an all-zero row stays zero.
+
+    For int8 rows the length is that of the int8 row itself: the cosine is then right whatever the
+    row's scale, and ranks better than a scale of largest/127 does.
+    """
+    out = np.array(rows, dtype=np.float32, order="C", ndmin=2)
+    norms = np.sqrt(np.einsum("ij,ij->i", out, out, dtype=np.float64))
+    norms[norms == 0] = 1.0
+    out /= norms[:, None].astype(np.float32)
+    return out

