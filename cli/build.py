@@ -53,6 +53,13 @@ if TYPE_CHECKING:
     help="How the cut layer's feature map becomes a vector.",
 )
 @click.option(
+    "--head",
+    type=click.Choice(["linear", "mlp", "prototype", "none"]),
+    default="linear",
+    show_default=True,
+    help="What maps features to classes; none: every class is enrolled on the device.",
+)
+@click.option(
     "--scheme",
     type=click.Choice(["float32", "int8"]),
     help="Quantization scheme of the TFLite file.  [default: the target's]",

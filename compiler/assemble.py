@@ -27,7 +27,7 @@ from .exemplars import pack_exemplars
 from .golden import choose_golden, png
 from .records import Floats, Fused
 from .report import render
-from .verify import Judged, Outputs, wilson
+from .verify import Judged, Labelled, Outputs, wilson
 from .weights import arrays_sha256
 
 _LIBRARIES = (
@@ -52,11 +52,9 @@ class Evidence:
     fused: Fused
     reference: Outputs
     """The float graph on the held-out images."""
-    images: NDArray[np.uint8]
-    """The held-out images, [N, H, W, C]."""
+    labelled: Labelled
+    """The held-out images."""
     samples: Sequence[Sample]
-    truth: NDArray[np.int64]
-    """[N]"""
     is_test: NDArray[np.bool_]
     """[N]; the others are validation images."""
     exemplar_images: NDArray[np.uint8]
@@ -78,7 +76,9 @@ class Assembled:
 def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unknown_rate: float) -> Assembled:
     """Make the bundle of one target; `judged` holds its files, the one its device prefers first."""
     fused, first = evidence.fused, judged[0]
-    exemplars = _embed(first.engine, evidence.exemplar_images)
+    exemplars = np.zeros((0, fused.neck.width), np.float32)
+    if len(evidence.exemplar_images):
+        exemplars = _embed(first.engine, evidence.exemplar_images)
     unknown, alarms = _calibrate_unknown(evidence, first, exemplars, unknown_rate)
     golden = choose_golden(evidence.reference.probabilities)
     files: dict[str, bytes] = {
@@ -88,7 +88,7 @@ def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unkno
         EXPECTED: pack_expected(
             {j.file.info.file: (j.outputs.probabilities[golden], j.outputs.embeddings[golden]) for j in judged}
         ),
-        **{golden_name(i): png(evidence.images[g]) for i, g in enumerate(golden.tolist())},
+        **{golden_name(i): png(evidence.labelled.images[g]) for i, g in enumerate(golden.tolist())},
     }
     scheme = first.file.info.scheme
     described = _describe(fused)
@@ -115,7 +115,7 @@ def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unkno
 
 
 def _embed(engine: Engine, images: NDArray[np.uint8]) -> Floats:
-    return np.stack([engine.run(image)[1] for image in images])
+    return np.stack([engine.run(image)[-1] for image in images])
 
 
 def _calibrate_unknown(
@@ -126,6 +126,8 @@ def _calibrate_unknown(
     The scores are those of the validation images and of the exemplars themselves, each left out in turn;
     the test images only measure.
     """
+    if not len(exemplars):
+        return Unknown(rate), {"rate": rate, "test_images": 0, "false_alarms": 0}
     rows = unit_rows(exemplars)
     known = (unit_rows(first.outputs.embeddings) @ rows.T).max(axis=1)
     scores = np.concatenate([known[~evidence.is_test], leave_one_out(rows, evidence.exemplar_classes)])
@@ -154,10 +156,10 @@ def _describe(fused: Fused) -> dict[str, Any]:
 
 
 def _metrics(evidence: Evidence, judged: Sequence[Judged], alarms: dict[str, Any]) -> dict[str, Any]:
-    total = len(evidence.truth)
+    total = len(evidence.labelled.truth)
 
     def accuracy(outputs: Outputs) -> dict[str, Any]:
-        correct = int(np.count_nonzero(outputs.answers == evidence.truth))
+        correct = int(np.count_nonzero(evidence.labelled.answers(outputs) == evidence.labelled.truth))
         low, high = wilson(correct, total)
         return {
             "correct": correct,

@@ -47,7 +47,7 @@ def pack_exemplars(embeddings: Floats, labels: NDArray[np.int64]) -> bytes:
     out = io.BytesIO()
     np.savez(
         out,
-        vectors=np.stack([r for r, _ in rows]),
+        vectors=np.array([r for r, _ in rows], np.int8).reshape(embeddings.shape),
         scales=np.array([s for _, s in rows], np.float32),
         labels=labels.astype(np.int32),
     )

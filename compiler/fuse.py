@@ -1,4 +1,7 @@
-"""Fuse: trunk, head and neck become one graph with the outputs `probabilities` and `embedding`."""
+"""Fuse: trunk, head and neck become one graph with the outputs `probabilities` and `embedding`.
+
+This graph, in Keras and float32, is the reference that every lowered file is measured against.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,29 @@ from .records import Fused, Head, Neck, Trunk
 
 
 def fuse(trunk: Trunk, neck: Neck, head: Head, labels: tuple[str, ...], preprocessing: Preprocessing) -> Fused:
-    """Return one Keras model: normalised image in; probabilities [N, C], embedding [N, D] out."""
+    """Return one Keras model: normalised image in; probabilities [N, C] (none without classes), embedding [N, D]."""
     from keras import Model, layers
 
     features = trunk.model.output
-    classify = layers.Dense(head.kernel.shape[1], activation="softmax", name="probabilities")
+    weights: list[tuple[Any, list[Any]]] = []
+
+    def dense(x: Any, width: int, activation: str, name: str, values: list[Any]) -> Any:
+        layer = layers.Dense(width, activation=activation, name=name)
+        weights.append((layer, values))
+        return layer(x)
+
+    outputs: list[Any] = []
+    if head.layers:
+        x = features
+        for i, given in enumerate(head.layers):
+            name = "probabilities" if i == len(head.layers) - 1 else f"head_{i}"
+            x = dense(x, given.kernel.shape[1], given.activation, name, [given.kernel, given.bias])
+        outputs.append(x)
     if neck.kernel is None:
-        project: Any = layers.Activation("linear", name="embedding")
+        outputs.append(layers.Activation("linear", name="embedding")(features))
     else:
-        project = layers.Dense(neck.width, name="embedding")
-    model = Model(trunk.model.input, [classify(features), project(features)], name="fused")
-    classify.set_weights([head.kernel, head.bias])
-    if neck.kernel is not None:
-        project.set_weights([neck.kernel, neck.bias])
+        outputs.append(dense(features, neck.width, "linear", "embedding", [neck.kernel, neck.bias]))
+    model = Model(trunk.model.input, outputs, name="fused")
+    for layer, values in weights:
+        layer.set_weights(values)
     return Fused(model, trunk, neck, head, labels, preprocessing)

@@ -20,7 +20,8 @@ def choose_golden(probabilities: Floats, count: int = COUNT) -> NDArray[np.int64
     show that clear cases stay clear.
     """
     ranked = np.sort(probabilities, axis=1)
-    margin = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else ranked[:, -1]
+    # Without a head all are alike, and the images are spread out.
+    margin = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else np.zeros(len(ranked))
     order = np.argsort(margin, kind="stable")
     sharp = order[: count // 2]
     rest = order[count // 2 :]

@@ -1,16 +1,24 @@
-"""The linear head: L2-regularised logistic regression whose strength is chosen by cross-validation."""
+"""The heads, trained on cached features: linear, MLP, prototypes, or none.
+
+Features come as views: the same images as seen by the float trunk and by the trunk as the device runs
+it. A head trained on both learns to pass over the quantization error.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc.runtime.errors import unknown_name
 from tlc.runtime.progress import Count, silent
 
-from .records import Floats, Head
+from .records import Dense, Floats, Head
+
+KINDS = ("linear", "mlp", "prototype", "none")
 
 # Inverse strengths to choose from, for features centred and divided by one common deviation, so that the
 # range suits every backbone. With EfficientNet-Lite0 the best was 0.1 on 3,500 digits and 0.1 to 1 on 72 photos.
@@ -19,42 +27,88 @@ _FOLDS = 5
 _PLENTY = 1000  # images from which one held-out quarter tells as much as five folds
 
 
-def train_linear(
-    features: Floats,
-    targets: NDArray[np.int64],
-    classes: int,
-    seed: int,
-    progress: Count = silent,
+def train_head(
+    kind: str, views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count = silent
 ) -> Head:
-    """Train on `features` [N, F] and class indices `targets` [N]; every class must occur.
+    """Train a head of the given kind.
 
-    The strength with the least cross-validated log loss wins: unlike accuracy it also judges how sure
-    the head is, which the decision and the reports rely on. Equal seeds give equal heads.
+    Args:
+        kind: one of `KINDS`.
+        views: features of the same N images, [N, F] each; the last is what the device sees.
+        targets: class indices, [N]; every class occurs.
+        classes: number of classes.
+        seed: equal seeds give equal heads.
+        progress: told how far it is.
+
+    Raises:
+        UsageError: there is no such kind.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    scale = float(np.sqrt(np.mean(np.square(features - mean)))) or 1.0
-    scaled = ((features - mean) / scale).astype(np.float32)
+    if kind == "linear":
+        return train_linear(views, targets, classes, seed, progress)
+    if kind == "mlp":
+        from .mlp import train_mlp
+
+        return train_mlp(views, targets, classes, seed, progress)
+    if kind == "prototype":
+        return prototypes(views, targets, classes)
+    if kind == "none":
+        return Head("none", ())
+    raise unknown_name("head", kind, KINDS)
+
+
+def train_linear(
+    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count = silent
+) -> Head:
+    """Train an L2-regularised logistic regression; the strength is chosen by cross-validation over images.
+
+    The strength with the least log loss on the last view wins: unlike accuracy it also judges how sure
+    the head is, which the decision and the reports rely on.
+    """
+    mean, scale = standardize(views)
+    scaled = [((view - mean) / scale).astype(np.float32) for view in views]
     losses = _cross_validate(scaled, targets, classes, seed, progress)
     strength = STRENGTHS[int(np.argmin(losses))]
     kernel, bias = _fit(scaled, targets, classes, strength, tolerance=1e-4)
+    # Undo the scaling inside the weights: the graph sees raw pooled features.
+    layer = Dense((kernel / scale).astype(np.float32), (bias - mean @ kernel / scale).astype(np.float32), "softmax")
     return Head(
-        kind="linear",
-        # Undo the scaling inside the weights: the graph sees raw pooled features.
-        kernel=(kernel / scale).astype(np.float32),
-        bias=(bias - mean @ kernel / scale).astype(np.float32),
-        notes={
+        "linear",
+        (layer,),
+        {
             "inverse_strength": strength,
             "cross_validated_log_loss": {str(s): round(v, 4) for s, v in zip(STRENGTHS, losses, strict=True)},
+            "views": len(views),
         },
     )
 
 
+def prototypes(views: Sequence[Floats], targets: NDArray[np.int64], classes: int) -> Head:
+    """Make a head of class means: no training, and the answer is the class with the nearest one.
+
+    A softmax over negative squared distances is linear in the features, since the features' own square is
+    common to all classes. Distances are divided by twice the within-class variance, summed over all
+    features as if they were one Gaussian: without it every answer would be certain.
+    """
+    features = np.concatenate(views)
+    labels = np.tile(targets, len(views))
+    means = np.stack([features[labels == c].mean(axis=0, dtype=np.float64) for c in range(classes)])
+    within = float(np.mean(np.sum(np.square(features - means[labels]), axis=1))) or 1.0
+    # The sum over F features overstates the evidence, for they are far from independent.
+    temperature = within / np.sqrt(features.shape[1])
+    kernel = (2 * means.T / temperature).astype(np.float32)
+    bias = (-np.square(means).sum(axis=1) / temperature).astype(np.float32)
+    return Head("prototype", (Dense(kernel, bias, "softmax"),), {"views": len(views)})
+
+
+def standardize(views: Sequence[Floats]) -> tuple[NDArray[np.float64], float]:
+    """Return the mean [F] and the one common deviation of all features in all views."""
+    mean = np.mean([view.mean(axis=0, dtype=np.float64) for view in views], axis=0)
+    scale = float(np.sqrt(np.mean([np.mean(np.square(view - mean)) for view in views])))
+    return mean, scale or 1.0
+
+
 def _cross_validate(
-    features: Floats,
-    targets: NDArray[np.int64],
-    classes: int,
-    seed: int,
-    progress: Count,
+    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count
 ) -> list[float]:
     from sklearn.metrics import log_loss
     from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
@@ -64,13 +118,16 @@ def _cross_validate(
         parts: Any = StratifiedShuffleSplit(1, test_size=0.25, random_state=seed)
     else:
         parts = StratifiedKFold(max(2, min(_FOLDS, fewest)), shuffle=True, random_state=seed)
-    folds = list(parts.split(features, targets))
+    folds = list(parts.split(targets, targets))
     losses = np.zeros(len(STRENGTHS))
     done, total = 0, len(folds) * len(STRENGTHS)
     for train, held_out in folds:
         for i, strength in enumerate(STRENGTHS):
-            kernel, bias = _fit(features[train], targets[train], classes, strength, tolerance=1e-3)
-            probabilities = softmax(features[held_out] @ kernel + bias)
+            # An image is in train or held out with all its views: else it would be judged by its twin.
+            kernel, bias = _fit([v[train] for v in views], targets[train], classes, strength, tolerance=1e-3)
+            layer = Dense(kernel.astype(np.float32), bias.astype(np.float32), "softmax")
+            probabilities = layer(views[-1][held_out]).astype(np.float64)
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
             losses[i] += log_loss(targets[held_out], probabilities, labels=range(classes)) / len(folds)
             done += 1
             progress(done, total)
@@ -78,26 +135,21 @@ def _cross_validate(
 
 
 def _fit(
-    features: Floats, targets: NDArray[np.int64], classes: int, strength: float, tolerance: float
+    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, strength: float, tolerance: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return kernel [F, C] and bias [C]."""
+    """Return kernel [F, C] and bias [C] for all views together."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=strength, tol=tolerance, max_iter=1000)
+    # Views of one image are one piece of evidence, so their weight in the loss is shared.
+    model = LogisticRegression(C=strength / len(views), tol=tolerance, max_iter=1000)
     with warnings.catch_warnings():
         # A few steps short of the optimum is no harm: the cross-validation judges what came out.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features, targets)
+        model.fit(np.concatenate(views), np.tile(targets, len(views)))
     kernel, bias = model.coef_.T.astype(np.float64), model.intercept_.astype(np.float64)
     if classes == 2:
         # Two classes come as one set of weights, for the second class against the first.
         kernel = np.concatenate([-kernel / 2, kernel / 2], axis=1)
         bias = np.concatenate([-bias / 2, bias / 2])
     return kernel, bias
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return probabilities, rows of `logits` [N, C]."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tlc.runtime.engines import OUTPUTS
 from tlc.runtime.errors import BuildError
 from tlc.runtime.manifest import ModelFile
 from tlc.runtime.quiet import quiet
 
+from .attach_onnx import attach_onnx
 from .graph import serving
-from .records import Fused, Lowered
+from .records import Fused, Lowered, LoweredTrunk, Trunk
 
 # What onnxruntime 1.14 and later, OpenVINO and the browser builds all read.
 OPSET = 17
 
 
-def lower_onnx(fused: Fused, scheme: str = "float32") -> Lowered:
-    """Return the fused graph as `model.onnx`.
+def lower_trunk_onnx(trunk: Trunk, scheme: str = "float32") -> LoweredTrunk:
+    """Return the trunk as an ONNX file with the one output `features`.
 
     Raises:
         BuildError: a scheme that has no ONNX lowering.
     """
     if scheme != "float32":
         raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose float32")
-    spec = fused.trunk.backbone.input
     with quiet():
         import tf2onnx
 
-        function = serving(fused.model, spec, from_pixels=True, batch=None)
+        function = serving(trunk.model, trunk.backbone.input, from_pixels=True, batch=None)
         model: Any
         model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
-    _rename(model)
+    _rename(model, ["features"])
     # The converter writes what it was and when; two equal builds shall give equal bytes.
     model.producer_name, model.producer_version, model.doc_string = "tlc", "", ""
-    model.graph.name, model.graph.doc_string = fused.trunk.backbone.name, ""
+    model.graph.name, model.graph.doc_string = trunk.backbone.name, ""
+    return LoweredTrunk("onnx", scheme, bytes(model.SerializeToString(deterministic=True)))
+
+
+def onnx_model(trunk: LoweredTrunk, fused: Fused) -> Lowered:
+    """Return `model.onnx`: the lowered trunk with head and neck."""
+    model = attach_onnx(trunk.data, fused.head, fused.neck)
     for key, value in (
         ("labels", json.dumps(fused.labels, ensure_ascii=False)),
         ("preprocessing", json.dumps(asdict(fused.preprocessing), sort_keys=True)),
@@ -44,17 +50,17 @@ def lower_onnx(fused: Fused, scheme: str = "float32") -> Lowered:
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     data = bytes(model.SerializeToString(deterministic=True))
-    return Lowered(ModelFile("model.onnx", "onnx", "float32", len(data)), data)
+    return Lowered(ModelFile("model.onnx", "onnx", trunk.scheme, len(data)), data)
 
 
-def _rename(model: Any) -> None:
+def _rename(model: Any, outputs: Sequence[str]) -> None:
     """Give input and outputs the contract's names, and everything between plain numbers.
 
     The converter's inner names count how many models the process has made before.
     """
     graph = model.graph
     names = {graph.input[0].name: "image"}
-    names.update(zip((o.name for o in graph.output), OUTPUTS, strict=True))
+    names.update(zip((o.name for o in graph.output), outputs, strict=True))
     for node in graph.node:
         for name in (*node.input, *node.output):
             names.setdefault(name, f"t{len(names)}" if name else "")

@@ -1,4 +1,4 @@
-"""Lower to TFLite: float32, or int8 with the ranges set by a calibration set."""
+"""Lower to TFLite: the trunk once a scheme, then a whole model for any head on it."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.engines import OUTPUTS
+from tlc.runtime.engines import outputs_for
 from tlc.runtime.errors import BuildError
 from tlc.runtime.manifest import ModelFile
 from tlc.runtime.quiet import quiet
 
+from .attach_tflite import attach_tflite
 from .graph import Frozen, freeze
-from .records import Fused, InputSpec, Lowered, Trunk
+from .records import Floats, Fused, InputSpec, Lowered, LoweredTrunk, Trunk
 from .tflite_file import finish_tflite
 
 
-def lower_trunk(trunk: Trunk) -> bytes:
-    """Return the trunk alone as a float32 TFLite file with the one output `features`, for featurizing."""
-    frozen = freeze(trunk.model, trunk.backbone.input, from_pixels=True)
-    return finish_tflite(_convert(frozen, None, trunk.backbone.input), ["features"])
+def lower_trunk_tflite(trunk: Trunk, scheme: str, calibration: NDArray[np.uint8] | None = None) -> LoweredTrunk:
+    """Return the trunk as a TFLite file with the one output `features`, float32.
 
-
-def lower_tflite(fused: Fused, scheme: str, calibration: NDArray[np.uint8]) -> Lowered:
-    """Return the fused graph as `model.tflite`; `calibration` [N, H, W, C] sets the int8 ranges.
+    `calibration` [N, H, W, C] sets the ranges of int8.
 
     Raises:
-        BuildError: the converter failed, or the file is not what the contract says.
+        BuildError: a scheme that has no TFLite lowering.
     """
-    spec = fused.trunk.backbone.input
+    spec = trunk.backbone.input
     if scheme == "float32":
-        raw = _convert(freeze(fused.model, spec, from_pixels=True), None, spec)
+        raw = _convert(freeze(trunk.model, spec, from_pixels=True), None, spec)
     elif scheme == "int8":
-        raw = _convert(freeze(fused.model, spec, from_pixels=False), calibration, spec)
+        raw = _convert(freeze(trunk.model, spec, from_pixels=False), calibration, spec)
     else:
         raise BuildError(f"scheme {scheme!r} has no TFLite lowering; choose float32 or int8")
-    data = finish_tflite(raw, OUTPUTS, fused.labels, name=fused.trunk.backbone.name)
-    return Lowered(ModelFile("model.tflite", "tflite", scheme, len(data)), data)
+    return LoweredTrunk("tflite", scheme, finish_tflite(raw, ["features"]))
+
+
+def tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats) -> Lowered:
+    """Return `model.tflite`: the lowered trunk with head and neck; `features` [N, F] are what it gives in training."""
+    data = attach_tflite(trunk.data, fused.head, fused.neck, features)
+    data = finish_tflite(data, outputs_for(fused.labels), fused.labels, name=fused.trunk.backbone.name)
+    return Lowered(ModelFile("model.tflite", "tflite", trunk.scheme, len(data)), data)
 
 
 def _convert(frozen: Frozen, calibration: NDArray[np.uint8] | None, spec: InputSpec) -> bytes:

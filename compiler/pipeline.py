@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc.runtime.bundle import check_writable, write_bundle
-from tlc.runtime.engines import KINDS, open_model
 from tlc.runtime.errors import DataError, UsageError
 from tlc.runtime.manifest import Preprocessing
 from tlc.runtime.progress import Count
@@ -24,16 +23,16 @@ from .data import Sample, Skipped, load_dataset
 from .exemplars import PER_CLASS, choose_exemplars
 from .featurize import featurize
 from .fuse import fuse
-from .heads import train_linear
-from .lower_onnx import lower_onnx
-from .lower_tflite import lower_tflite
+from .heads import train_head
+from .lower_onnx import lower_trunk_onnx, onnx_model
+from .lower_tflite import lower_trunk_tflite, tflite_model
 from .neck import make_neck
-from .records import Fused, Lowered, Score
+from .records import LoweredTrunk, Score, Trunk
 from .shave import shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow, require_toolchain
-from .verify import Judged, check_drop, images_of, run_engine, run_keras, score
+from .verify import Answers, Labelled, check_drop, images_of, judge, run_keras
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Options:
     backbone: str = DEFAULT
     shave: str | None = None
     pool: str = "avg"
+    head: str = "linear"
     scheme: str | None = None
     """For the TFLite file, in place of the target's own."""
     seed: int = 0
@@ -119,8 +119,11 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         trunk = shave(backbone, options.shave, options.pool)
         preprocessing = Preprocessing(backbone.input.height, backbone.input.width, backbone.input.channels)
 
+    with step("lower trunk"):  # features come from the device's own engine, a third of Keras' time
+        float_trunk = lower_trunk_tflite(trunk, "float32")
+
     with step("featurize") as report:  # every image once; what cannot be decoded drops out here
-        featurized = featurize(trunk, dataset.samples, preprocessing, options.threads, report)
+        featurized = featurize(float_trunk, trunk.width, dataset.samples, preprocessing, options.threads, report)
         samples, skipped = featurized.samples, dataset.skipped + featurized.skipped
         if options.strict and featurized.skipped:
             first = featurized.skipped[0]
@@ -131,46 +134,54 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         labels = tuple(sorted({s.label for s in samples}))
         classes = np.array([labels.index(s.label) for s in samples], np.int64)
 
-    with step("train head") as report:  # on the training features alone: the others must stay unseen
-        train = featurized.features[parts.train]
-        head = train_linear(train, classes[parts.train], len(labels), options.seed, report)
-        neck = make_neck(trunk, train)
-
-    with step("fuse"):
-        fused = fuse(trunk, neck, head, labels, preprocessing)
-
-    with step("calibrate"):  # from training images too: the held-out ones must not set the ranges
+    with step("calibrate"):  # from training images alone: the held-out ones must not set the ranges
         chosen = choose_calibration(classes, parts.train, options.calibration, options.seed)
         calibration = images_of([samples[i] for i in chosen], preprocessing)
 
-    with step("lower") as report:  # each file once, however many targets take it
-        lowered = _lower(fused, targets, options, calibration, report)
+    with step("lower") as report:  # the trunk once a format and scheme, however many targets take it
+        trunks = _lower(trunk, float_trunk, [k for t in targets for k in _keys(t, options)], calibration, report)
+
+    with step("featurize again") as report:  # the training images as the device will see them
+        training = [samples[i] for i in parts.train]
+        views = {("tflite", "float32"): featurized.features[parts.train]}
+        for key, file in trunks.items():
+            if file.format == "tflite" and key not in views:
+                again = featurize(file, trunk.width, training, preprocessing, options.threads, report)
+                views[key] = again.features
+
+    with step("train head") as report:  # on what float and device trunks give: it learns to bear the difference
+        truth = classes[parts.train]
+        head = train_head(options.head, list(views.values()), truth, len(labels), options.seed, report)
+        neck = make_neck(trunk, featurized.features[parts.train])
+        embedded = neck.project(featurized.features[parts.train])
+
+    with step("fuse"):  # the float graph that every file is measured against, and the files themselves
+        fused = fuse(trunk, neck, head, labels if head.layers else (), preprocessing)
+        lowered = {
+            key: tflite_model(file, fused, views[key]) if file.format == "tflite" else onnx_model(file, fused)
+            for key, file in trunks.items()
+        }
 
     with step("verify") as report:  # before anything is written: a file that falls too far stops the build
         held_out = np.sort(np.concatenate([parts.validation, parts.test]))
         images = images_of([samples[i] for i in held_out], preprocessing)
         reference = run_keras(fused, images, report)
-        truth = classes[held_out]
-        judged: dict[tuple[str, str], Judged] = {}
-        for key, file in lowered.items():
-            kind = next(k for k in KINDS if k.format == file.info.format)
-            engine = open_model(kind, file.data, options.threads, file=file.info.file)
-            given = run_engine(engine, images)
-            judged[key] = Judged(file, engine, given, score(file.info, kind.name, given, truth, reference))
-        float_accuracy = float(np.mean(reference.answers == truth))
-        check_drop([j.score for j in judged.values()], float_accuracy, len(truth), options.max_drop)
+        labelled = Labelled(images, classes[held_out], Answers(embedded, classes[parts.train]))
+        reference = run_keras(fused, images, report)
+        judged = {key: judge(file, labelled, reference, options.threads) for key, file in lowered.items()}
+        float_accuracy = labelled.accuracy(reference)
+        check_drop([j.score for j in judged.values()], float_accuracy, len(images), options.max_drop)
 
     with step("choose exemplars"):  # by the float features; the device's own file embeds them below
-        best = choose_exemplars(neck.project(train), classes[parts.train], len(labels), options.exemplars)
+        best = choose_exemplars(embedded, classes[parts.train], len(labels), options.exemplars if head.layers else 0)
         rows = parts.train[best]
 
     with step("write") as report:  # last, whole or not at all
         evidence = Evidence(
             fused=fused,
             reference=reference,
-            images=images,
+            labelled=labelled,
             samples=[samples[i] for i in held_out],
-            truth=truth,
             is_test=np.isin(held_out, parts.test),
             exemplar_images=images_of([samples[i] for i in rows], preprocessing),
             exemplar_classes=classes[rows],
@@ -188,7 +199,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             report(i + 1, len(targets))
 
     return Result(
-        tuple(bundles), labels, _counts(parts), float_accuracy, len(truth), tuple(skipped), dict(step.seconds)
+        tuple(bundles), labels, _counts(parts), float_accuracy, len(images), tuple(skipped), dict(step.seconds)
     )
 
 
@@ -227,15 +238,21 @@ def _keys(target: Target, options: Options) -> list[tuple[str, str]]:
 
 
 def _lower(
-    fused: Fused,
-    targets: Sequence[Target],
-    options: Options,
+    trunk: Trunk,
+    float_trunk: LoweredTrunk,
+    keys: Sequence[tuple[str, str]],
     calibration: NDArray[np.uint8],
     report: Count,
-) -> dict[tuple[str, str], Lowered]:
-    keys = list(dict.fromkeys(key for target in targets for key in _keys(target, options)))
-    files: dict[tuple[str, str], Lowered] = {}
-    for i, key in enumerate(keys):
-        files[key] = lower_tflite(fused, key[1], calibration) if key[0] == "tflite" else lower_onnx(fused, key[1])
-        report(i + 1, len(keys))
+) -> dict[tuple[str, str], LoweredTrunk]:
+    """Return the trunk in each format and scheme of `keys`; the float32 TFLite file is there already."""
+    files: dict[tuple[str, str], LoweredTrunk] = {}
+    wanted = list(dict.fromkeys(keys))
+    for i, (form, scheme) in enumerate(wanted):
+        if form == "onnx":
+            files[form, scheme] = lower_trunk_onnx(trunk, scheme)
+        elif scheme == float_trunk.scheme:
+            files[form, scheme] = float_trunk
+        else:
+            files[form, scheme] = lower_trunk_tflite(trunk, scheme, calibration)
+        report(i + 1, len(wanted))
     return files

@@ -87,16 +87,45 @@ class Neck:
 
 
 @dataclass(frozen=True, eq=False)
+class Dense:
+    """A fully connected layer: `activation(x @ kernel + bias)`."""
+
+    kernel: Floats
+    """[I, O]"""
+    bias: Floats
+    """[O]"""
+    activation: str
+    """`linear`, `relu` or `softmax`."""
+
+    def linear(self, x: Floats) -> Floats:
+        """Return [N, O] for `x` [N, I], before the activation."""
+        return np.asarray(x @ self.kernel + self.bias, np.float32)
+
+    def __call__(self, x: Floats) -> Floats:
+        """Return [N, O] for `x` [N, I]."""
+        y = self.linear(x)
+        if self.activation == "relu":
+            return np.maximum(y, 0)
+        if self.activation == "softmax":
+            y = np.exp(y - y.max(axis=1, keepdims=True))
+            return np.asarray(y / y.sum(axis=1, keepdims=True), np.float32)
+        return y
+
+
+@dataclass(frozen=True, eq=False)
 class Head:
-    """A linear head: `softmax(features @ kernel + bias)`."""
+    """What maps pooled features to class probabilities: dense layers, the last one softmax; none without classes."""
 
     kind: str
-    kernel: Floats
-    """[F, C]"""
-    bias: Floats
-    """[C]"""
+    layers: tuple[Dense, ...]
     notes: dict[str, Any] = field(default_factory=dict[str, Any])
     """How it was chosen; goes into the manifest."""
+
+    def probabilities(self, features: Floats) -> Floats:
+        """Return [N, C] for pooled features [N, F]."""
+        for layer in self.layers:
+            features = layer(features)
+        return features if self.layers else np.zeros((len(features), 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +138,15 @@ class Fused:
     head: Head
     labels: tuple[str, ...]
     preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredTrunk:
+    """The trunk in one target's format: pixels in, `features` out. Heads are attached to it."""
+
+    format: str
+    scheme: str
+    data: bytes
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,7 +97,7 @@ def _accuracy(metrics: Any, judged: Sequence[Judged]) -> str:
 def _confusion(labels: tuple[str, ...], evidence: Evidence, judged: Judged) -> str:
     count = len(labels)
     matrix = np.zeros((count, count), int)
-    np.add.at(matrix, (evidence.truth, judged.outputs.answers), 1)
+    np.add.at(matrix, (evidence.labelled.truth, judged.answers), 1)
     if count > _MATRIX_CLASSES:
         pairs = [(int(matrix[i, j]), i, j) for i, j in zip(*np.nonzero(matrix), strict=True) if i != j]
         top = [(labels[i], labels[j], n) for n, i, j in sorted(pairs, reverse=True)[:20]]
@@ -128,7 +128,7 @@ def _settings(manifest: Manifest) -> list[tuple[str, Any]]:
         ("weights", manifest.backbone["source"]),
         ("weights licence", manifest.backbone["licence"]),
         ("pretrained on", manifest.backbone["pretrained_on"]),
-        ("inverse strength of the head's regularisation", manifest.head["inverse_strength"]),
+        *((f"head: {key}", value) for key, value in manifest.head.items()),
         *metrics["settings"].items(),
         ("fingerprint", manifest.fingerprint[:16]),
         *manifest.versions.items(),

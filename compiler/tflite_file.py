@@ -25,7 +25,7 @@ _NORMALIZATION = 1  # ProcessUnitOptions
 _RGB = 1  # ColorSpaceType
 
 
-class _Builder(flatbuffers.Builder):  # type: ignore[misc]
+class PackedBuilder(flatbuffers.Builder):  # type: ignore[misc]
     """A builder that stores equal vectors once, and model data on 16-byte boundaries.
 
     A per-channel quantized file repeats a vector of zeros (the zero points, 8 bytes a channel) for every
@@ -37,6 +37,7 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]
         self._seen: dict[tuple[str, bytes], int] = {}
 
     def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802 - the base class's name
+        """Return the offset of a vector equal to `x`, written only if there is none yet."""
         key = (x.dtype.str, x.tobytes())
         if key not in self._seen:
             if x.dtype == np.uint8 and x.size:
@@ -76,7 +77,7 @@ def finish_tflite(
     kept = [m for m in model.metadata or [] if m.name not in (b"TFLITE_METADATA", "TFLITE_METADATA")]
     model.metadata = [*kept, _metadata_entry(schema, model, packed)]
 
-    builder = _Builder()
+    builder = PackedBuilder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return _with_labels(bytes(builder.Output()), labels)
 

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc.runtime.bundle import Bundle
-from tlc.runtime.engines import Engine, choose, open_model
+from tlc.runtime.engines import KINDS, OUTPUTS, Engine, choose, open_model
 from tlc.runtime.errors import BuildError, DataError, TlcError
 from tlc.runtime.manifest import ModelFile, Preprocessing
 from tlc.runtime.progress import Count, silent
 from tlc.runtime.quiet import quiet
+from tlc.runtime.vectors import unit_rows
 
 from .data import Dataset, Sample, Skipped, decode_all
 from .records import Floats, Fused, Lowered, Score
@@ -25,14 +26,41 @@ class Outputs:
     """What a model gave for each of N images."""
 
     probabilities: Floats
-    """[N, C]"""
+    """[N, C]; C is 0 for a model without a head."""
     embeddings: Floats
     """[N, D]"""
 
-    @property
-    def answers(self) -> NDArray[np.int64]:
-        """Class indices, [N]."""
-        return np.asarray(np.argmax(self.probabilities, axis=1), np.int64)
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """How outputs become answers: by the head, or for a model without one by the nearest training image."""
+
+    train: Floats
+    """Embeddings of the training images, [M, D]."""
+    classes: NDArray[np.int64]
+    """[M]"""
+
+    def __call__(self, outputs: Outputs) -> NDArray[np.int64]:
+        """Return class indices, [N]."""
+        if outputs.probabilities.shape[1]:
+            return top_class(outputs)
+        similar = unit_rows(outputs.embeddings) @ unit_rows(self.train).T
+        return np.asarray(self.classes[np.argmax(similar, axis=1)], np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images that no step has learned from, and the truth about them."""
+
+    images: NDArray[np.uint8]
+    """[N, H, W, C]"""
+    truth: NDArray[np.int64]
+    """[N]"""
+    answers: Answers
+
+    def accuracy(self, outputs: Outputs) -> float:
+        """Return the share of right answers."""
+        return float(np.mean(self.answers(outputs) == self.truth))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +70,19 @@ class Judged:
     file: Lowered
     engine: Engine
     outputs: Outputs
+    answers: NDArray[np.int64]
     score: Score
+
+
+def judge(file: Lowered, labelled: Labelled, reference: Outputs, threads: int = 0) -> Judged:
+    """Run a lowered file in the engine of its format over held-out images and compare with the float graph."""
+    kind = next(k for k in KINDS if k.format == file.info.format)
+    names = OUTPUTS if reference.probabilities.shape[1] else OUTPUTS[1:]
+    engine = open_model(kind, file.data, threads, names, file.info.file)
+    outputs = run_engine(engine, labelled.images)
+    answers = labelled.answers(outputs)
+    scored = score(file.info, kind.name, answers, labelled.truth, outputs, (labelled.answers(reference), reference))
+    return Judged(file, engine, outputs, answers, scored)
 
 
 def run_engine(
@@ -54,10 +94,10 @@ def run_engine(
     probabilities: list[Floats] = []
     embeddings: list[Floats] = []
     for i, image in enumerate(images):
-        p, e = engine.run(image)
+        given = engine.run(image)
         progress(i + 1, len(images))
-        probabilities.append(p)
-        embeddings.append(e)
+        probabilities.append(given[0] if len(given) == 2 else given[0][:0])
+        embeddings.append(given[-1])
     return Outputs(np.stack(probabilities), np.stack(embeddings))
 
 
@@ -71,9 +111,11 @@ def run_keras(fused: Fused, images: NDArray[np.uint8], progress: Count = silent)
     batch = 16
     for start in range(0, len(images), batch):
         with quiet():  # tracing the graph, at the first batch, is chatty
-            p, e = serve(images[start : start + batch])
-        probabilities.append(p.numpy())
-        embeddings.append(e.numpy())
+            outputs = serve(images[start : start + batch])
+        # A model with one output gives it bare.
+        given = [g.numpy() for g in outputs] if isinstance(outputs, list | tuple) else [outputs.numpy()]
+        probabilities.append(given[0] if len(given) == 2 else given[0][:, :0])
+        embeddings.append(given[-1])
         progress(min(start + batch, len(images)), len(images))
     return Outputs(np.concatenate(probabilities), np.concatenate(embeddings))
 
@@ -88,15 +130,24 @@ def images_of(samples: Sequence[Sample], preprocessing: Preprocessing) -> NDArra
 
 
 def score(
-    model: ModelFile, engine: str, outputs: Outputs, targets: NDArray[np.int64], reference: Outputs | None
+    model: ModelFile,
+    engine: str,
+    answers: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    outputs: Outputs,
+    reference: tuple[NDArray[np.int64], Outputs] | None,
 ) -> Score:
-    """Judge a model's outputs by the labels and, where there is one, by the float reference."""
+    """Judge a model's answers by the truth and, where there is one, by the float reference's answers and outputs."""
     agreement = cosine = None
     if reference is not None:
-        agreement = float(np.mean(outputs.answers == reference.answers))
-        cosine = float(np.mean(cosines(outputs.embeddings, reference.embeddings)))
-    accuracy = float(np.mean(outputs.answers == targets))
-    return Score(model.file, engine, model.scheme, model.bytes, accuracy, agreement, cosine)
+        agreement = float(np.mean(answers == reference[0]))
+        cosine = float(np.mean(cosines(outputs.embeddings, reference[1].embeddings)))
+    return Score(model.file, engine, model.scheme, model.bytes, float(np.mean(answers == truth)), agreement, cosine)
+
+
+def top_class(outputs: Outputs) -> NDArray[np.int64]:
+    """Return the class that a head names for each image, [N]."""
+    return np.asarray(np.argmax(outputs.probabilities, axis=1), np.int64)
 
 
 def cosines(a: Floats, b: Floats) -> Floats:
@@ -155,6 +206,8 @@ def verify_bundle(
     """
     manifest = bundle.manifest
     foreign = sorted(set(dataset.labels) - set(manifest.labels))
+    if not manifest.labels:
+        raise DataError(f"{bundle.path}: the bundle has no classes of its own, so labelled images cannot judge it")
     if foreign:
         raise DataError(
             f"{dataset.origin}: the bundle has no class {foreign[0]!r} ({len(foreign)} such in all); "
@@ -172,8 +225,8 @@ def verify_bundle(
         runs.append((model, kind.name, run_engine(opened, images, progress)))
     if not runs:
         choose(manifest.models, engine)  # says what is missing
-    floats = [outputs for model, _, outputs in runs if model.scheme == "float32"]
-    reference = floats[0] if floats else None
-    scores = [score(model, name, outputs, truth, reference) for model, name, outputs in runs]
+    references = [(top_class(outputs), outputs) for model, _, outputs in runs if model.scheme == "float32"]
+    reference = references[0] if references else None
+    scores = [score(model, name, top_class(o), truth, o, reference) for model, name, o in runs]
     order = [m.file for m in manifest.models]
     return len(samples), sorted(scores, key=lambda s: order.index(s.file)), tuple(skipped)

@@ -154,7 +154,8 @@ class Classifier:
         start = perf_counter()
         pixels = load_image(image, self._spec, order)
         decoded = perf_counter()
-        probabilities, embedding = self._engine.run(pixels)
+        *head, embedding = self._engine.run(pixels)
+        probabilities = head[0] if head else np.zeros(0, np.float32)
         ran = perf_counter()
         self._follow()
         bank, manifest = self._bank, self.bundle.manifest
@@ -193,7 +194,7 @@ class Classifier:
 
     def embed(self, image: Source, order: str = "RGB") -> Floats:
         """Return one image's embedding, float32 [D], as the model gives it (not of unit length)."""
-        return self._engine.run(load_image(image, self._spec, order))[1]
+        return self._engine.run(load_image(image, self._spec, order))[-1]
 
     # Learning
 
@@ -211,7 +212,7 @@ class Classifier:
             name = source_name(image)
             data = image if isinstance(image, np.ndarray | Image.Image) else read_bytes(image, name)
             pixels = load_image(data, self._spec, order, name=name)
-            vectors.append(self._engine.run(pixels)[1])
+            vectors.append(self._engine.run(pixels)[-1])
             # An image in memory has no bytes of its own to tell it by: its pixels do.
             digest = hashlib.sha256(data if isinstance(data, bytes) else pixels.tobytes()).hexdigest()
             sources.append(ExampleSource(digest, name, _thumbnail(pixels) if thumbnails else None))

@@ -25,6 +25,11 @@ from .quiet import quiet
 OUTPUTS = ("probabilities", "embedding")
 
 
+def outputs_for(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the outputs of a model that was built for `labels`; without any it has no probabilities."""
+    return OUTPUTS if labels else OUTPUTS[1:]
+
+
 class Engine(Protocol):
     """A model ready to run."""
 
@@ -178,4 +183,5 @@ def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None =
         threads = min(threads, os.cpu_count() or 1)
     if threads < 0:
         raise UsageError(f"threads is {threads}, expected 0 (every core) or more")
-    return open_model(kind, bundle.read(model.file), threads, file=model.file), model
+    outputs = outputs_for(bundle.manifest.labels)
+    return open_model(kind, bundle.read(model.file), threads, outputs, model.file), model

@@ -70,7 +70,7 @@ def migrate(
                         continue
                     moved += 1
                     if (label, example.sha256) not in there:
-                        vectors.append(runner.run(load_image(thumbnail, manifest.preprocessing))[1])
+                        vectors.append(runner.run(load_image(thumbnail, manifest.preprocessing))[-1])
                         sources.append(ExampleSource(example.sha256, example.source_name, thumbnail))
                 if vectors:
                     new.add(label, np.stack(vectors), sources)
