@@ -96,6 +96,8 @@ def _accuracy(metrics: Any, judged: Sequence[Judged]) -> str:
 
 def _confusion(labels: tuple[str, ...], evidence: Evidence, judged: Judged) -> str:
     count = len(labels)
+    if not count:
+        return "<p>The bundle has no classes of its own: accuracy is that of the nearest training image.</p>"
     matrix = np.zeros((count, count), int)
     np.add.at(matrix, (evidence.labelled.truth, judged.answers), 1)
     if count > _MATRIX_CLASSES:
