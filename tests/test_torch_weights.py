@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -195,21 +196,28 @@ class TestHostile:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("module", "name"),
     [
-        "torch.load",
-        "torch._utils._rebuild_tensor",
-        "collections.OrderedDict.fromkeys",
-        "numpy.core.multiarray._reconstruct",
+        ("torch", "load"),
+        ("torch._utils", "_rebuild_tensor"),
+        ("collections", "OrderedDict.fromkeys"),
+        ("numpy.core.multiarray", "_reconstruct"),
     ],
 )
-def test_a_global_beside_the_few_is_refused_by_name(path: Path, name: str) -> None:
-    module, _, attribute = (
-        name.rpartition(".") if "Ordered" not in name else ("collections", "", "OrderedDict.fromkeys")
-    )
-    body = b"\x80\x04" + plain(module) + plain(attribute) + b"\x93."
-    with pytest.raises(BuildError, match=f"names {name}, which"):
+def test_a_global_beside_the_few_is_refused_by_name(path: Path, module: str, name: str) -> None:
+    body = b"\x80\x04" + plain(module) + plain(name) + b"\x93."
+    with pytest.raises(BuildError, match=f"names {module}.{name}, which is not a plain array"):
         read_state_dict(zipped(path, body, {}))
+
+
+def test_a_view_of_another_storage(path: Path) -> None:
+    whole = tensor("0", 24, (24,), (1,))
+    assert whole.count(b"tQ") == 1
+    body = state_dict({"w": whole.replace(b"tQ", plain(("1", 0, 12)) + b"tQ")})
+    with pytest.raises(BuildError, match="a view of another storage"):
+        read_state_dict(legacy(path, body, {"0": NUMBERS}))
+    body = state_dict({"w": whole.replace(b"tQ", b"NtQ")})  # as the legacy layout has it where there is none
+    assert read_state_dict(legacy(path, body, {"0": NUMBERS}))["w"].tolist() == NUMBERS.tolist()
 
 
 @both_layouts
@@ -245,7 +253,7 @@ def test_a_file_cut_short_anywhere(path: Path, write: Writer) -> None:
             read_state_dict(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from([legacy, zipped]),
     st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4),
@@ -256,12 +264,9 @@ def test_damage_is_told_or_harmless(tmp_path_factory: pytest.TempPathFactory, wr
     for place, value in changes:
         data[place % len(data)] = value
     path.write_bytes(data)
-    try:
-        found = read_state_dict(path)
-    except BuildError as e:
-        assert str(path) in str(e)
-    else:
-        assert all(isinstance(array, np.ndarray) for array in found.values())
+    # Nothing but a BuildError may come out; a changed number or name is what the pinned hash is for.
+    with contextlib.suppress(BuildError):
+        assert all(isinstance(array, np.ndarray) for array in read_state_dict(path).values())
 
 
 @pytest.mark.parametrize(
