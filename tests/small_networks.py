@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc.compiler.fuse import fuse
-from tlc.compiler.records import Backbone, Classifier, Fused, Head, InputSpec, Neck, Provenance
+from tlc.compiler.records import Backbone, Classifier, Dense, Fused, Head, InputSpec, Neck, Provenance
 from tlc.compiler.shave import shave
 from tlc.compiler.toolchain import load_tensorflow
 from tlc.runtime.manifest import Preprocessing
@@ -38,13 +39,18 @@ def small_backbone(seed: int = 0, classifier: bool = True) -> Backbone:
     )
 
 
-def small_fused(seed: int = 0, labels: tuple[str, ...] = LABELS) -> Fused:
-    """Return that backbone with a head and a neck of 5 dimensions."""
-    generator = np.random.default_rng(seed + 1)
-    trunk = shave(small_backbone(seed))
-    neck = Neck("classifier", 5, floats(generator, 12, 5), floats(generator, 5))
-    head = Head("linear", floats(generator, 12, len(labels)), floats(generator, len(labels)))
-    return fuse(trunk, neck, head, labels, Preprocessing(8, 8))
+def small_fused(labels: tuple[str, ...] = LABELS, hidden: int = 0, neck: bool = True) -> Fused:
+    """Return that backbone, fused with a head (with `hidden` units in between, if any) and a neck of 5 dimensions."""
+    generator = np.random.default_rng(1)
+    trunk = shave(small_backbone())
+    widths = [12, hidden, len(labels)] if hidden else [12, len(labels)] if labels else []
+    layers = tuple(
+        Dense(floats(generator, i, o), floats(generator, o), "softmax" if o == widths[-1] else "relu")
+        for i, o in pairwise(widths)
+    )
+    head = Head("mlp" if hidden else "linear" if labels else "none", layers)
+    made = Neck("pca", 5, floats(generator, 12, 5), floats(generator, 5)) if neck else Neck("none", 12)
+    return fuse(trunk, made, head, labels, Preprocessing(8, 8))
 
 
 def small_images(count: int, seed: int = 0) -> NDArray[np.uint8]:
