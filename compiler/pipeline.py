@@ -165,7 +165,6 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("verify") as report:  # before anything is written: a file that falls too far stops the build
         held_out = np.sort(np.concatenate([parts.validation, parts.test]))
         images = images_of([samples[i] for i in held_out], preprocessing)
-        reference = run_keras(fused, images, report)
         labelled = Labelled(images, classes[held_out], Answers(embedded, classes[parts.train]))
         reference = run_keras(fused, images, report)
         judged = {key: judge(file, labelled, reference, options.threads) for key, file in lowered.items()}

@@ -11,6 +11,7 @@ import io
 import pickle
 import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,12 +59,12 @@ class _Tensor:
         values = self.storage.values
         if values is None:
             raise ValueError("a tensor's numbers are missing")
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        if min((self.offset, *self.shape, *self.strides)) < 0 or last >= len(values):
+            raise ValueError("a tensor reaches outside its storage")
         if not self.shape:
             return np.array(values[self.offset])
         # The strides matter: these tensors are often not contiguous (channels-last layouts).
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if min(self.strides) < 0 or self.offset < 0 or min(self.shape) < 0 or last >= len(values):
-            raise ValueError("a tensor reaches outside its storage")
         steps = [s * values.itemsize for s in self.strides]
         return np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, steps).copy()
 
@@ -94,6 +95,8 @@ class _PlainArrays(pickle.Unpickler):
 
     def persistent_load(self, pid: Any, /) -> _Storage:
         kind, storage_type, key, _location, length = pid[:5]
+        if pid[5:] not in ((), (None,)):
+            raise ValueError("a view of another storage")  # before PyTorch 0.4
         if kind != "storage" or not isinstance(storage_type, _StorageType):
             raise ValueError(f"unexpected reference {kind!r}")
         return self._storage(str(key), storage_type.dtype, int(length))
@@ -123,6 +126,8 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
         AttributeError,
         struct.error,
         zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,  # zipfile's word for encrypted entries; and NotImplementedError
         MemoryError,
         UnicodeDecodeError,
         OverflowError,
@@ -163,6 +168,9 @@ def _read_zip(file: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:
         if len(pickles) != 1:
             raise ValueError("no data.pkl in the archive")
         root = pickles[0].removesuffix("data.pkl")
+        order = f"{root}byteorder"  # written since PyTorch 2.1
+        if order in archive.namelist() and archive.read(order) != b"little":
+            raise ValueError("a big-endian checkpoint")
         storages: dict[str, _Storage] = {}
 
         def storage(key: str, dtype: str, length: int) -> _Storage:

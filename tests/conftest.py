@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlc.compiler import Options, build
+from tlc.compiler.backbones import load_backbone
 from tlc.compiler.data import load_dataset
+from tlc.compiler.records import Backbone
+from tlc.compiler.toolchain import load_tensorflow
 from tlc.runtime import Bundle
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +56,13 @@ def built_bundle(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     # Forty small digits are not a fair test of int8: what is tested here is the machinery.
     build(Options(data=str(photos), targets=("rpi",), output=path, max_drop=50.0, calibration=12))
     return path
+
+
+@pytest.fixture(scope="session")
+def lite0() -> Backbone:
+    """EfficientNet-Lite0 with its real weights."""
+    load_tensorflow()
+    return load_backbone("efficientnet-lite0")
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""A backbone of two convolutions: what the steps do to it can be worked out in numpy."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.compiler.fuse import fuse
+from tlc.compiler.records import Backbone, Classifier, Dense, Fused, Head, InputSpec, Neck, Provenance
+from tlc.compiler.shave import shave
+from tlc.compiler.toolchain import load_tensorflow
+from tlc.runtime.manifest import Preprocessing
+
+LABELS = ("cup", "Ölkanne", "犬")
+
+
+def small_backbone(seed: int = 0, classifier: bool = True) -> Backbone:
+    """Return a network from 8x8 pixels to a feature map [4, 4, 12]; equal seeds give equal weights."""
+    load_tensorflow()
+    from keras import Input, Model, layers
+
+    image = Input((8, 8, 3), name="image")
+    x = layers.Conv2D(6, 3, 2, "same", name="first_conv")(image)
+    x = layers.ReLU(6.0, name="first_activation")(x)
+    x = layers.Conv2D(12, 1, name="top_conv")(x)
+    model = Model(image, layers.ReLU(6.0, name="top_activation")(x), name="small")
+    generator = np.random.default_rng(seed)
+    model.set_weights([generator.normal(0.2, 0.5, w.shape) for w in model.get_weights()])
+    return Backbone(
+        name="small",
+        model=model,
+        input=InputSpec(8, 8),
+        provenance=Provenance("made for a test", "0" * 64, "Apache-2.0", "nothing"),
+        default_shave="top_activation",
+        classifier=Classifier(floats(generator, 12, 20), floats(generator, 20)) if classifier else None,
+    )
+
+
+def small_fused(labels: tuple[str, ...] = LABELS, hidden: int = 0, neck: bool = True) -> Fused:
+    """Return that backbone, fused with a head (with `hidden` units in between, if any) and a neck of 5 dimensions."""
+    generator = np.random.default_rng(1)
+    trunk = shave(small_backbone())
+    widths = [12, hidden, len(labels)] if hidden else [12, len(labels)] if labels else []
+    layers = tuple(
+        Dense(floats(generator, i, o), floats(generator, o), "softmax" if o == widths[-1] else "relu")
+        for i, o in pairwise(widths)
+    )
+    head = Head("mlp" if hidden else "linear" if labels else "none", layers)
+    made = Neck("pca", 5, floats(generator, 12, 5), floats(generator, 5)) if neck else Neck("none", 12)
+    return fuse(trunk, made, head, labels, Preprocessing(8, 8))
+
+
+def small_images(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return random images [count, 8, 8, 3]."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)
+
+
+def normalised(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return what the backbone takes for these pixels."""
+    return ((images.astype(np.float64) - 127) / 128).astype(np.float32)
+
+
+def feature_map(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Run a Keras model over images; float64, so that what a test does with the result adds no error."""
+    return np.asarray(model(normalised(images), training=False), np.float64)
+
+
+def floats(generator: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return normally distributed numbers."""
+    return generator.normal(size=shape).astype(np.float32)
