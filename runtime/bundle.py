@@ -10,10 +10,11 @@ import contextlib
 import hashlib
 import io
 import os
+import secrets
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from .vectors import unit_rows
 MANIFEST = "manifest.json"
 EXEMPLARS = "exemplars.npz"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-_MAX_FILE = 1 << 31  # a length above this in the index is damage, not a model
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,7 @@ class Bundle:
     path: Path
     manifest: Manifest
     files: Mapping[str, bytes]
+    """The manifest and what it lists, by name; whatever else lies in the folder or the archive is not read."""
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
@@ -56,12 +57,20 @@ class Bundle:
             BundleError: not a bundle, damaged, incomplete, or of a later schema.
         """
         where = Path(path)
-        files = _read_all(where)
-        if MANIFEST not in files:
-            raise BundleError(f"{where}: no {MANIFEST} in it, so this is not a tlc bundle; make one with `tlc build`")
-        manifest = from_json(files[MANIFEST], str(where))
-        _check(where, manifest, files)
-        return cls(where, manifest, files)
+        with _contents(where) as read:
+            data = read(MANIFEST)
+            if data is None:
+                raise BundleError(
+                    f"{where}: no {MANIFEST} in it, so this is not a tlc bundle; make one with `tlc build`"
+                )
+            manifest = from_json(data, str(where))
+            files = {name: _checked(where, name, digest, read(name)) for name, digest in sorted(manifest.files.items())}
+        unlisted = [m.file for m in manifest.models if m.file not in files]
+        if unlisted or not manifest.models:
+            raise BundleError(
+                f"{where}: the manifest lists no hash for {', '.join(unlisted) or 'any model'}; build it again"
+            )
+        return cls(where, manifest, {MANIFEST: data, **files})
 
     def read(self, name: str) -> bytes:
         """Return one file's bytes.
@@ -81,15 +90,20 @@ class Bundle:
             return Exemplars(np.zeros((0, width), np.float32), np.zeros(0, np.int64))
         try:
             with np.load(io.BytesIO(self.files[EXEMPLARS]), allow_pickle=False) as data:
-                vectors = unit_rows(data["vectors"])
-                labels = np.asarray(data["labels"], np.int64)
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as e:
-            raise BundleError(f"{self.path}: {EXEMPLARS} cannot be read ({e})") from None
-        if vectors.shape != (len(labels), width) or (
-            len(labels) and not (0 <= labels.min() <= labels.max() < len(self.manifest.labels))
+                vectors, labels = unit_rows(data["vectors"]), np.asarray(data["labels"], np.int64)
+        except Exception as e:
+            # numpy meets bytes that are no archive of arrays with whatever error its reader happens to hit.
+            raise BundleError(f"{self.path}: {EXEMPLARS} cannot be read ({e}); build the bundle again") from None
+        classes = len(self.manifest.labels)
+        if (
+            vectors.shape != (len(vectors), width)
+            or labels.shape != (len(vectors),)
+            or not np.all((labels >= 0) & (labels < classes))
+            or not np.all(np.isfinite(vectors))
         ):
             raise BundleError(
-                f"{self.path}: {EXEMPLARS} does not fit the manifest ({vectors.shape} rows, width {width})"
+                f"{self.path}: {EXEMPLARS} does not fit the manifest (vectors {list(vectors.shape)} of width {width} "
+                f"and labels {list(labels.shape)} below {classes} expected); build the bundle again"
             )
         return Exemplars(vectors, labels)
 
@@ -99,40 +113,39 @@ class Bundle:
         return sum(len(data) for data in self.files.values())
 
 
-def _read_all(where: Path) -> dict[str, bytes]:
+@contextlib.contextmanager
+def _contents(where: Path) -> Generator[Callable[[str], bytes | None]]:
+    """Yield a function that reads one file of a bundle, or returns None where there is no such file."""
     try:
         if where.is_dir():
-            inside = sorted(p for p in where.rglob("*") if p.is_file())
-            return {p.relative_to(where).as_posix(): p.read_bytes() for p in inside}
+            yield lambda name: (where / name).read_bytes() if (where / name).is_file() else None
+            return
         with zipfile.ZipFile(where) as archive:
-            entries = archive.infolist()
-            if any(e.compress_type != zipfile.ZIP_STORED or e.file_size > _MAX_FILE for e in entries):
+            entries = {e.filename: e for e in archive.infolist()}
+            room = where.stat().st_size  # a length above that is damage, and not worth the memory it asks for
+            if any(e.compress_type != zipfile.ZIP_STORED or e.file_size > room for e in entries.values()):
                 raise BundleError(
                     f"{where}: the archive is compressed or damaged; a bundle's files are stored as they are"
                 )
-            return {e.filename: archive.read(e) for e in entries}
+            yield lambda name: archive.read(entries[name]) if name in entries else None
     except FileNotFoundError:
         raise BundleError(f"{where}: no such bundle; make one with `tlc build`") from None
     except zipfile.BadZipFile as e:
         raise BundleError(f"{where}: not a tlc bundle, or a damaged one ({e}); copy or build it again") from None
     except (OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as e:
-        raise BundleError(f"{where}: cannot be read ({e})") from None
+        reason = getattr(e, "strerror", None) or e
+        raise BundleError(f"{where}: cannot be read ({reason}); copy or build it again") from None
 
 
-def _check(where: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    for name, digest in sorted(manifest.files.items()):
-        if name not in files:
-            raise BundleError(f"{where}: {name} is missing; copy or build the bundle again")
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != digest:
-            raise BundleError(
-                f"{where}: {name} is damaged (SHA-256 {found[:12]}…, expected {digest[:12]}…); copy or build it again"
-            )
-    unlisted = [m.file for m in manifest.models if m.file not in manifest.files]
-    if unlisted or not manifest.models:
+def _checked(where: Path, name: str, digest: str, data: bytes | None) -> bytes:
+    if data is None:
+        raise BundleError(f"{where}: {name} is missing; copy or build the bundle again")
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
         raise BundleError(
-            f"{where}: the manifest lists no hash for {', '.join(unlisted) or 'any model'}; build it again"
+            f"{where}: {name} is damaged (SHA-256 {found[:12]}…, expected {digest[:12]}…); copy or build it again"
         )
+    return data
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], force: bool = False) -> None:
@@ -174,6 +187,8 @@ def check_writable(path: Path, force: bool) -> None:
             raise UsageError(f"{path} is a folder but not a bundle, so --force does not replace it; choose another -o")
         if path.is_dir() and path.suffix == ".tlc":
             raise UsageError(f"{path} is a folder; a name ending in .tlc is written as one file: choose another -o")
+        if not path.is_dir() and path.suffix != ".tlc":
+            raise UsageError(f"{path} is a file; a name not ending in .tlc is written as a folder: choose another -o")
     folder = path.parent
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder to write {path.name} into; make it first")
@@ -187,11 +202,15 @@ def check_writable(path: Path, force: bool) -> None:
 @contextlib.contextmanager
 def _beside(path: Path) -> Generator[Path]:
     """Yield a name on the same file system, and leave nothing there whatever happens."""
-    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    room = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
+        room.mkdir()
         yield room / path.name
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        try:
+            shutil.rmtree(room, ignore_errors=True)
+        finally:  # a Ctrl-C may fall into the tidying up itself
+            shutil.rmtree(room, ignore_errors=True)
 
 
 def _write_zip(part: Path, contents: Mapping[str, bytes]) -> None:
@@ -220,11 +239,12 @@ def _replace(part: Path, path: Path) -> None:
     if path.is_dir():
         # A folder cannot be renamed over a full one: the old one steps aside first.
         old = part.with_name(part.name + ".old")
-        path.rename(old)
         try:
+            path.rename(old)
             part.rename(path)
         except BaseException:
-            old.rename(path)
+            if old.exists() and not path.exists():
+                old.rename(path)
             raise
     else:
         part.replace(path)

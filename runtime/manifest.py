@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
@@ -15,6 +16,7 @@ from typing import Any, cast
 from .errors import BundleError
 
 SCHEMA = 1
+_FOR_PEOPLE = ("target", "backbone", "shave", "neck", "head", "metrics", "versions")
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,10 @@ def from_json(data: bytes, where: str) -> Manifest:
     """Read a manifest; `where` names the bundle in errors.
 
     Raises:
-        BundleError: it is not JSON, lacks a field, or has a schema this version does not know.
+        BundleError: it is not JSON, lacks or misuses a field, or has a schema this version does not know.
     """
     try:
-        raw: Any = json.loads(data)
+        raw: Any = json.loads(data, parse_constant=_number, parse_float=_number)
     except (ValueError, RecursionError) as e:
         raise BundleError(f"{where}: manifest.json is not valid JSON ({e}); build the bundle again") from None
     if not isinstance(raw, dict):
@@ -115,53 +117,108 @@ def from_json(data: bytes, where: str) -> Manifest:
         )
     try:
         return _parse(doc)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
-        raise BundleError(f"{where}: manifest.json lacks or misuses a field ({e}); build it again") from None
+    except KeyError as e:
+        raise BundleError(f"{where}: manifest.json lacks the field {e}; build the bundle again") from None
+    except ValueError as e:
+        raise BundleError(f"{where}: manifest.json has {e}; build the bundle again") from None
 
 
 def _parse(doc: dict[str, Any]) -> Manifest:
-    pre: dict[str, Any] = doc["preprocessing"]
-    decision: dict[str, Any] = doc["decision"]
-    unknown: dict[str, Any] = doc["unknown"]
-    background = [int(c) for c in pre["background"]]
+    pre = _object(doc["preprocessing"], "preprocessing")
+    decision, unknown = _object(doc["decision"], "decision"), _object(doc["unknown"], "unknown")
+    labels = tuple(_text(label, "labels") for label in _list(doc["labels"], "labels"))
+    if len(set(labels)) < len(labels):
+        raise ValueError("a label twice")
+    background = [_whole(c, "background", 0, 255) for c in _list(pre["background"], "background")]
     if len(background) != 3:
-        raise ValueError("preprocessing.background needs three numbers")
+        raise ValueError(f"background {background}, expected three numbers")
+    files = _object(doc["files"], "files")
     return Manifest(
-        fingerprint=str(doc["fingerprint"]),
-        labels=tuple(str(label) for label in doc["labels"]),
+        fingerprint=_text(doc["fingerprint"], "fingerprint"),
+        labels=labels,
         preprocessing=Preprocessing(
-            height=_positive(pre["height"]),
-            width=_positive(pre["width"]),
-            channels=_positive(pre["channels"]),
-            fit=str(pre["fit"]),
-            filter=str(pre["filter"]),
+            height=_whole(pre["height"], "height"),
+            width=_whole(pre["width"], "width"),
+            channels=_whole(pre["channels"], "channels"),
+            fit=_text(pre["fit"], "fit"),
+            filter=_text(pre["filter"], "filter"),
             background=(background[0], background[1], background[2]),
         ),
-        models=tuple(
-            ModelFile(str(m["file"]), str(m["format"]), str(m["scheme"]), int(m["bytes"])) for m in doc["models"]
+        models=tuple(_model(m) for m in _list(doc["models"], "models")),
+        embedding_width=_whole(doc["embedding_width"], "embedding_width"),
+        decision=Decision(_whole(decision["k"], "k"), _real(decision["temperature"], "temperature", 1e-6)),
+        unknown=Unknown(
+            rate=_real(unknown["rate"], "rate", 0.0, 1.0),
+            scores=tuple(_real(score, "scores", -2.0, 2.0) for score in _list(unknown["scores"], "scores")),
         ),
-        embedding_width=_positive(doc["embedding_width"]),
-        decision=Decision(k=_positive(decision["k"]), temperature=float(decision["temperature"])),
-        unknown=Unknown(rate=float(unknown["rate"]), scores=tuple(float(s) for s in unknown["scores"])),
-        scheme=str(doc["scheme"]),
-        target=dict(doc["target"]),
-        backbone=dict(doc["backbone"]),
-        shave=dict(doc["shave"]),
-        neck=dict(doc["neck"]),
-        head=dict(doc["head"]),
-        metrics=dict(doc["metrics"]),
-        versions=dict(doc["versions"]),
-        files={str(name): str(digest) for name, digest in dict(doc["files"]).items()},
-        created=str(doc["created"]),
-        schema=int(doc["schema"]),
+        scheme=_text(doc["scheme"], "scheme"),
+        **{name: _object(doc[name], name) for name in _FOR_PEOPLE},
+        files={_inside(name): _text(digest, f"as hash of {name}") for name, digest in files.items()},
+        created=_text(doc["created"], "created"),
+        schema=_whole(doc["schema"], "schema"),
     )
 
 
-def _positive(value: Any) -> int:
-    number = int(value)
-    if number < 1:
-        raise ValueError(f"{value!r} is not a positive number")
-    return number
+def _model(value: Any) -> ModelFile:
+    doc = _object(value, "models")
+    return ModelFile(
+        file=_text(doc["file"], "file"),
+        format=_text(doc["format"], "format"),
+        scheme=_text(doc["scheme"], "scheme"),
+        bytes=_whole(doc["bytes"], "bytes", 0),
+    )
+
+
+def _number(text: str) -> float:
+    """Read a number of the JSON text; NaN and the infinities, which Python's parser lets pass, are none."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no number")
+    return value
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} {_short(value)}, expected an object")
+    return cast("dict[str, Any]", value)
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} {_short(value)}, expected a list")
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    # Half a surrogate pair is valid JSON, but no text that could be printed or written.
+    if not isinstance(value, str) or any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(f"{name} {_short(value)}, expected text")
+    return value
+
+
+def _inside(name: str) -> str:
+    """Return the name of a file in the bundle; one that leads out of it is none."""
+    _text(name, "files")
+    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise ValueError(f"files {_short(name)}, expected names of files inside the bundle")
+    return name
+
+
+def _whole(value: Any, name: str, low: int = 1, high: int = 1 << 40) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} {_short(value)}, expected a whole number from {low}")
+    return value
+
+
+def _real(value: Any, name: str, low: float, high: float = 1e9) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} {_short(value)}, expected a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

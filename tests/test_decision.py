@@ -1,0 +1,149 @@
+"""The decision's rule, by hand for small cases and by its laws for any."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlc.runtime.decision import Ranking, decide, nearest
+from tlc.runtime.manifest import Decision
+
+E = math.e
+
+
+def rank(
+    head: list[float],
+    rows: list[tuple[float, int]],
+    exemplars: int,
+    classes: int,
+    k: int = 5,
+    temperature: float = 0.1,
+) -> Ranking:
+    """Decide for bank rows given as (similarity, class)."""
+    return decide(
+        np.array(head, np.float32),
+        np.array([s for s, _ in rows], np.float32),
+        np.array([c for _, c in rows], np.int64),
+        exemplars,
+        classes,
+        Decision(k, temperature),
+    )
+
+
+# --- by hand
+
+
+def test_with_nothing_enrolled_the_head_speaks_alone() -> None:
+    found = rank([0.7, 0.3], [(0.9, 1), (0.8, 1)], exemplars=2, classes=2)
+    assert np.allclose(found.scores, [0.7, 0.3])
+    assert found.enrolled.tolist() == [0, 0]
+    assert found.neighbours.tolist() == [0, 1]
+
+
+def test_with_no_rows_at_all_too() -> None:
+    found = rank([0.7, 0.3], [], exemplars=0, classes=2)
+    assert np.allclose(found.scores, [0.7, 0.3])
+    assert found.neighbours.tolist() == []
+
+
+def test_an_enrolled_class_takes_its_share_of_the_votes_and_the_head_shares_the_rest() -> None:
+    # Votes: row 2 is nearest and weighs 1, row 0 at a distance of one temperature weighs 1/e.
+    found = rank([0.75, 0.25], [(0.8, 0), (0.1, 1), (0.9, 2)], exemplars=2, classes=3, k=2)
+    share = 1 / (1 + 1 / E)
+    assert np.allclose(found.enrolled, [0, 0, share])
+    assert np.allclose(found.scores, [0.75 * (1 - share), 0.25 * (1 - share), share])
+    assert found.neighbours.tolist() == [2, 0]
+
+
+def test_an_enrolled_class_that_is_far_away_changes_nothing() -> None:
+    found = rank([0.75, 0.25], [(0.9, 0), (0.9, 0), (0.2, 2)], exemplars=2, classes=3, k=2)
+    assert np.allclose(found.scores, [0.75, 0.25, 0])
+
+
+def test_a_base_class_with_extra_examples_has_head_and_examples_speak_for_it() -> None:
+    found = rank([0.75, 0.25], [(0.9, 0), (0.9, 1)], exemplars=1, classes=2)
+    assert np.allclose(found.enrolled, [0, 0.5])
+    assert np.allclose(found.scores, [0.75 * 0.5, 0.25 * 0.5 + 0.5])
+
+
+def test_without_a_head_the_enrolled_classes_share_everything() -> None:
+    found = rank([], [(0.9, 0), (0.8, 1)], exemplars=0, classes=2)
+    assert np.allclose(found.scores, [1 / (1 + 1 / E), 1 / (E + 1)])
+    assert len(rank([], [], exemplars=0, classes=0).scores) == 0
+
+
+def test_a_single_class_is_certain() -> None:
+    assert rank([1.0], [(0.3, 0)], exemplars=1, classes=1).scores.tolist() == [1]
+    assert rank([1.0], [(0.3, 0)], exemplars=0, classes=1).scores.tolist() == [1]
+    assert rank([], [(0.3, 0)], exemplars=0, classes=1).scores.tolist() == [1]
+
+
+def test_more_neighbours_than_rows_are_all_rows() -> None:
+    few = rank([0.5, 0.5], [(0.9, 2), (0.8, 0)], exemplars=0, classes=3, k=100)
+    assert few.neighbours.tolist() == [0, 1]
+    assert np.allclose(few.scores.sum(), 1)
+
+
+def test_a_head_that_does_not_sum_to_1_is_brought_to_it() -> None:
+    assert np.allclose(rank([0.5, 0.25], [], exemplars=0, classes=2).scores, [2 / 3, 1 / 3])
+
+
+def test_a_head_whose_answer_rounded_to_nothing_has_no_preference() -> None:
+    found = rank([0.0, 0.0], [(0.9, 2), (0.9, 0)], exemplars=0, classes=3, k=1)
+    assert np.allclose(found.scores, [0, 0, 1])
+    assert np.allclose(rank([0.0, 0.0], [], exemplars=0, classes=2).scores, [0.5, 0.5])
+
+
+def test_a_lower_temperature_listens_to_the_nearest_only() -> None:
+    rows = [(0.9, 0), (0.8, 1)]
+    assert np.allclose(rank([], rows, 0, 2, temperature=0.001).scores, [1, 0])
+    assert np.allclose(rank([], rows, 0, 2, temperature=1000).scores, 0.5, atol=1e-3)
+
+
+# --- ties
+
+
+def test_the_earlier_row_wins_a_tie_wherever_the_cut_falls() -> None:
+    similarities = np.array([0.5, 0.9, 0.5, 0.9, 0.5, 0.5, 0.9], np.float32)
+    order = [1, 3, 6, 0, 2, 4, 5]
+    for k in range(1, 9):
+        assert nearest(similarities, k).tolist() == order[:k]
+
+
+def test_no_rows_have_no_nearest() -> None:
+    assert nearest(np.zeros(0, np.float32), 5).tolist() == []
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0]), max_size=40), st.integers(1, 45))
+def test_the_nearest_are_those_of_a_stable_sort(similarities: list[float], k: int) -> None:
+    values = np.array(similarities, np.float32)
+    assert nearest(values, k).tolist() == np.argsort(-values, kind="stable")[:k].tolist()
+
+
+# --- laws
+
+HEAD = st.lists(st.floats(0, 1, width=32), min_size=0, max_size=5)
+ROWS = st.lists(st.tuples(st.floats(-1, 1, width=32), st.integers(0, 7)), max_size=20)
+
+
+@given(HEAD, ROWS, st.integers(0, 20), st.integers(1, 25), st.sampled_from([0.001, 0.05, 1.0]))
+def test_scores_are_shares_of_1(
+    head: list[float], rows: list[tuple[float, int]], exemplars: int, k: int, temperature: float
+) -> None:
+    # The bundle's own exemplars stand in front and belong to base classes.
+    exemplars = min(exemplars, len(rows)) if head else 0
+    rows = [(s, c % len(head) if i < exemplars else c) for i, (s, c) in enumerate(rows)]
+    found = rank(head, rows, exemplars, 8, k, temperature)
+    assert len(found.neighbours) == min(k, len(rows))
+    assert np.all(found.scores >= 0)
+    assert np.all(found.enrolled <= found.scores + 1e-6)
+    if head or rows:
+        assert found.scores.sum() == pytest.approx(1, abs=1e-5)
+    voting = {rows[i][1] for i in found.neighbours.tolist() if i >= exemplars}
+    assert set(np.flatnonzero(found.enrolled).tolist()) <= voting
+    if not voting and sum(head) > 1e-3:
+        assert np.allclose(found.scores[: len(head)], np.array(head) / sum(head), atol=1e-5)
