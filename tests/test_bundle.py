@@ -184,8 +184,8 @@ def test_what_is_no_bundle_says_so(tmp_path: Path) -> None:
     for name, message in {
         "photo.jpg": "not a tlc bundle",
         "empty.tlc": "not a tlc bundle",
-        "photos": "no manifest.json in it, so this is no tlc bundle",
-        "other.zip": "no manifest.json in it, so this is no tlc bundle",
+        "photos": "no manifest.json in it, so this is not a tlc bundle",
+        "other.zip": "no manifest.json in it, so this is not a tlc bundle",
         "missing.tlc": "no such bundle; make one with `tlc build`",
         "photo.jpg/missing.tlc": "cannot be read",
         "x" * 300: "cannot be read",
