@@ -75,13 +75,13 @@ class Steps:
             click.echo(f"\r\033[K  {step:<16} {self._units}", err=True, nl=False)
 
     def finish(self) -> None:
-        """Close the line of the step that ran last."""
+        """Close the line of the step that ran last; one that took no time is not worth a line."""
+        seconds = time.perf_counter() - self._start
         if self._step and not self._quiet:
-            start = "\r\033[K" if self._live else ""
-            click.echo(
-                f"{start}  {self._step:<16} {time.perf_counter() - self._start:6.1f} s  {self._units}",
-                err=True,
-            )
+            if self._live:
+                click.echo("\r\033[K", err=True, nl=False)
+            if seconds >= 0.1:
+                click.echo(f"  {self._step:<16} {seconds:6.1f} s  {self._units}".rstrip(), err=True)
         self._step = ""
 
     def __enter__(self) -> Steps:
