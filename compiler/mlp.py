@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def train_mlp(
         import keras
         from keras import layers
 
-        initial = [keras.initializers.GlorotUniform(seed=seed + i) for i in range(2)]
+        initial: list[Any] = [keras.initializers.GlorotUniform(seed=seed + i) for i in range(2)]
         model = keras.Sequential(
             [
                 layers.Input((x.shape[1],)),
