@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from .interrupt import Interrupt
+
 
 def say(text: str) -> None:
     """Print a line for the person on stderr."""
@@ -53,6 +55,7 @@ class Steps:
     """Progress on stderr: a line a step, redrawn where a person watches."""
 
     def __init__(self, quiet: bool = False) -> None:
+        self._interrupt = Interrupt()
         self._quiet = quiet
         self._live = sys.stderr.isatty()
         self._step = ""
@@ -60,7 +63,12 @@ class Steps:
         self._units = ""
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        """Take a build's progress."""
+        """Take a build's progress.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed.
+        """
+        self._interrupt.check()
         if self._quiet:
             return
         now = time.perf_counter()
@@ -85,6 +93,7 @@ class Steps:
         self._step = ""
 
     def __enter__(self) -> Steps:
+        self._interrupt.__enter__()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -92,3 +101,4 @@ class Steps:
             self.finish()
         elif self._step and self._live and not self._quiet:
             click.echo("", err=True)
+        self._interrupt.__exit__(kind, error, trace)

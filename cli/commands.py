@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
@@ -42,8 +41,8 @@ for _command in (
     cli.add_command(_command)
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 the work failed, 2 wrong usage."""
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 the work failed, 2 wrong usage."""
     try:
         code = cli.main(args=argv, prog_name="tlc", standalone_mode=False)
         sys.stdout.flush()
@@ -65,4 +64,4 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except MemoryError:
         say("Error: out of memory; close other programs, or use fewer or smaller images")
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
