@@ -285,15 +285,15 @@ class Gallery:
         """
         return self.rows_since(0)
 
-    def rows_since(self, example: int) -> GalleryRows:
-        """Return the examples with an id above `example`, for search.
+    def rows_since(self, example: int, operation: int | None = None) -> GalleryRows:
+        """Return the examples with an id above `example`, and which others went since `operation`, for search.
 
         Raises:
             GalleryError: the file is damaged.
         """
         try:
             with self._read() as db:
-                return rows.read_rows(db, self.width, int(example))
+                return rows.read_rows(db, self.width, int(example), operation)
         except (TypeError, ValueError) as e:
             raise GalleryError(f"{self.path}: the gallery is damaged ({e}); see `tlc gallery check`") from None
 

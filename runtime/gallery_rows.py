@@ -78,8 +78,17 @@ class GalleryRows:
     """[N, D]; `vectors * scales[:, None]` gives the embeddings back."""
     scales: NDArray[np.float32]
     """[N]."""
+    removed: NDArray[np.int64]
+    """Ids of earlier rows that gave way to these under a limit; never more than N."""
+    operation: int
+    """The latest operation in it."""
     rewrites: int
-    """While it stays the same, rows once read are still right, and only those `rows_since` are to be read."""
+    """While it stays the same, rows once read are still right, but for those `removed`."""
+
+    def continues(self, operation: int, rewrites: int) -> bool:
+        """Return whether these rows lead on from what a reader had at that operation and count of rewrites."""
+        known = self.operation - operation <= KEEP_OPERATIONS  # earlier removals may be deleted by now
+        return known and self.rewrites == rewrites and len(self.removed) <= len(self.ids)
 
 
 def clean_label(label: str) -> str:
@@ -199,8 +208,10 @@ def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
     return moved + back, removed
 
 
-def read_rows(db: sqlite3.Connection, width: int, after: int) -> GalleryRows:
+def read_rows(db: sqlite3.Connection, width: int, after: int, operation: int | None = None) -> GalleryRows:
     """Return the live examples with an id above `after`; vectors int8 [N, width].
+
+    With `operation`, the latest one that the reader knows of, also which earlier ones went since.
 
     Raises:
         TypeError, ValueError: a row is damaged.
@@ -222,7 +233,12 @@ def read_rows(db: sqlite3.Connection, width: int, after: int) -> GalleryRows:
         vectors[span] = np.frombuffer(b"".join([row[2] for row in part]), np.int8).reshape(len(part), width)
         scales[span] = [row[3] for row in part]
     rewrites = db.execute("SELECT value FROM meta WHERE key = 'rewrites'").fetchone()
-    return GalleryRows(ids, tuple(labels), vectors, scales, int(rewrites[0]))
+    latest = int(db.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()[0])
+    gone: list[tuple[int]] = []
+    if operation is not None and operation != latest:
+        gone = db.execute("SELECT id FROM examples WHERE removed_by > ? AND id <= ?", (operation, after)).fetchall()
+    removed = np.array([g[0] for g in gone], np.int64)
+    return GalleryRows(ids, tuple(labels), vectors, scales, removed, latest, int(rewrites[0]))
 
 
 def purge(db: sqlite3.Connection) -> None:
