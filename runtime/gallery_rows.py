@@ -10,12 +10,13 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GalleryError, UsageError, unknown_name
+from .gallery_limits import take_over_back
 from .vectors import quantize_row
 
 KEEP_OPERATIONS = 50
@@ -52,7 +53,7 @@ class Change:
     """What an operation did to class `label`."""
 
     kind: str
-    """`add`, `forget`, `rename` or `undo`."""
+    """`add`, `forget`, `rename`, `undo`, `limit`, `import`, `merge`, `recover` or `migrate`."""
     label: str
     added: int
     """Examples the class gained: new, renamed to it, or back from an undone operation."""
@@ -64,6 +65,8 @@ class Change:
     """Examples a class after the operation, in sorted order."""
     undone: str = ""
     """For `undo`: the kind of the operation that was undone."""
+    gone: int = 0
+    """Examples, of whatever class, that gave way because a limit was reached."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,21 +139,69 @@ def pack(vectors: NDArray[np.float32], sources: Sequence[ExampleSource], width: 
     return packed
 
 
-def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operation: int) -> None:
+def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operation: int, stands_for: int = 1) -> None:
     """Add one example, with its thumbnail where it has one."""
     source, vector, scale = example
     name = _storable(source.name)
     crc = _crc(vector, scale, source.sha256, name, at)
     cursor = db.execute(
-        "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (label, vector, scale, crc, source.sha256, name, at, operation),
+        "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by, stands_for) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (label, vector, scale, crc, source.sha256, name, at, operation, stands_for),
     )
     if source.thumbnail is not None:
         db.execute(
             "INSERT INTO thumbnails (example, jpeg, crc) VALUES (?, ?, ?)",
             (cursor.lastrowid, source.thumbnail, zlib.crc32(source.thumbnail)),
         )
+
+
+class Stored(NamedTuple):
+    """An example with all that is kept of it, on its way from one gallery to another."""
+
+    label: str
+    vector: bytes
+    scale: float
+    sha256: str
+    name: str
+    at: str
+    stands_for: int
+    thumbnail: bytes | None
+
+    @property
+    def packed(self) -> Packed:
+        """The same, ready to insert."""
+        return Packed(ExampleSource(self.sha256, self.name, self.thumbnail), self.vector, self.scale)
+
+
+def stored(db: sqlite3.Connection, width: int) -> Iterator[Stored]:
+    """Yield the live examples in the order of enrolment.
+
+    Raises:
+        sqlite3.DatabaseError: one is damaged.
+    """
+    columns = {str(row[1]) for row in db.execute("PRAGMA table_info(examples)")}
+    stands_for = "stands_for" if "stands_for" in columns else "1"
+    found = db.execute(
+        f"SELECT label, vector, scale, source_sha256, source_name, at, {stands_for}, jpeg, e.id, e.crc, t.crc "
+        "FROM examples AS e LEFT JOIN thumbnails AS t ON t.example = e.id WHERE removed_by IS NULL ORDER BY e.id"
+    )
+    for *values, number, crc, picture_crc in found:
+        if not is_sound(values, width, crc, picture_crc):
+            raise sqlite3.DatabaseError(f"example {number} is not as it was written")
+        yield Stored(*values)
+
+
+def is_sound(values: Sequence[Any], width: int, crc: object, picture_crc: object) -> bool:
+    """Return whether the values of a `Stored` that were read are those that were written."""
+    label, vector, scale, sha256, name, at, stands_for, picture = values
+    if not all(isinstance(text, str) for text in (label, sha256, name, at)):
+        return False
+    if not (isinstance(vector, bytes) and isinstance(scale, float) and isinstance(stands_for, int)):
+        return False
+    if len(vector) != width or _crc(vector, scale, sha256, name, at) != crc:
+        return False
+    return picture is None or (isinstance(picture, bytes) and zlib.crc32(picture) == picture_crc)
 
 
 def relabel(db: sqlite3.Connection, operation: int, old: str, new: str) -> tuple[int, int]:
@@ -192,13 +243,17 @@ def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
 
     All later operations are undone by then, so the examples stand as this one left them.
     """
+    take_over_back(db, operation)
     moved = db.execute(
         "UPDATE examples SET label = (SELECT r.label FROM relabelled AS r "
         "WHERE r.example = examples.id AND r.operation = ?) "
         "WHERE id IN (SELECT example FROM relabelled WHERE operation = ?)",
         (operation, operation),
     ).rowcount
-    back = db.execute("UPDATE examples SET removed_by = NULL WHERE removed_by = ?", (operation,)).rowcount
+    # What it added and let go itself stays out.
+    back = db.execute(
+        "UPDATE examples SET removed_by = NULL WHERE removed_by = ? AND added_by <> ?", (operation, operation)
+    ).rowcount
     removed = db.execute(
         "UPDATE examples SET removed_by = ? WHERE added_by = ? AND removed_by IS NULL",
         (operation, operation),
