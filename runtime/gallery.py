@@ -356,12 +356,7 @@ class Gallery:
         Raises:
             GalleryError: the file cannot be written, and is unchanged.
         """
-        if self.read_only:
-            raise GalleryError(f"{self.path}: opened for reading only; open it for writing to change it")
-        with self._lock, translated(self.path):
-            if stamp(self.path)[:2] != self._stamp[:2]:
-                # SQLite would go on writing to a file that no one will ever find.
-                raise GalleryError(f"{self.path}: was moved or replaced while in use; open it again")
+        with self.idle():
             before = self._db.total_changes
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -372,6 +367,21 @@ class Gallery:
                 roll_back(self._db)
                 raise
             self._changes += self._db.total_changes != before
+
+    @contextlib.contextmanager
+    def idle(self) -> Generator[sqlite3.Connection, None, None]:
+        """Run a block outside any transaction, for the statements that must be.
+
+        Raises:
+            GalleryError: the file is open for reading only, or was replaced.
+        """
+        if self.read_only:
+            raise GalleryError(f"{self.path}: opened for reading only; open it for writing to change it")
+        with self._lock, translated(self.path):
+            if stamp(self.path)[:2] != self._stamp[:2]:
+                # SQLite would go on writing to a file that no one will ever find.
+                raise GalleryError(f"{self.path}: was moved or replaced while in use; open it again")
+            yield self._db
 
     @contextlib.contextmanager
     def reading(self) -> Generator[sqlite3.Connection, None, None]:

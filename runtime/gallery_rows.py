@@ -10,7 +10,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,7 +143,7 @@ def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operati
     """Add one example, with its thumbnail where it has one."""
     source, vector, scale = example
     name = _storable(source.name)
-    crc = _crc(vector, scale, source.sha256, name, at)
+    crc = row_crc(vector, scale, source.sha256, name, at)
     cursor = db.execute(
         "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by, stands_for) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -154,54 +154,6 @@ def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operati
             "INSERT INTO thumbnails (example, jpeg, crc) VALUES (?, ?, ?)",
             (cursor.lastrowid, source.thumbnail, zlib.crc32(source.thumbnail)),
         )
-
-
-class Stored(NamedTuple):
-    """An example with all that is kept of it, on its way from one gallery to another."""
-
-    label: str
-    vector: bytes
-    scale: float
-    sha256: str
-    name: str
-    at: str
-    stands_for: int
-    thumbnail: bytes | None
-
-    @property
-    def packed(self) -> Packed:
-        """The same, ready to insert."""
-        return Packed(ExampleSource(self.sha256, self.name, self.thumbnail), self.vector, self.scale)
-
-
-def stored(db: sqlite3.Connection, width: int) -> Iterator[Stored]:
-    """Yield the live examples in the order of enrolment.
-
-    Raises:
-        sqlite3.DatabaseError: one is damaged.
-    """
-    columns = {str(row[1]) for row in db.execute("PRAGMA table_info(examples)")}
-    stands_for = "stands_for" if "stands_for" in columns else "1"
-    found = db.execute(
-        f"SELECT label, vector, scale, source_sha256, source_name, at, {stands_for}, jpeg, e.id, e.crc, t.crc "
-        "FROM examples AS e LEFT JOIN thumbnails AS t ON t.example = e.id WHERE removed_by IS NULL ORDER BY e.id"
-    )
-    for *values, number, crc, picture_crc in found:
-        if not is_sound(values, width, crc, picture_crc):
-            raise sqlite3.DatabaseError(f"example {number} is not as it was written")
-        yield Stored(*values)
-
-
-def is_sound(values: Sequence[Any], width: int, crc: object, picture_crc: object) -> bool:
-    """Return whether the values of a `Stored` that were read are those that were written."""
-    label, vector, scale, sha256, name, at, stands_for, picture = values
-    if not all(isinstance(text, str) for text in (label, sha256, name, at)):
-        return False
-    if not (isinstance(vector, bytes) and isinstance(scale, float) and isinstance(stands_for, int)):
-        return False
-    if len(vector) != width or _crc(vector, scale, sha256, name, at) != crc:
-        return False
-    return picture is None or (isinstance(picture, bytes) and zlib.crc32(picture) == picture_crc)
 
 
 def relabel(db: sqlite3.Connection, operation: int, old: str, new: str) -> tuple[int, int]:
@@ -335,14 +287,14 @@ def bad_rows(db: sqlite3.Connection, width: int) -> Iterator[str]:
     for number, crc, vector, scale, *texts in found:
         if not isinstance(vector, bytes) or len(vector) != width or not isinstance(scale, float):
             yield f"example {number} has no vector of width {width}"
-        elif _crc(vector, scale, *map(str, texts)) != crc:
+        elif row_crc(vector, scale, *map(str, texts)) != crc:
             yield f"example {number} is not as it was written"
     for number, jpeg, crc in db.execute("SELECT example, jpeg, crc FROM thumbnails ORDER BY example"):
         if not isinstance(jpeg, bytes) or zlib.crc32(jpeg) != crc:
             yield f"example {number}: the thumbnail is not the one that was written"
 
 
-def _crc(vector: bytes, scale: float, *texts: str) -> int:
+def row_crc(vector: bytes, scale: float, *texts: str) -> int:
     """Return the CRC-32 of all that never changes; the label may, and an index holds it a second time."""
     return zlib.crc32("\n".join(texts).encode(), zlib.crc32(struct.pack("<d", scale), zlib.crc32(vector)))
 
