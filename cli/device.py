@@ -157,6 +157,7 @@ def _report(change: Change, as_json: bool, added: bool) -> None:
                 "classes": dict(change.classes),
                 "kind": change.kind,
                 "skipped": change.skipped,
+                "gone": change.gone,
             }
         )
         return
@@ -165,5 +166,7 @@ def _report(change: Change, as_json: bool, added: bool) -> None:
         done += f" (took back: {change.undone})"
     if change.skipped:
         done += f", {change.skipped} known already"
+    if change.gone:
+        done += f", {change.gone} gave way to the limit (see `tlc gallery limit`)"
     click.echo(done)
     click.echo("enrolled: " + (", ".join(f"{c} {n}" for c, n in change.classes.items()) or "nothing"))

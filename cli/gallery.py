@@ -1,4 +1,4 @@
-"""`tlc gallery`: look at, rename, check and migrate what was enrolled."""
+"""`tlc gallery`: look at what was enrolled, keep it in order, carry it between devices and models."""
 
 from __future__ import annotations
 
@@ -7,41 +7,57 @@ from typing import Any
 
 import click
 
-from tlc.runtime.bundle import Bundle
 from tlc.runtime.classifier import Classifier, default_gallery
 from tlc.runtime.errors import GalleryError
-from tlc.runtime.gallery import Gallery
+from tlc.runtime.gallery import Gallery, Limits
 
 from .device import device_options
-from .output import Steps, json_option, put_json, table
+from .gallery_files import export, import_, merge, migrate, recover
+from .output import gallery_option, json_option, put_json, size, table
 
 
 @click.group()
 def gallery() -> None:
-    """Look at, rename, check and migrate what was enrolled."""
+    """Look at what was enrolled, keep it in order, carry it between devices and models."""
 
 
 @gallery.command("list")
 @click.argument("bundle")
 @click.argument("label", required=False)
-@click.option("--gallery", "path", metavar="FILE", help="The gallery.  [default: <bundle>.gallery]")
+@click.option(
+    "--thumbnails",
+    "pictures",
+    metavar="DIR|FILE.html",
+    help="Write the kept pictures into a folder per class, or all on one page.",
+)
+@gallery_option
 @json_option
-def list_(bundle: str, label: str | None, path: str | None, as_json: bool) -> None:
+def list_(bundle: str, label: str | None, pictures: str | None, path: str | None, as_json: bool) -> None:
     """List the enrolled classes, or the examples of the class LABEL."""
     where = Path(path) if path else default_gallery(Path(bundle))
-    if not where.exists():
-        classes, examples = {}, []
-    else:
+    classes, examples, written = {}, [], 0
+    if where.exists() or path or pictures:
         with Gallery.open_any(where) as opened:
             classes = opened.classes()
             examples = opened.examples(label) if label is not None else []
+            written = _write_pictures(opened, Path(pictures)) if pictures else 0
     if as_json:
-        put_json({"classes": classes, "examples": [vars(e) for e in examples]})
+        more = {"thumbnails": {"path": pictures, "written": written}} if pictures else {}
+        put_json({"classes": classes, "examples": [vars(e) for e in examples], **more})
     elif label is not None:
         rows = [(e.id, e.at, e.source_name, "yes" if e.has_thumbnail else "no") for e in examples]
         click.echo(table(rows, ("id", "enrolled (UTC)", "from", "thumbnail")))
     else:
         click.echo(table(list(classes.items()), ("class", "examples")) if classes else "nothing is enrolled")
+    if pictures and not as_json:
+        click.echo(f"{pictures}: {written} thumbnails")
+
+
+def _write_pictures(opened: Gallery, path: Path) -> int:
+    from tlc.runtime.contact_sheet import write_sheet, write_thumbnails
+
+    is_page = path.suffix.lower() in (".html", ".htm")
+    return write_sheet(opened, path) if is_page else write_thumbnails(opened, path)
 
 
 @gallery.command()
@@ -62,7 +78,36 @@ def rename(bundle: str, old: str, new: str, as_json: bool, **options: Any) -> No
 
 @gallery.command()
 @click.argument("bundle")
-@click.option("--gallery", "path", metavar="FILE", help="The gallery.  [default: <bundle>.gallery]")
+@click.option("--class", "per_class", type=click.IntRange(min=0), metavar="N", help="Examples a class; 0: no limit.")
+@click.option("--total", type=click.IntRange(min=0), metavar="N", help="Examples in all; 0: no limit.")
+@gallery_option
+@json_option
+def limit(bundle: str, per_class: int | None, total: int | None, path: str | None, as_json: bool) -> None:
+    """Show or set how many examples are kept.
+
+    Where there are more, those give way that the others of their class cover best; `tlc undo` brings them back.
+    """
+    gone = 0
+    is_change = per_class is not None or total is not None
+    with Gallery.open_any(Path(path) if path else default_gallery(Path(bundle)), read_only=not is_change) as opened:
+        limits = opened.limits()
+        if is_change:
+            limits = Limits(
+                limits.per_class if per_class is None else per_class, limits.total if total is None else total
+            )
+            gone = opened.limit(limits).gone
+        classes = opened.classes()
+    if as_json:
+        put_json({"per_class": limits.per_class, "total": limits.total, "gone": gone, "classes": classes})
+        return
+    click.echo(f"at most {limits.per_class or 'any number of'} examples a class, {limits.total or 'any number'} in all")
+    if gone:
+        click.echo(f"{gone} examples gave way; `tlc undo` brings them back")
+
+
+@gallery.command()
+@click.argument("bundle")
+@gallery_option
 @json_option
 def check(bundle: str, path: str | None, as_json: bool) -> None:
     """Examine every page and every example of the gallery."""
@@ -74,35 +119,28 @@ def check(bundle: str, path: str | None, as_json: bool) -> None:
     elif not problems:
         click.echo(f"{where}: clean")
     if problems:
-        raise GalleryError(f"{where}: {len(problems)} problems; the first: {problems[0]}; restore a copy of the file")
+        raise GalleryError(
+            f"{where}: {len(problems)} problems; the first: {problems[0]}; save what is readable with "
+            "`tlc gallery recover`, or restore a copy"
+        )
 
 
 @gallery.command()
 @click.argument("bundle")
-@click.option("--gallery", "path", metavar="FILE", help="The gallery to bring over.  [default: <bundle>.gallery]")
-@click.option(
-    "--engine",
-    metavar="NAME",
-    help="ai-edge-litert, tflite-runtime or onnxruntime.  [default: what is installed]",
-)
+@gallery_option
 @json_option
-def migrate(bundle: str, path: str | None, engine: str | None, as_json: bool) -> None:
-    """Bring a gallery of another model over to BUNDLE, by showing it the kept thumbnails."""
-    from tlc.runtime.migrate import migrate as run
+def compact(bundle: str, path: str | None, as_json: bool) -> None:
+    """Make the gallery's file smaller; what was undoable is then gone for good."""
+    from tlc.runtime.gallery_compact import compact as run
 
-    with Steps(quiet=as_json) as progress:
-        done = run(Bundle.open(bundle), Path(path) if path else None, engine, lambda d, t: progress("migrate", d, t))
+    with Gallery.open_any(Path(path) if path else default_gallery(Path(bundle)), read_only=False) as opened:
+        done = run(opened)
+        where = opened.path
     if as_json:
-        put_json(
-            {
-                "path": str(done.path),
-                "kept": str(done.kept),
-                "moved": done.moved,
-                "lost": done.lost,
-                "classes": done.classes,
-            }
-        )
-        return
-    click.echo(f"{done.path}: {done.moved} examples brought over; the old gallery is kept as {done.kept.name}")
-    if done.lost:
-        click.echo(f"{done.lost} examples had no thumbnail and could not be brought over")
+        put_json({"path": str(where), "before": done.before, "after": done.after})
+    else:
+        click.echo(f"{where}: {size(done.before)} before, {size(done.after)} now; nothing can be undone any more")
+
+
+for _command in (export, import_, merge, migrate, recover):
+    gallery.add_command(_command)

@@ -50,6 +50,10 @@ json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
 )
 
+gallery_option: Callable[[Any], Any] = click.option(
+    "--gallery", "path", metavar="FILE", help="The gallery.  [default: <bundle>.gallery]"
+)
+
 
 class Steps:
     """Progress on stderr: a line a step, redrawn where a person watches."""

@@ -1,24 +1,28 @@
-"""The bank: every vector that KNN compares with, as one contiguous float32 matrix in memory.
+"""The bank: every vector that KNN compares with, in memory, and which class each belongs to.
 
-The bundle's exemplars come first, the gallery's examples after them. Rows have unit length, so one
-matrix-vector product gives all cosines. There is room to spare behind the last row: adding is a copy.
+The bundle's exemplars come first, the gallery's examples after them. A bank that is loaded with more rows
+than a full product is worth, or than memory is free for, keeps them as `BoundedRows`; the answers are the
+same. It is decided when the rows are loaded, so that no prediction ever waits for a conversion.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Exemplars
 from .gallery_rows import GalleryRows
-from .unknown import leave_one_out
+from .left_out import LeftOut
+from .search import BoundedRows, FloatRows, Floats, Rows, principal_axes
 from .vectors import unit_rows
 
-Floats = NDArray[np.float32]
-_SPARE = 64
+MANY = 20_000
+"""Rows from which on the bound is faster than the full product, measured in docs/search.md."""
+
+_PORTION = 4096
+_MEMINFO = Path("/proc/meminfo")
 
 
 class Bank:
@@ -28,60 +32,77 @@ class Bank:
         self.labels: list[str] = list(labels)
         """Base classes first, then those only in the gallery, in the order in which they came."""
         self.exemplars = len(exemplars.labels)
-        self._base = len(labels)
-        self._index = {label: i for i, label in enumerate(labels)}
-        self._matrix = np.array(exemplars.vectors, np.float32, order="C")
-        self._class = np.array(exemplars.labels, np.int64)
-        self._ids = np.zeros(self.exemplars, np.int64)
-        self._count = self.exemplars
-        self._dot = _faster_product(self._matrix.shape[1])
-        self._enrolled_scores: Floats | None = None
+        self._base = labels
+        self._exemplars = exemplars
+        self.clear()
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._rows)
 
     @property
     def row_class(self) -> NDArray[np.int64]:
         """Class index of every row, [N]."""
-        return self._class[: self._count]
+        return self._class[: len(self)]
 
     @property
     def ids(self) -> NDArray[np.int64]:
         """The gallery's id of every row, [N]; 0 for exemplars."""
-        return self._ids[: self._count]
+        return self._ids[: len(self)]
+
+    def nearest(self, embedding: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
+        """Return the k rows nearest to `embedding` [D] and their cosines, best first; the earlier row wins a tie."""
+        return self._rows.nearest(_unit(embedding), k)
 
     def similarities(self, embedding: Floats) -> Floats:
         """Return the cosine of `embedding` [D] to every row, [N]; zeros for an embedding without direction."""
-        length = float(np.sqrt(np.dot(embedding, embedding)))
-        unit = embedding / np.float32(length) if length else embedding
-        return self._dot(self._matrix[: self._count], unit)
+        return self._rows.products(_unit(embedding))
 
     def clear(self) -> None:
         """Take every enrolled row out again."""
-        self._count = self.exemplars
-        del self.labels[self._base :]
-        self._index = {label: i for i, label in enumerate(self.labels)}
-        self._enrolled_scores = None
+        self.labels[:] = self._base
+        self._index = {label: i for i, label in enumerate(self._base)}
+        self._class = np.array(self._exemplars.labels, np.int64)
+        self._ids = np.zeros(self.exemplars, np.int64)
+        self._hold(FloatRows(self._exemplars.vectors.shape[1]))
 
     def append(self, rows: GalleryRows) -> None:
-        """Add enrolled rows behind the others."""
-        new = len(rows.ids)
-        if not new:
-            return
-        self._reserve(self._count + new)
-        end = self._count + new
-        self._matrix[self._count : end] = unit_rows(rows.vectors)
-        self._class[self._count : end] = [self._class_of(label) for label in rows.labels]
-        self._ids[self._count : end] = rows.ids
-        self._count = end
-        self._enrolled_scores = None
+        """Add enrolled rows, in time that does not depend on how many there are.
+
+        A new row takes the place of one that was removed, else it goes behind the others. No more rows
+        may have been removed than there are new ones; load all of them again then.
+        """
+        count = len(self)
+        holes = np.flatnonzero(np.isin(self.ids, rows.removed)) if len(rows.removed) else rows.removed
+        for hole in holes.tolist():
+            self._left_out.remove(hole, int(self._class[hole]))
+        behind = len(rows.ids) - len(holes)
+        if count == self.exemplars and _too_many(count + behind, rows.vectors.shape[1]):
+            self._hold(self._bounded(rows))
+        self._reserve(count + behind)
+        places = np.concatenate([holes, np.arange(count, count + behind)])
+        self._class[places] = [self._class_of(label) for label in rows.labels]
+        self._ids[places] = rows.ids
+        for i, hole in enumerate(holes.tolist()):
+            self._rows.put(hole, unit_rows(rows.vectors[i])[0])
+        for start in range(len(holes), len(rows.ids), _PORTION):
+            self._rows.append(unit_rows(rows.vectors[start : start + _PORTION]))
+        self._left_out.add(list(zip(places.tolist(), self._class[places].tolist(), strict=True)))
 
     def enrolled_scores(self) -> Floats:
-        """Return the enrolled rows' own known-ness, each measured with itself left out."""
-        if self._enrolled_scores is None:
-            own = slice(self.exemplars, self._count)
-            self._enrolled_scores = leave_one_out(self._matrix[own], self._class[own])
-        return self._enrolled_scores
+        """Return the enrolled rows' own known-ness, each measured against its class with itself left out."""
+        return self._left_out.scores()
+
+    def _hold(self, rows: Rows) -> None:
+        self._rows = rows
+        self._rows.append(self._exemplars.vectors)
+        self._left_out = LeftOut(self._rows)
+
+    def _bounded(self, rows: GalleryRows) -> BoundedRows:
+        width = rows.vectors.shape[1]
+        thinned = rows.vectors[:: max(1, len(rows.ids) // _PORTION)]
+        sample = np.concatenate([self._exemplars.vectors, unit_rows(thinned)])
+        # A fifth of 256 columns fits the embeddings of real images best; wider ones need no more than 128.
+        return BoundedRows(principal_axes(sample, min(128, max(1, width * 3 // 16))))
 
     def _class_of(self, label: str) -> int:
         if label not in self._index:
@@ -90,31 +111,31 @@ class Bank:
         return self._index[label]
 
     def _reserve(self, rows: int) -> None:
-        if rows <= len(self._matrix):
-            return
-        room = max(rows, len(self._matrix) * 5 // 4) + _SPARE
-        for name in ("_matrix", "_class", "_ids"):
-            old = getattr(self, name)
-            new = np.zeros((room, *old.shape[1:]), old.dtype)
-            new[: self._count] = old[: self._count]
-            setattr(self, name, new)
+        if rows > len(self._ids):
+            room = rows * 5 // 4 + 64
+            self._class, self._ids = _longer(self._class, room), _longer(self._ids, room)
 
 
-def _product(matrix: Floats, vector: Floats) -> Floats:
-    return matrix @ vector
+def _unit(embedding: Floats) -> Floats:
+    length = float(np.sqrt(np.dot(embedding, embedding)))
+    return embedding / np.float32(length) if length else embedding
 
 
-def _einsum(matrix: Floats, vector: Floats) -> Floats:
-    result: Floats = np.einsum("ij,j->i", matrix, vector)
-    return result
+def _longer(numbers: NDArray[np.int64], room: int) -> NDArray[np.int64]:
+    out = np.zeros(room, np.int64)
+    out[: len(numbers)] = numbers
+    return out
 
 
-def _faster_product(width: int) -> Callable[[Floats, Floats], Floats]:
-    """Time both products once: with a BLAS that is not tuned (Debian's reference one), einsum is faster."""
-    matrix, vector = np.ones((256, width), np.float32), np.ones(width, np.float32)
-    best: dict[Callable[[Floats, Floats], Floats], float] = {}
-    for product in (_product, _einsum, _product, _einsum):
-        start = time.perf_counter()
-        product(matrix, vector)
-        best[product] = min(best.get(product, 1e9), time.perf_counter() - start)
-    return _einsum if 1.5 * best[_einsum] < best[_product] else _product
+def _too_many(rows: int, width: int) -> bool:
+    """Return whether float32 rows would be slower, or take more than a quarter of the memory that is free."""
+    return rows > MANY or (rows > _PORTION and 4 * rows * width * 4 > _free_memory())
+
+
+def _free_memory() -> float:
+    """Return the bytes that can be had without swapping, or infinity where the system does not tell."""
+    try:
+        lines = _MEMINFO.read_text("ascii").splitlines()
+        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return float("inf")

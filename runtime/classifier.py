@@ -82,7 +82,7 @@ class Classifier:
         self._unknown = manifest.unknown if rate is None else _with_rate(manifest.unknown, rate)
         self._bank = Bank(bundle.exemplars(), manifest.labels)
         self._seen: tuple[int, int] | None = None
-        self._last, self._rewrites = 0, -1
+        self._last, self._operation, self._rewrites = 0, 0, -1
         self._threshold = threshold(self._unknown)
         self._gallery: Gallery | None = None
 
@@ -159,9 +159,16 @@ class Classifier:
         ran = perf_counter()
         self._follow()
         bank, manifest = self._bank, self.bundle.manifest
-        similarities = bank.similarities(embedding)
+        rows, similarities = bank.nearest(embedding, manifest.decision.k)
+        in_order = np.argsort(rows)  # the bundle's own come first
+        rows, similarities = rows[in_order], similarities[in_order]
         ranking = decide(
-            probabilities, similarities, bank.row_class, bank.exemplars, len(bank.labels), manifest.decision
+            probabilities,
+            similarities,
+            bank.row_class[rows],
+            int(np.count_nonzero(rows < bank.exemplars)),
+            len(bank.labels),
+            manifest.decision,
         )
         if not len(ranking.scores):
             raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
@@ -176,8 +183,8 @@ class Classifier:
             unknown=bool(len(ranking.neighbours)) and knownness < self._threshold,
             ranked=tuple(Ranked(labels[i], float(scores[i])) for i in order_.tolist()),
             neighbours=tuple(
-                Neighbour(int(bank.ids[r]), labels[int(bank.row_class[r])], float(similarities[r]))
-                for r in ranking.neighbours.tolist()
+                Neighbour(int(bank.ids[rows[n]]), labels[int(bank.row_class[rows[n]])], float(similarities[n]))
+                for n in ranking.neighbours.tolist()
             ),
             knownness=knownness,
             milliseconds={
@@ -282,13 +289,13 @@ class Classifier:
         version = self._gallery.data_version()
         if version == self._seen:
             return
-        rows = self._gallery.rows_since(self._last)
-        if rows.rewrites != self._rewrites:
+        rows = self._gallery.rows_since(self._last, self._operation)
+        if not rows.continues(self._operation, self._rewrites):
             # Something earlier was removed, restored or renamed: read it all again.
             self._bank.clear()
             rows = self._gallery.load()
         self._bank.append(rows)
-        self._seen, self._rewrites = version, rows.rewrites
+        self._seen, self._operation, self._rewrites = version, rows.operation, rows.rewrites
         if len(rows.ids):
             self._last = int(rows.ids[-1])
         self._threshold = threshold(self._unknown, self._bank.enrolled_scores())

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 
 from . import gallery_rows as rows
 from . import gallery_schema as schema
-from .errors import FingerprintError, GalleryError
+from .errors import FingerprintError, GalleryError, UsageError
 from .gallery_file import SQLITE_ERRORS, connect, roll_back, stamp, translated, use_log
+from .gallery_limits import Limits, make_room, read_limits, write_limits
 from .gallery_rows import KEEP_OPERATIONS, Change, Example, ExampleSource, GalleryRows, clean_label
 
-__all__ = ["KEEP_OPERATIONS", "Change", "Example", "ExampleSource", "Gallery", "GalleryRows", "clean_label"]
+__all__ = ["KEEP_OPERATIONS", "Change", "Example", "ExampleSource", "Gallery", "GalleryRows", "Limits", "clean_label"]
 
 
 class Gallery:
@@ -115,10 +116,11 @@ class Gallery:
         db, immutable = connect(path, create=create and not read_only, read_only=read_only)
         try:
             with translated(path):
-                if not schema.is_current(db, path):
-                    if read_only or meta is None:
-                        raise GalleryError(_unready(path, schema.is_unfinished(db)))
-                    schema.upgrade(db, path, {**meta, "created": _iso(clock()), "rewrites": "0"})
+                current = schema.is_current(db, path)
+                if schema.is_unfinished(db) and (read_only or meta is None):
+                    raise GalleryError(f"{path}: the gallery is empty; teach a first class with `tlc enroll`")
+                if not current and not read_only:  # reading needs nothing that came after the first version
+                    schema.upgrade(db, path, {**(meta or {}), "created": _iso(clock()), "rewrites": "0"})
                 elif not read_only:
                     use_log(db)
                 return cls(path, db, immutable, read_only, clock)
@@ -167,21 +169,25 @@ class Gallery:
         name = clean_label(label)
         packed = rows.pack(vectors, sources, self.width)
         with self._lock:
-            with self._write() as db:
+            with self.writing() as db:
                 classes = self._counts(db)
                 fresh: dict[str, rows.Packed] = {}
+                gone: dict[str, int] = {}
                 for example in packed:
                     sha256 = example.source.sha256
                     if sha256 not in fresh and not rows.holds(db, name, sha256):
                         fresh[sha256] = example
                 if fresh:
                     classes = dict(sorted({**classes, name: classes.get(name, 0) + len(fresh)}.items()))
-                    operation, at = self._operation("add", name)
+                    operation, at = self.operation("add", name)
                     for example in fresh.values():
                         rows.insert(db, name, example, at, operation)
+                    gone = make_room(db, classes, operation)
+                    classes = {c: n - gone.get(c, 0) for c, n in classes.items()}
                 version = _version(db)
             self._counted = ((version, self._changes), classes)  # only now that it is on disk
-        return Change("add", name, len(fresh), 0, len(packed) - len(fresh), dict(classes))
+        skipped = len(packed) - len(fresh)
+        return Change("add", name, len(fresh), 0, skipped, dict(classes), gone=sum(gone.values()))
 
     def forget(self, label: str) -> Change:
         """Remove a class with all its examples.
@@ -191,9 +197,9 @@ class Gallery:
             GalleryError: the file cannot be written, and is unchanged.
         """
         name = clean_label(label)
-        with self._write() as db:
+        with self.writing() as db:
             rows.require(db, name)
-            operation, _ = self._operation("forget", name, rewrites=True)
+            operation, _ = self.operation("forget", name, rewrites=True)
             removed = db.execute(
                 "UPDATE examples SET removed_by = ? WHERE label = ? AND removed_by IS NULL", (operation, name)
             ).rowcount
@@ -207,7 +213,7 @@ class Gallery:
             GalleryError: `new` exists and `merge` is not set; or the file cannot be written. It is unchanged.
         """
         old, new = clean_label(old), clean_label(new)
-        with self._write() as db:
+        with self.writing() as db:
             rows.require(db, old)
             if old == new:
                 raise GalleryError(f"class {old!r} already has this name; give another one")
@@ -216,7 +222,7 @@ class Gallery:
                 raise GalleryError(
                     f"class {new!r} exists already ({there} examples); choose another name, or merge the two"
                 )
-            operation, _ = self._operation("rename", new, {"from": old}, rewrites=True)
+            operation, _ = self.operation("rename", new, {"from": old}, rewrites=True)
             moved, dropped = rows.relabel(db, operation, old, new)
             return Change("rename", new, moved, 0, dropped, rows.counts(db))
 
@@ -229,7 +235,7 @@ class Gallery:
         Raises:
             GalleryError: nothing is left to undo; or the file cannot be written, and is unchanged.
         """
-        with self._write() as db:
+        with self.writing() as db:
             last = rows.last_operation(db)
             if last is None:
                 raise GalleryError(f"{self.path}: nothing to undo in the last {KEEP_OPERATIONS} operations")
@@ -237,11 +243,34 @@ class Gallery:
             gained, removed = rows.take_back(db, operation)
             return Change("undo", name, gained, removed, 0, rows.counts(db), undone=kind)
 
+    def limit(self, limits: Limits) -> Change:
+        """Set how many examples are kept, and let those above give way at once.
+
+        Raises:
+            UsageError: a limit is negative.
+            GalleryError: the file cannot be written, and is unchanged.
+        """
+        if limits.per_class < 0 or limits.total < 0:
+            raise UsageError(f"a limit is {min(limits.per_class, limits.total)}, expected 0 (none) or more")
+        with self.writing() as db:
+            write_limits(db, limits)
+            classes = rows.counts(db)
+            gone: dict[str, int] = {}
+            if limits.excess(classes):
+                operation, _ = self.operation("limit", "", rewrites=True)
+                gone = make_room(db, classes, operation)
+            return Change("limit", "", 0, 0, 0, rows.counts(db), gone=sum(gone.values()))
+
     # Reading
+
+    def limits(self) -> Limits:
+        """Return how many examples are kept, a class and in all."""
+        with self.reading() as db:
+            return read_limits(db)
 
     def classes(self) -> dict[str, int]:
         """Return how many examples each class has, sorted by name."""
-        with self._read() as db:
+        with self.reading() as db:
             return dict(self._counts(db))
 
     def examples(self, label: str | None = None) -> list[Example]:
@@ -251,7 +280,7 @@ class Gallery:
             UsageError: there is no such class.
         """
         name = None if label is None else clean_label(label)
-        with self._read() as db:
+        with self.reading() as db:
             if name is not None:
                 rows.require(db, name)
             found = db.execute(
@@ -268,7 +297,7 @@ class Gallery:
         Raises:
             GalleryError: there is no such example.
         """
-        with self._read() as db:
+        with self.reading() as db:
             row = db.execute(
                 "SELECT jpeg FROM examples LEFT JOIN thumbnails ON example = id WHERE id = ? AND removed_by IS NULL",
                 (int(example),),
@@ -285,15 +314,15 @@ class Gallery:
         """
         return self.rows_since(0)
 
-    def rows_since(self, example: int) -> GalleryRows:
-        """Return the examples with an id above `example`, for search.
+    def rows_since(self, example: int, operation: int | None = None) -> GalleryRows:
+        """Return the examples with an id above `example`, and which others went since `operation`, for search.
 
         Raises:
             GalleryError: the file is damaged.
         """
         try:
-            with self._read() as db:
-                return rows.read_rows(db, self.width, int(example))
+            with self.reading() as db:
+                return rows.read_rows(db, self.width, int(example), operation)
         except (TypeError, ValueError) as e:
             raise GalleryError(f"{self.path}: the gallery is damaged ({e}); see `tlc gallery check`") from None
 
@@ -321,13 +350,13 @@ class Gallery:
     # Transactions
 
     @contextlib.contextmanager
-    def _write(self) -> Generator[sqlite3.Connection, None, None]:
-        if self.read_only:
-            raise GalleryError(f"{self.path}: opened for reading only; open it for writing to change it")
-        with self._lock, translated(self.path):
-            if stamp(self.path)[:2] != self._stamp[:2]:
-                # SQLite would go on writing to a file that no one will ever find.
-                raise GalleryError(f"{self.path}: was moved or replaced while in use; open it again")
+    def writing(self) -> Generator[sqlite3.Connection, None, None]:
+        """Run a block as one transaction: all of it is on disk when the block is left, or nothing.
+
+        Raises:
+            GalleryError: the file cannot be written, and is unchanged.
+        """
+        with self.idle():
             before = self._db.total_changes
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -340,7 +369,27 @@ class Gallery:
             self._changes += self._db.total_changes != before
 
     @contextlib.contextmanager
-    def _read(self) -> Generator[sqlite3.Connection, None, None]:
+    def idle(self) -> Generator[sqlite3.Connection, None, None]:
+        """Run a block outside any transaction, for the statements that must be.
+
+        Raises:
+            GalleryError: the file is open for reading only, or was replaced.
+        """
+        if self.read_only:
+            raise GalleryError(f"{self.path}: opened for reading only; open it for writing to change it")
+        with self._lock, translated(self.path):
+            if stamp(self.path)[:2] != self._stamp[:2]:
+                # SQLite would go on writing to a file that no one will ever find.
+                raise GalleryError(f"{self.path}: was moved or replaced while in use; open it again")
+            yield self._db
+
+    @contextlib.contextmanager
+    def reading(self) -> Generator[sqlite3.Connection, None, None]:
+        """Run a block on one state of the file, whatever others write meanwhile.
+
+        Raises:
+            GalleryError: the file cannot be read.
+        """
         with self._lock, translated(self.path):
             try:
                 self._db.execute("BEGIN")
@@ -355,9 +404,10 @@ class Gallery:
             self._counted = (now, rows.counts(db))
         return self._counted[1]
 
-    def _operation(
+    def operation(
         self, kind: str, label: str, detail: Mapping[str, Any] | None = None, rewrites: bool = False
     ) -> tuple[int, str]:
+        """Begin an operation inside `writing`; return its id, and the time."""
         at = _iso(self._clock())
         cursor = self._db.execute(
             "INSERT INTO operations (kind, label, detail, at) VALUES (?, ?, ?, ?)",
@@ -388,9 +438,3 @@ def _holds_nothing(path: Path) -> bool:
     db, _ = connect(path, create=False, read_only=True)
     with contextlib.closing(db), translated(path):
         return schema.is_unfinished(db)
-
-
-def _unready(path: Path, unfinished: bool) -> str:
-    if unfinished:
-        return f"{path}: the gallery is empty; teach a first class with `tlc enroll`"
-    return f"{path}: the gallery is of an earlier version; `tlc enroll` or any other change upgrades it"

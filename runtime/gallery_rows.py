@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GalleryError, UsageError, unknown_name
+from .gallery_limits import take_over_back
 from .vectors import quantize_row
 
 KEEP_OPERATIONS = 50
@@ -52,7 +53,7 @@ class Change:
     """What an operation did to class `label`."""
 
     kind: str
-    """`add`, `forget`, `rename` or `undo`."""
+    """`add`, `forget`, `rename`, `undo`, `limit`, `import`, `merge`, `recover` or `migrate`."""
     label: str
     added: int
     """Examples the class gained: new, renamed to it, or back from an undone operation."""
@@ -64,6 +65,8 @@ class Change:
     """Examples a class after the operation, in sorted order."""
     undone: str = ""
     """For `undo`: the kind of the operation that was undone."""
+    gone: int = 0
+    """Examples, of whatever class, that gave way because a limit was reached."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +81,17 @@ class GalleryRows:
     """[N, D]; `vectors * scales[:, None]` gives the embeddings back."""
     scales: NDArray[np.float32]
     """[N]."""
+    removed: NDArray[np.int64]
+    """Ids of earlier rows that gave way to these under a limit; never more than N."""
+    operation: int
+    """The latest operation in it."""
     rewrites: int
-    """While it stays the same, rows once read are still right, and only those `rows_since` are to be read."""
+    """While it stays the same, rows once read are still right, but for those `removed`."""
+
+    def continues(self, operation: int, rewrites: int) -> bool:
+        """Return whether these rows lead on from what a reader had at that operation and count of rewrites."""
+        known = self.operation - operation <= KEEP_OPERATIONS  # earlier removals may be deleted by now
+        return known and self.rewrites == rewrites and len(self.removed) <= len(self.ids)
 
 
 def clean_label(label: str) -> str:
@@ -127,15 +139,15 @@ def pack(vectors: NDArray[np.float32], sources: Sequence[ExampleSource], width: 
     return packed
 
 
-def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operation: int) -> None:
+def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operation: int, stands_for: int = 1) -> None:
     """Add one example, with its thumbnail where it has one."""
     source, vector, scale = example
     name = _storable(source.name)
-    crc = _crc(vector, scale, source.sha256, name, at)
+    crc = row_crc(vector, scale, source.sha256, name, at)
     cursor = db.execute(
-        "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (label, vector, scale, crc, source.sha256, name, at, operation),
+        "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by, stands_for) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (label, vector, scale, crc, source.sha256, name, at, operation, stands_for),
     )
     if source.thumbnail is not None:
         db.execute(
@@ -183,13 +195,17 @@ def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
 
     All later operations are undone by then, so the examples stand as this one left them.
     """
+    take_over_back(db, operation)
     moved = db.execute(
         "UPDATE examples SET label = (SELECT r.label FROM relabelled AS r "
         "WHERE r.example = examples.id AND r.operation = ?) "
         "WHERE id IN (SELECT example FROM relabelled WHERE operation = ?)",
         (operation, operation),
     ).rowcount
-    back = db.execute("UPDATE examples SET removed_by = NULL WHERE removed_by = ?", (operation,)).rowcount
+    # What it added and let go itself stays out.
+    back = db.execute(
+        "UPDATE examples SET removed_by = NULL WHERE removed_by = ? AND added_by <> ?", (operation, operation)
+    ).rowcount
     removed = db.execute(
         "UPDATE examples SET removed_by = ? WHERE added_by = ? AND removed_by IS NULL",
         (operation, operation),
@@ -199,8 +215,10 @@ def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
     return moved + back, removed
 
 
-def read_rows(db: sqlite3.Connection, width: int, after: int) -> GalleryRows:
+def read_rows(db: sqlite3.Connection, width: int, after: int, operation: int | None = None) -> GalleryRows:
     """Return the live examples with an id above `after`; vectors int8 [N, width].
+
+    With `operation`, the latest one that the reader knows of, also which earlier ones went since.
 
     Raises:
         TypeError, ValueError: a row is damaged.
@@ -222,7 +240,12 @@ def read_rows(db: sqlite3.Connection, width: int, after: int) -> GalleryRows:
         vectors[span] = np.frombuffer(b"".join([row[2] for row in part]), np.int8).reshape(len(part), width)
         scales[span] = [row[3] for row in part]
     rewrites = db.execute("SELECT value FROM meta WHERE key = 'rewrites'").fetchone()
-    return GalleryRows(ids, tuple(labels), vectors, scales, int(rewrites[0]))
+    latest = int(db.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()[0])
+    gone: list[tuple[int]] = []
+    if operation is not None and operation != latest:
+        gone = db.execute("SELECT id FROM examples WHERE removed_by > ? AND id <= ?", (operation, after)).fetchall()
+    removed = np.array([g[0] for g in gone], np.int64)
+    return GalleryRows(ids, tuple(labels), vectors, scales, removed, latest, int(rewrites[0]))
 
 
 def purge(db: sqlite3.Connection) -> None:
@@ -264,14 +287,14 @@ def bad_rows(db: sqlite3.Connection, width: int) -> Iterator[str]:
     for number, crc, vector, scale, *texts in found:
         if not isinstance(vector, bytes) or len(vector) != width or not isinstance(scale, float):
             yield f"example {number} has no vector of width {width}"
-        elif _crc(vector, scale, *map(str, texts)) != crc:
+        elif row_crc(vector, scale, *map(str, texts)) != crc:
             yield f"example {number} is not as it was written"
     for number, jpeg, crc in db.execute("SELECT example, jpeg, crc FROM thumbnails ORDER BY example"):
         if not isinstance(jpeg, bytes) or zlib.crc32(jpeg) != crc:
             yield f"example {number}: the thumbnail is not the one that was written"
 
 
-def _crc(vector: bytes, scale: float, *texts: str) -> int:
+def row_crc(vector: bytes, scale: float, *texts: str) -> int:
     """Return the CRC-32 of all that never changes; the label may, and an index holds it a second time."""
     return zlib.crc32("\n".join(texts).encode(), zlib.crc32(struct.pack("<d", scale), zlib.crc32(vector)))
 

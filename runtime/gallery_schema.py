@@ -48,6 +48,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX examples_added ON examples (added_by)",
         "CREATE INDEX relabelled_operation ON relabelled (operation)",
     ),
+    (
+        # How many examples of its class it speaks for: itself and those that gave way to it under a limit.
+        "ALTER TABLE examples ADD COLUMN stands_for INTEGER NOT NULL DEFAULT 1",
+    ),
 )
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-
-import numpy as np
 
 from .bundle import Bundle
 from .classifier import default_gallery
-from .engines import open_engine
+from .engines import Engine, open_engine
 from .errors import GalleryError
-from .gallery import ExampleSource, Gallery
+from .gallery import Gallery, Limits
+from .gallery_file import has_log
+from .gallery_stored import Stored, finish, put_in_place, remove, stored, take_in
 from .images import load_image
+from .manifest import Manifest
 from .progress import Count, silent
+from .vectors import quantize_row
+
+_PORTION = 8  # examples embedded for each transaction; a kill costs no more than these
 
 
 @dataclass(frozen=True)
@@ -41,53 +45,98 @@ def migrate(
     """Embed the thumbnails of a gallery with `bundle`'s model, and put the result in the gallery's place.
 
     The old file stays, renamed. The new one grows beside it and takes its place at the end, so a migration
-    that is stopped at any moment has changed nothing, and goes on where it was when run again.
+    that is stopped at any moment has changed nothing, and goes on where it was when run again. Examples
+    enrolled meanwhile come along. Undo does not reach back over a migration.
 
     Raises:
-        GalleryError: there is no gallery, or it belongs to this model already.
+        GalleryError: there is no gallery, it belongs to this model already, or it is in use.
         BundleError, EngineError: the bundle cannot be used.
     """
     path = gallery if gallery is not None else default_gallery(bundle.path)
     manifest = bundle.manifest
+    growing = path.with_name(f"{path.name}.{manifest.fingerprint[:12]}.migrating")
     with Gallery.open_any(path) as old:
         if old.fingerprint == manifest.fingerprint:
             raise GalleryError(f"{path}: belongs to this bundle's model already, nothing to migrate")
-        kept = path.with_name(f"{path.name}.{old.fingerprint[:12]}")
+        fingerprint, limits = old.fingerprint, old.limits()
         runner, _ = open_engine(bundle, engine)
-        examples = old.examples()
-        growing = path.with_name(f"{path.name}.migrating")
-        moved = lost = done = 0
-        with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width, create=True) as new:
-            there = {(e.label, e.sha256) for e in new.examples()}
-            for label, group in groupby(examples, key=lambda e: e.label):
-                vectors, sources = [], []
-                for example in group:
-                    done += 1
-                    progress(done, len(examples))
-                    thumbnail = old.thumbnail(example.id)
-                    if thumbnail is None:
-                        lost += 1
-                        continue
-                    moved += 1
-                    if (label, example.sha256) not in there:
-                        vectors.append(runner.run(load_image(thumbnail, manifest.preprocessing))[-1])
-                        sources.append(ExampleSource(example.sha256, example.source_name, thumbnail))
-                if vectors:
-                    new.add(label, np.stack(vectors), sources)
-            classes = new.classes()
-    try:
-        _keep(path, kept)
-        growing.replace(path)
-    except OSError as e:
-        raise GalleryError(f"{path}: cannot be replaced ({e.strerror or e}); the old gallery is untouched") from None
+        moved, lost = embed_again(old, growing, manifest, runner, progress)
+    with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width) as new:
+        finish(new, limits)
+        classes = new.classes()
+    if has_log(path):
+        raise GalleryError(f"{path}: in use by another process; stop it and run this again, it goes on where it was")
+    kept = _keep(path, fingerprint)
+    put_in_place(growing, path)
     return Migration(path, kept, moved, lost, classes)
 
 
-def _keep(path: Path, kept: Path) -> None:
-    """Give the old file a second name, so that there is no moment without a gallery."""
-    if kept.exists():
-        raise FileExistsError(0, f"{kept.name} exists already, move it away")
+def embed_again(
+    old: Gallery, growing: Path, manifest: Manifest, runner: Engine, progress: Count = silent
+) -> tuple[int, int]:
+    """Bring the gallery `growing` to hold what `old` holds, embedded by another model.
+
+    What it holds already, from a run that was stopped, is not embedded again. Return how many examples it
+    holds and how many had no thumbnail.
+
+    Raises:
+        GalleryError: a file is damaged or cannot be written.
+        ImageError: a thumbnail cannot be read.
+    """
+    wanted = {(e.label, e.sha256) for e in old.examples()}
+    moved, lost, last = 0, 0, 0
+    if growing.exists() and not _held(growing, manifest) <= wanted:
+        remove(growing)  # forgotten or renamed since: begin again
+    with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width, create=True) as new:
+        new.limit(Limits(0, 0))
+        there = {(e.label, e.sha256) for e in new.examples()}
+        while portion := list(stored(old, last, _PORTION)):
+            last = portion[-1].id
+            lost += sum(e.thumbnail is None for e in portion)
+            fit = [e for e in portion if e.thumbnail is not None]
+            fresh = [e for e in fit if (e.label, e.sha256) not in there]
+            take_in(new, [_embedded(e, manifest, runner) for e in fresh], "migrate", "", "both")
+            moved += len(fit)
+            progress(moved + lost, max(len(wanted), moved + lost))
+    return moved, lost
+
+
+def _embedded(example: Stored, manifest: Manifest, runner: Engine) -> Stored:
+    assert example.thumbnail is not None
+    vector = runner.run(load_image(example.thumbnail, manifest.preprocessing, name=example.name))[-1]
+    row, scale = quantize_row(vector)
+    return example._replace(vector=row.tobytes(), scale=scale)
+
+
+def _held(path: Path, manifest: Manifest) -> set[tuple[str, str]]:
+    with Gallery.open(path, manifest.fingerprint, manifest.embedding_width, create=True) as gallery:
+        return {(e.label, e.sha256) for e in gallery.examples()}
+
+
+def _keep(path: Path, fingerprint: str) -> Path:
+    """Give the old file a second name, so that there is no moment without a gallery; return it.
+
+    Raises:
+        GalleryError: the disk refuses.
+    """
+    names = (f"{path.name}.{fingerprint[:12]}{n}" for n in ("", *(f".{i}" for i in range(2, 1000))))
+    try:
+        for kept in map(path.with_name, names):
+            # A stopped run may have been here already.
+            if kept.exists() and not (kept.samefile(path) or filecmp.cmp(kept, path, shallow=False)):
+                continue
+            if not kept.exists():
+                _link(path, kept)
+            return kept
+    except OSError as e:
+        raise GalleryError(f"{path}: cannot be replaced ({e.strerror or e}); the old gallery is untouched") from None
+    raise GalleryError(f"{path}: cannot be replaced, too many old ones lie beside it; move some away")
+
+
+def _link(path: Path, kept: Path) -> None:
     try:
         os.link(path, kept)
     except OSError:  # a file system without hard links, such as FAT on a memory card
-        shutil.copy2(path, kept)
+        part = kept.with_name(f"{kept.name}.part")
+        shutil.copy2(path, part)
+        part.replace(kept)

@@ -19,6 +19,16 @@ def quantize_row(vector: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
     return np.rint(vector / scale).astype(np.int8), scale
 
 
+def quantize_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return finite rows [N, D] as int8 with a scale each; an all-zero row stays zero.
+
+    Rows that came from int8 rows with a largest magnitude of 127 become those again, to the bit.
+    """
+    scales = np.abs(rows).max(axis=1, initial=0).astype(np.float32) / np.float32(127)
+    scales[scales == 0] = 1
+    return np.rint(rows / scales[:, None]).astype(np.int8), scales
+
+
 def unit_rows(rows: NDArray[np.int8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows [N, D] divided by their length, float32; an all-zero row stays zero.
 

@@ -11,7 +11,7 @@ import pytest
 from gallery_samples import PRINT, WIDTH, add, held, source, vectors
 
 from tlc.runtime.errors import GalleryError, UsageError
-from tlc.runtime.gallery import KEEP_OPERATIONS, ExampleSource, Gallery
+from tlc.runtime.gallery import KEEP_OPERATIONS, ExampleSource, Gallery, Limits
 from tlc.runtime.vectors import quantize_row
 
 
@@ -102,6 +102,7 @@ def test_examples_of_one_class(gallery: Gallery) -> None:
 
 
 def test_more_rows_than_one_portion(gallery: Gallery) -> None:
+    gallery.limit(Limits(0, 0))
     keys = [f"k{i}" for i in range(5000)]
     add(gallery, "many", *keys)
     rows = gallery.load()

@@ -13,7 +13,7 @@ from gallery_samples import PRINT, WIDTH, add, held
 
 from tlc.runtime import gallery_schema
 from tlc.runtime.errors import FingerprintError, GalleryError
-from tlc.runtime.gallery import Gallery
+from tlc.runtime.gallery import Gallery, Limits
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -216,6 +216,7 @@ FROZEN_INDEXES = {
     "examples_added": "CREATE INDEX examples_added ON examples (added_by)",
     "relabelled_operation": "CREATE INDEX relabelled_operation ON relabelled (operation)",
 }
+SECOND_VERSION = "ALTER TABLE examples ADD COLUMN stands_for INTEGER NOT NULL DEFAULT 1"
 # Two cups and a pen; the second cup was forgotten again. Check sums written out as the format has them.
 FROZEN_ROWS = f"""
 INSERT INTO meta VALUES ('created', '2025-01-02T03:04:05+00:00');
@@ -257,8 +258,10 @@ def test_a_new_gallery_has_exactly_the_frozen_format(gallery: Gallery) -> None:
     mode = db.execute("PRAGMA journal_mode").fetchone()[0]
     meta = dict(db.execute("SELECT key, value FROM meta"))
     db.close()
-    assert made == FROZEN_TABLES | FROZEN_INDEXES
-    assert numbers == [0x746C6347, 1]
+    examples = FROZEN_TABLES["examples"].removesuffix(")") + ", stands_for INTEGER NOT NULL DEFAULT 1)"
+    assert made == FROZEN_TABLES | FROZEN_INDEXES | {"examples": examples}
+    assert gallery_schema.MIGRATIONS[1:] == ((SECOND_VERSION,),)
+    assert numbers == [0x746C6347, 2]
     assert mode == "wal"
     assert meta.pop("created").endswith("+00:00")
     assert meta == {"fingerprint": PRINT, "width": str(WIDTH), "rewrites": "0"}
@@ -278,6 +281,17 @@ def test_a_gallery_of_the_first_version_reads_right(frozen: Path) -> None:
         assert (gallery.undo().label, gallery.classes()) == ("pen", {"cup": 1, "mug": 1})
 
 
+def test_a_gallery_of_the_first_version_is_read_without_touching_it(frozen: Path) -> None:
+    before = frozen.read_bytes()
+    with Gallery.open(frozen, PRINT, 4, read_only=True) as gallery:
+        assert (gallery.check(), gallery.classes()) == ([], {"cup": 1, "pen": 1})
+        assert gallery.load().labels == ("cup", "pen")
+    assert frozen.read_bytes() == before
+    with Gallery.open(frozen, PRINT, 4) as gallery:
+        assert gallery.limits() == Limits()
+    assert frozen.read_bytes() != before
+
+
 def test_an_older_version_is_upgraded_in_one_piece(frozen: Path) -> None:
     later = (*gallery_schema.MIGRATIONS, ("CREATE TABLE places (id INTEGER PRIMARY KEY)",))
     broken = (*later, ("CREATE TABLE more (id INTEGER)", "no such statement"))
@@ -291,8 +305,8 @@ def test_an_older_version_is_upgraded_in_one_piece(frozen: Path) -> None:
         gallery_schema.upgrade(db, frozen, {}, broken)
     assert state() == (1, False)
     gallery_schema.upgrade(db, frozen, {}, later)
-    assert state() == (2, True)
+    assert state() == (3, True)
     assert db.execute("SELECT count(*) FROM meta").fetchone() == (4,)
     db.close()
-    with pytest.raises(GalleryError, match="version 2, this tlc knows 1 to 1; upgrade tlc"):
+    with pytest.raises(GalleryError, match="version 3, this tlc knows 1 to 2; upgrade tlc"):
         Gallery.open(frozen, PRINT, 4)
