@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,10 +15,12 @@ import numpy as np
 
 from .bundle import Bundle
 from .classifier import default_gallery
-from .engines import open_engine
-from .errors import GalleryError
-from .gallery import ExampleSource, Gallery
+from .engines import Engine, open_engine
+from .errors import GalleryError, ImageError
+from .gallery import Example, ExampleSource, Gallery
+from .gallery_file import connect
 from .images import load_image
+from .manifest import Manifest
 from .progress import Count, silent
 
 
@@ -28,7 +33,7 @@ class Migration:
     """The old gallery, under its new name."""
     moved: int
     lost: int
-    """Examples enrolled without a thumbnail, which no other model can learn from."""
+    """Examples without a thumbnail, or with a damaged one, which no other model can learn from."""
     classes: dict[str, int]
 
 
@@ -44,50 +49,112 @@ def migrate(
     that is stopped at any moment has changed nothing, and goes on where it was when run again.
 
     Raises:
-        GalleryError: there is no gallery, or it belongs to this model already.
+        GalleryError: there is no gallery, it belongs to this model already, or another process uses it.
         BundleError, EngineError: the bundle cannot be used.
     """
     path = gallery if gallery is not None else default_gallery(bundle.path)
     manifest = bundle.manifest
+    growing = path.with_name(f"{path.name}.{manifest.fingerprint[:12]}.migrating")
     with Gallery.open_any(path) as old:
         if old.fingerprint == manifest.fingerprint:
             raise GalleryError(f"{path}: belongs to this bundle's model already, nothing to migrate")
-        kept = path.with_name(f"{path.name}.{old.fingerprint[:12]}")
         runner, _ = open_engine(bundle, engine)
         examples = old.examples()
-        growing = path.with_name(f"{path.name}.migrating")
-        moved = lost = done = 0
+        _drop_outdated(growing, manifest, examples)
         with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width, create=True) as new:
-            there = {(e.label, e.sha256) for e in new.examples()}
-            for label, group in groupby(examples, key=lambda e: e.label):
-                vectors, sources = [], []
-                for example in group:
-                    done += 1
-                    progress(done, len(examples))
-                    thumbnail = old.thumbnail(example.id)
-                    if thumbnail is None:
-                        lost += 1
-                        continue
-                    moved += 1
-                    if (label, example.sha256) not in there:
-                        vectors.append(runner.run(load_image(thumbnail, manifest.preprocessing))[-1])
-                        sources.append(ExampleSource(example.sha256, example.source_name, thumbnail))
-                if vectors:
-                    new.add(label, np.stack(vectors), sources)
+            lost = _embed(old, new, examples, runner, manifest, progress)
             classes = new.classes()
-    try:
-        _keep(path, kept)
-        growing.replace(path)
-    except OSError as e:
-        raise GalleryError(f"{path}: cannot be replaced ({e.strerror or e}); the old gallery is untouched") from None
-    return Migration(path, kept, moved, lost, classes)
+        kept = _free_name(path, old.fingerprint)
+    with _alone(path):
+        try:
+            _keep(path, kept)
+            growing.replace(path)
+        except OSError as e:
+            raise GalleryError(
+                f"{path}: cannot be replaced ({e.strerror or e}); the old gallery is untouched"
+            ) from None
+    return Migration(path, kept, len(examples) - lost, lost, classes)
+
+
+def _embed(
+    old: Gallery, new: Gallery, examples: Sequence[Example], runner: Engine, manifest: Manifest, progress: Count
+) -> int:
+    """Add to `new` what it lacks of the old gallery's examples; return how many cannot be brought over."""
+    there = {(e.label, e.sha256) for e in new.examples()}
+    lost = done = 0
+    for label, group in groupby(examples, key=lambda e: e.label):
+        vectors, sources = [], []
+        for example in group:
+            done += 1
+            progress(done, len(examples))
+            if (label, example.sha256) in there:
+                continue
+            thumbnail = old.thumbnail(example.id)
+            try:
+                pixels = None if thumbnail is None else load_image(thumbnail, manifest.preprocessing)
+            except ImageError:
+                pixels = None
+            if pixels is None:
+                lost += 1
+                continue
+            vectors.append(runner.run(pixels)[-1])
+            sources.append(ExampleSource(example.sha256, example.source_name, thumbnail))
+        if vectors:
+            new.add(label, np.stack(vectors), sources)
+    return lost
+
+
+def _drop_outdated(growing: Path, manifest: Manifest, examples: Sequence[Example]) -> None:
+    """Start again where an earlier migration was stopped and what it had moved was forgotten or renamed since."""
+    if not growing.exists():
+        return
+    wanted = {(e.label, e.sha256) for e in examples}
+    found = Gallery.open_if_exists(growing, manifest.fingerprint, manifest.embedding_width)
+    if found is None:
+        return
+    with found:
+        current = wanted.issuperset((e.label, e.sha256) for e in found.examples())
+    if not current:
+        growing.unlink()
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Generator[None]:
+    """Hold a gallery against every other process, its write-ahead log taken in and gone.
+
+    A log that stayed would be taken for the new file's; a process that went on writing, into the old one.
+    """
+    db, _ = connect(path, create=False, read_only=False)
+    with contextlib.closing(db):
+        try:
+            # SQLite leaves the log only when no one else has the file open.
+            alone = db.execute("PRAGMA journal_mode = DELETE").fetchone()[0] == "delete"
+            if alone:
+                db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            alone = False
+        if not alone:
+            raise GalleryError(f"{path}: in use by another process; stop it and run this again, nothing was changed")
+        yield
+
+
+def _free_name(path: Path, fingerprint: str) -> Path:
+    """Return the name to keep the old gallery under; a link that a stopped migration made is used again."""
+    plain = path.with_name(f"{path.name}.{fingerprint[:12]}")
+    name, number = plain, 1
+    while name.exists() and not name.samefile(path):
+        number += 1
+        name = plain.with_name(f"{plain.name}.{number}")
+    return name
 
 
 def _keep(path: Path, kept: Path) -> None:
     """Give the old file a second name, so that there is no moment without a gallery."""
     if kept.exists():
-        raise FileExistsError(0, f"{kept.name} exists already, move it away")
+        return
     try:
         os.link(path, kept)
     except OSError:  # a file system without hard links, such as FAT on a memory card
-        shutil.copy2(path, kept)
+        part = kept.with_name(f"{kept.name}.part")
+        shutil.copy2(path, part)
+        part.replace(kept)
