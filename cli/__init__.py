@@ -1,5 +1,11 @@
 """The `tlc` command: parse, make one library call, print."""
 
-from .main import main
+import sys
+
+try:
+    from .main import main
+except KeyboardInterrupt:
+    # Ctrl-C while the libraries load, before there is a `main` to catch it.
+    sys.exit("Interrupted; nothing was left half-written.")
 
 __all__ = ["main"]

@@ -9,8 +9,8 @@ import click
 
 from tlc.runtime.bundle import Bundle
 from tlc.runtime.classifier import Classifier, default_gallery
-from tlc.runtime.errors import GalleryError
-from tlc.runtime.gallery import Gallery
+from tlc.runtime.errors import GalleryError, unknown_name
+from tlc.runtime.gallery import Example, Gallery
 
 from .device import device_options
 from .output import Steps, json_option, put_json, table
@@ -29,12 +29,16 @@ def gallery() -> None:
 def list_(bundle: str, label: str | None, path: str | None, as_json: bool) -> None:
     """List the enrolled classes, or the examples of the class LABEL."""
     where = Path(path) if path else default_gallery(Path(bundle))
-    if not where.exists():
-        classes, examples = {}, []
-    else:
+    classes: dict[str, int] = {}
+    examples: list[Example] = []
+    if path or where.exists():
         with Gallery.open_any(where) as opened:
             classes = opened.classes()
             examples = opened.examples(label) if label is not None else []
+    else:
+        Bundle.open(bundle)  # so that a mistyped name is not taken for a bundle that was taught nothing
+        if label is not None:
+            raise unknown_name("class", label, [])
     if as_json:
         put_json({"classes": classes, "examples": [vars(e) for e in examples]})
     elif label is not None:

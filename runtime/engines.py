@@ -169,7 +169,7 @@ def choose(models: Sequence[ModelFile], engine: str | None = None) -> tuple[Engi
             return kind, model
     first, *others = dict.fromkeys(k.name for k, _ in fitting)
     what = "no engine for this bundle" if engine is None else f"the engine {engine}"
-    instead = f" (or {' or '.join(others)})" if others else ""
+    instead = f" (or: {', '.join(others)})" if others else ""
     raise EngineError(f"{what} is {'' if engine is None else 'not '}installed; run: pip install {first}{instead}")
 
 

@@ -152,7 +152,7 @@ except EngineError as e:
         (
             "ai_edge_litert,tflite_runtime,onnxruntime",
             "",
-            "no engine for this bundle is installed; run: pip install ai-edge-litert (or tflite-runtime or onnxruntime)",
+            "no engine for this bundle is installed; run: pip install ai-edge-litert (or: tflite-runtime, onnxruntime)",
         ),
         ("onnxruntime", "onnxruntime", "the engine onnxruntime is not installed; run: pip install onnxruntime"),
     ],

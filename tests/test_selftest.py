@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +152,7 @@ def test_where_no_mark_can_be_kept_it_is_run_each_time(
         monkeypatch.setenv("XDG_CACHE_HOME", str(place))
         with Classifier.open(bundle) as classifier:
             assert classifier.bundle is bundle
-    assert os.listdir(tmp_path) == ["file"]
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 # --- golden samples that are not
