@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -43,9 +44,13 @@ for _command in (
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 the work failed, 2 wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
         code = cli.main(args=argv, prog_name="tlc", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - None where it is closed
+            sys.stdout.flush()
     except click.ClickException as e:
         e.show()
         code = e.exit_code
@@ -57,8 +62,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         say("Interrupted; nothing was left half-written.")
         code = 1
-    except BrokenPipeError:
-        # The reader, such as `head`, has had enough. Python would complain once more at its own exit.
+    except OSError as e:
+        # Of the disk that the output goes to, say. A reader such as `head` that has had enough is no error.
+        if not isinstance(e, BrokenPipeError):
+            say(f"Error: {e.filename or 'the output'}: {e.strerror or e}")
+        # What could not be written is still there, and Python would complain once more at its own exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
     except MemoryError:

@@ -114,7 +114,11 @@ def undo(bundle: str, as_json: bool, **options: Any) -> None:
 
 
 def _source(name: str) -> Source:
-    return sys.stdin.buffer.read() if name == "-" else name
+    if name != "-":
+        return name
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so Python says that it is closed
+        raise ImageError("-: standard input is closed, expected an image there")
+    return sys.stdin.buffer
 
 
 def _rate(text: str | None) -> float | None:

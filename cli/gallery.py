@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from tlc.runtime.bundle import Bundle
 from tlc.runtime.classifier import Classifier, default_gallery
-from tlc.runtime.errors import GalleryError
-from tlc.runtime.gallery import Gallery, Limits
+from tlc.runtime.errors import GalleryError, unknown_name
+from tlc.runtime.gallery import Example, Gallery, Limits
 
 from .device import device_options
 from .gallery_files import export, import_, merge, migrate, recover
@@ -35,12 +36,18 @@ def gallery() -> None:
 def list_(bundle: str, label: str | None, pictures: str | None, path: str | None, as_json: bool) -> None:
     """List the enrolled classes, or the examples of the class LABEL."""
     where = Path(path) if path else default_gallery(Path(bundle))
-    classes, examples, written = {}, [], 0
+    classes: dict[str, int] = {}
+    examples: list[Example] = []
+    written = 0
     if where.exists() or path or pictures:
         with Gallery.open_any(where) as opened:
             classes = opened.classes()
             examples = opened.examples(label) if label is not None else []
             written = _write_pictures(opened, Path(pictures)) if pictures else 0
+    else:
+        Bundle.open(bundle)  # so that a mistyped name is not taken for a bundle that was taught nothing
+        if label is not None:
+            raise unknown_name("class", label, [])
     if as_json:
         more = {"thumbnails": {"path": pictures, "written": written}} if pictures else {}
         put_json({"classes": classes, "examples": [vars(e) for e in examples], **more})

@@ -59,25 +59,26 @@ def inspect(bundle: str, as_json: bool) -> None:
     ]
     for key, value in facts:
         click.echo(f"{key:<12} {value}")
+    found: Any = metrics.get("models")
     rows: list[tuple[str, ...]] = []
     for model in m.models:
-        found: Any = metrics.get("models", {}).get(model.file, {})
-        low, high = found.get("interval", (0.0, 1.0))
-        rows.append(
-            (
-                model.file,
-                model.scheme,
-                size(model.bytes),
-                f"{found.get('accuracy', 0):.3f}",
-                f"{low:.3f} to {high:.3f}",
-                f"{found.get('agreement', 0):.3f}",
-            )
-        )
+        low, high = _figure(found, model.file, "interval", 0), _figure(found, model.file, "interval", 1)
+        accuracy, same = _figure(found, model.file, "accuracy"), _figure(found, model.file, "agreement")
+        rows.append((model.file, model.scheme, size(model.bytes), accuracy, f"{low} to {high}", same))
     click.echo("\n" + table(rows, ("model", "scheme", "size", "accuracy", "95 % interval", "same answer as float")))
     click.echo(
-        f"measured on {metrics.get('held_out')} held-out images; "
-        f"float graph {metrics.get('float', {}).get('accuracy', 0):.3f}"
+        f"measured on {metrics.get('held_out')} held-out images; float graph {_figure(metrics, 'float', 'accuracy')}"
     )
+
+
+def _figure(metrics: Any, *path: str | int) -> str:
+    """Return a figure of the manifest's metrics, which hold what the tlc of that day wrote; `-` where there is none."""
+    for step in path:
+        try:
+            metrics = metrics[step]
+        except (KeyError, IndexError, TypeError):
+            return "-"
+    return f"{metrics:.3f}" if isinstance(metrics, int | float) else "-"
 
 
 @click.command()

@@ -19,8 +19,13 @@ def say(text: str) -> None:
 
 
 def put_json(document: Any) -> None:
-    """Print one JSON document on stdout."""
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document on stdout, in ASCII where the terminal's encoding lacks a character."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=1, allow_nan=False)
+    click.echo(text)
 
 
 def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> str:

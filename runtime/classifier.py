@@ -20,7 +20,7 @@ from .bundle import Bundle
 from .decision import decide
 from .engines import open_engine
 from .errors import GalleryError, TlcError, UsageError, unknown_name
-from .gallery import Change, ExampleSource, Gallery
+from .gallery import Change, ExampleSource, Gallery, clean_label
 from .images import Source, load_image, read_bytes, source_name
 from .manifest import Unknown
 from .selftest import selftest_once
@@ -213,6 +213,7 @@ class Classifier:
             UsageError: no images, or the label cannot be used.
             GalleryError: the gallery cannot be written.
         """
+        clean_label(label)  # before the work, and before a gallery is made for nothing
         vectors: list[Floats] = []
         sources: list[ExampleSource] = []
         for image in images:
@@ -263,7 +264,8 @@ class Classifier:
 
     def _attach(self) -> None:
         """Open the gallery for reading, if there is one by now."""
-        if self._gallery is None and self.gallery_path.exists():
+        # Path.exists raises for a name that is too long, where there can be no gallery.
+        if self._gallery is None and os.path.exists(self.gallery_path):  # noqa: PTH110
             manifest = self.bundle.manifest
             self._gallery = Gallery.open_if_exists(
                 self.gallery_path, manifest.fingerprint, manifest.embedding_width, read_only=True
@@ -302,8 +304,9 @@ class Classifier:
 
 
 def default_gallery(bundle: Path) -> Path:
-    """Return where a bundle's gallery lies unless told otherwise."""
-    return bundle.with_name(f"{bundle.name}.gallery")
+    """Return where a bundle's gallery lies unless told otherwise: beside it, under its name and `.gallery`."""
+    named = bundle if bundle.name not in ("", "..") else bundle.resolve()  # `.` has no name to put it beside
+    return named.parent / f"{named.name}.gallery"
 
 
 def _with_rate(unknown: Unknown, rate: float) -> Unknown:

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle
-from .errors import EngineError, UsageError, unknown_name
+from .errors import BundleError, EngineError, UsageError, unknown_name
 from .manifest import ModelFile
 from .quiet import quiet
 
 OUTPUTS = ("probabilities", "embedding")
+MAX_THREADS = 128
+"""More are refused: from about a thousand on, engines hang or crash."""
 
 
 def outputs_for(labels: Sequence[str]) -> tuple[str, ...]:
@@ -35,6 +37,10 @@ class Engine(Protocol):
 
     name: str
     version: str
+    shape: tuple[int, ...]
+    """Of the image it takes, [H, W, C]."""
+    widths: tuple[int, ...]
+    """Of the vectors it gives."""
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         """Run one image [H, W, C] and return one vector an output, in the order asked for at opening."""
@@ -45,16 +51,20 @@ class _Tflite:
     """A `.tflite` file through ai-edge-litert or tflite-runtime, whose interpreters are alike."""
 
     def __init__(self, name: str, module: str, model: bytes, threads: int, outputs: Sequence[str]) -> None:
-        self.name, self.version = name, importlib.metadata.version(name)
+        self.name, self.version = name, _version(name)
         with quiet():
             interpreter: Any = importlib.import_module(module).Interpreter(model_content=model, num_threads=threads)
             interpreter.allocate_tensors()
         (source,) = interpreter.get_input_details()
         found = {str(d["name"]): d for d in interpreter.get_output_details()}
+        if source["dtype"] not in (np.uint8, np.int8):
+            raise ValueError(f"its input is {np.dtype(source['dtype']).name}, expected uint8")
         self._interpreter = interpreter
         self._input = int(source["index"])
         self._signed = source["dtype"] is np.int8
+        self.shape = tuple(int(n) for n in source["shape"][1:])
         details = [_output(found, name) for name in outputs]
+        self.widths = tuple(int(d["shape"][-1]) for d in details)
         self._outputs = [int(d["index"]) for d in details]
         self._scales: list[tuple[float, int] | None] = [
             None if d["dtype"] is np.float32 else cast("tuple[float, int]", d["quantization"]) for d in details
@@ -78,7 +88,7 @@ class _Onnx:
     """An `.onnx` file through onnxruntime on the CPU."""
 
     def __init__(self, name: str, module: str, model: bytes, threads: int, outputs: Sequence[str]) -> None:
-        self.name, self.version = name, importlib.metadata.version(name)
+        self.name, self.version = name, _version(name)
         with quiet():
             ort: Any = importlib.import_module(module)
             options = ort.SessionOptions()
@@ -87,14 +97,23 @@ class _Onnx:
             options.log_severity_level = 3
             self._session: Any = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         (source,) = self._session.get_inputs()
+        if source.type != "tensor(uint8)":
+            raise ValueError(f"its input is {source.type}, expected tensor(uint8)")
         self._input = str(source.name)
+        self.shape = tuple(int(n) for n in source.shape[1:])
         found = {str(o.name): o for o in self._session.get_outputs()}
-        for output in outputs:
-            _output(found, output)
+        self.widths = tuple(int(_output(found, name).shape[-1]) for name in outputs)
         self._outputs = list(outputs)
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         return tuple(o[0] for o in self._session.run(self._outputs, {self._input: image[None]}))
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"  # put there by something other than pip
 
 
 def _output(found: dict[str, Any], name: str) -> Any:
@@ -117,8 +136,8 @@ class EngineKind:
         """Whether it could be imported, judged without importing it."""
         try:
             return importlib.util.find_spec(self.module) is not None
-        except ModuleNotFoundError:
-            return False
+        except (ImportError, ValueError):
+            return False  # not there, or a part of it is broken
 
 
 # In order of preference.
@@ -140,14 +159,18 @@ def choose(models: Sequence[ModelFile], engine: str | None = None) -> tuple[Engi
         raise unknown_name("engine", engine, [k.name for k in KINDS])
     wanted = [k for k in KINDS if engine in (None, k.name)]
     fitting = [(k, m) for k in wanted for m in models if m.format == k.format]
+    formats = ", ".join(sorted({m.format for m in models}))
+    if not fitting and engine is not None:
+        raise UsageError(f"engine {engine} cannot run this bundle, which holds {formats}; choose another engine")
     if not fitting:
-        formats = ", ".join(sorted({m.format for m in models}))
-        raise UsageError(f"engine {engine} cannot run this bundle, which holds {formats}; leave --engine out")
+        raise EngineError(f"no engine known here runs {formats}; upgrade tlc on this device")
     for kind, model in fitting:
         if kind.installed:
             return kind, model
-    names = list(dict.fromkeys(k.name for k, _ in fitting))
-    raise EngineError(f"no engine for this bundle is installed; run: pip install {' (or) '.join(names)}")
+    first, *others = dict.fromkeys(k.name for k, _ in fitting)
+    what = "no engine for this bundle" if engine is None else f"the engine {engine}"
+    instead = f" (or: {', '.join(others)})" if others else ""
+    raise EngineError(f"{what} is {'' if engine is None else 'not '}installed; run: pip install {first}{instead}")
 
 
 def open_model(
@@ -156,11 +179,14 @@ def open_model(
     """Load a model into an engine; `threads` 0 means every core.
 
     Raises:
+        UsageError: `threads` is out of range.
         EngineError: the engine cannot be imported or refuses the model.
     """
+    if not 0 <= threads <= MAX_THREADS:
+        raise UsageError(f"threads is {threads}, expected 0 (every core) to {MAX_THREADS}")
     try:
         return kind.make(kind.name, kind.module, model, threads or os.cpu_count() or 1, outputs)
-    except (ImportError, ValueError, RuntimeError, AttributeError, OSError) as e:
+    except (ImportError, ValueError, RuntimeError, AttributeError, OSError, TypeError) as e:
         reason = str(e).strip().split("\n")[0]
         raise EngineError(f"{kind.name} cannot run {file} ({reason}); try another --engine") from None
     except Exception as e:
@@ -175,13 +201,20 @@ def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None =
 
     Raises:
         UsageError, EngineError: as `choose` and `open_model`.
+        BundleError: the model is not the one that the manifest describes.
     """
     kind, model = choose(bundle.manifest.models, engine)
     if threads is None:
-        threads = int(bundle.manifest.target.get("threads", 0))
+        wanted: Any = bundle.manifest.target.get("threads", 0)
         # More threads than cores only wait for each other.
-        threads = min(threads, os.cpu_count() or 1)
-    if threads < 0:
-        raise UsageError(f"threads is {threads}, expected 0 (every core) or more")
-    outputs = outputs_for(bundle.manifest.labels)
-    return open_model(kind, bundle.read(model.file), threads, outputs, model.file), model
+        threads = min(wanted, os.cpu_count() or 1) if isinstance(wanted, int) and wanted > 0 else 0
+    spec, m = bundle.manifest.preprocessing, bundle.manifest
+    opened = open_model(kind, bundle.read(model.file), threads, outputs_for(m.labels), model.file)
+    widths = (len(m.labels), m.embedding_width) if m.labels else (m.embedding_width,)
+    expected = ((spec.height, spec.width, spec.channels), widths)
+    if (opened.shape, opened.widths) != expected:
+        raise BundleError(
+            f"{bundle.path}: {model.file} takes {list(opened.shape)} and gives {list(opened.widths)}, but the "
+            f"manifest says {list(expected[0])} and {list(expected[1])}; build the bundle again"
+        )
+    return opened, model
