@@ -16,7 +16,7 @@ from pathlib import Path
 from tlc.runtime.errors import DataError, UsageError, unknown_name
 from tlc.runtime.progress import Count, silent
 
-from .cache_folder import find_cache_folder
+from .cache_folder import data_folder, find_cache_folder
 from .data_address import address_name, fetch, parse_checksum
 from .data_archive import is_archive, unpack
 from .data_arrays import read_digits, read_npz
@@ -102,7 +102,7 @@ def _read_address(origin: Origin, skipped: list[Skipped], notes: list[str], prog
     if not is_archive(name) and not name.lower().endswith(".npz"):
         raise DataError(f"{origin.data}: an address must be that of an .npz, a .zip or a .tar archive, by its name")
     checksum = None if origin.checksum is None else parse_checksum(origin.checksum)
-    path = fetch(origin.data, checksum, _folder(origin.cache) / "downloads", notes, progress)
+    path = fetch(origin.data, checksum, _folder(origin.cache, "downloads"), notes, progress)
     return _read_path(path, origin.cache, skipped, notes)
 
 
@@ -114,7 +114,7 @@ def _read_path(path: Path, cache: str | None, skipped: list[Skipped], notes: lis
     if path.suffix.lower() == ".npz":
         return read_npz(path, notes)
     if is_archive(path.name):
-        root = unpack(path, _folder(cache) / "archives", skipped)
+        root = unpack(path, _folder(cache, "archives"), skipped)
         try:
             return _read_unpacked(root, skipped)
         except DataError as e:
@@ -137,13 +137,13 @@ def _read_unpacked(root: Path, skipped: list[Skipped]) -> list[Sample]:
     return samples
 
 
-def _folder(cache: str | None) -> Path:
+def _folder(cache: str | None, kind: str) -> Path:
     """Return where downloads and unpacked archives go; without a cache, a folder that goes when Python ends."""
     found = find_cache_folder(cache)
     if found is None:
         found = Path(tempfile.mkdtemp(prefix="tlc-"))
         atexit.register(shutil.rmtree, found, ignore_errors=True)
-    return found
+    return data_folder(found, kind)
 
 
 def _finish(

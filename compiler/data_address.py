@@ -101,12 +101,14 @@ def _download(url: str, checksum: str | None, to: Path, progress: Count) -> None
     import pooch
     import requests
 
-    pooch.get_logger().setLevel(logging.ERROR)
-    downloader: Any = pooch.HTTPDownloader(_Meter(url, progress), chunk_size=1 << 20, timeout=30)
+    pooch.get_logger().setLevel(logging.ERROR)  # it announces each download on the terminal
+    make: Any = pooch.HTTPDownloader  # whose annotations do not know progress objects
+    downloader = make(_Meter(url, progress), chunk_size=1 << 20, timeout=30)
     try:
         pooch.retrieve(url, checksum and f"sha256:{checksum}", to.name, to.parent, downloader=downloader)
     except requests.HTTPError as e:
-        raise DataError(f"{url}: the server answered {e.response.status_code} {e.response.reason}") from None
+        answer = f"{e.response.status_code} {e.response.reason}" if e.response is not None else "an error"
+        raise DataError(f"{url}: the server answered {answer}") from None
     except requests.RequestException as e:
         reason = "timed out" if isinstance(e, requests.Timeout) else "no connection, or it broke off"
         raise DataError(f"{url}: {reason}; check the address and the network") from None

@@ -76,7 +76,7 @@ def _pixels(path: Path, shape: tuple[int, ...], limit: int | None, notes: list[s
 
 def _blocks(path: Path, file: Any, width: int, limit: int | None, notes: list[str]) -> Iterator[NDArray[np.float32]]:
     """Yield float32 [at most _BLOCK, width]; reads no more rows than asked for."""
-    rows = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    rows: Iterator[tuple[int, bytes]] = ((number, line) for number, line in enumerate(file, 1) if line.strip())
     first = next(rows, None)
     if first is None:
         return

@@ -29,6 +29,7 @@ or brighter keep above 0.995 as a rule; the likest two that are not copies reach
 """
 _FLAT = 2.0  # grey levels of standard deviation: below, noise decides the correlation
 _SIEVE = 32  # dimensions of the first, quick comparison
+_FEW = 2000  # thumbnails are compared in full at once
 _ROWS = 512  # compared with all others at a time
 
 
@@ -81,9 +82,11 @@ def _alike(unit: Floats) -> list[tuple[int, int]]:
     """
     if len(unit) < 2:
         return []
-    sample = unit[:: max(1, len(unit) // 2000)]
-    _, axes = np.linalg.eigh(sample.T @ sample)
-    small = unit @ axes[:, -_SIEVE:]
+    small = unit
+    if len(unit) > _FEW:
+        sample = unit[:: len(unit) // _FEW]
+        _, axes = np.linalg.eigh(sample.T @ sample)
+        small = unit @ axes[:, -_SIEVE:]
     lengths = np.einsum("ij,ij->i", small, small)
     pairs: list[tuple[int, int]] = []
     for start in range(0, len(unit), _ROWS):

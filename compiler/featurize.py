@@ -26,10 +26,10 @@ from tlc.runtime.images import Source, load_image, read_bytes, source_name
 from tlc.runtime.manifest import Preprocessing
 from tlc.runtime.progress import Count, silent
 
-from .cache import FeatureCache
 from .data_records import Sample, Skipped
 from .decode import unreadable
 from .duplicates import SIDE, thumbnail
+from .feature_cache import FeatureCache
 from .lower_tflite import lower_trunk_tflite
 from .records import Floats, LoweredTrunk, Trunk
 from .weights import arrays_sha256

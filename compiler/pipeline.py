@@ -18,7 +18,7 @@ from tlc.targets import Target, load_target
 
 from .assemble import Evidence, assemble
 from .backbones import DEFAULT, find_backbone, load_backbone
-from .cache import caching
+from .cache_folder import caching
 from .calibration import choose_calibration
 from .data import Origin, Sample, Skipped, load_dataset
 from .duplicates import Group, find_groups, list_groups
@@ -162,7 +162,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("lower") as report:  # the trunk once a format and scheme, however many targets take it
         trunks = _lower(trunk, float_trunk, [k for t in targets for k in _keys(t, options)], calibration, report)
 
-    with step("featurize again") as report, caching(options.cache) as cache:  # the training images as the device will see them
+    with step("featurize again") as report, caching(options.cache) as cache:  # as the device will see the images
         training = [samples[i] for i in parts.train]
         views = {("tflite", "float32"): featurized.features[parts.train]}
         for key, file in trunks.items():
@@ -279,7 +279,7 @@ def _lower(
     calibration: NDArray[np.uint8],
     report: Count,
 ) -> dict[tuple[str, str], LoweredTrunk]:
-    """Return the trunk in each format and scheme of `keys`; for the float32 TFLite file there is one that lowers once."""
+    """Return the trunk in each format and scheme of `keys`; the float32 TFLite file is `float_trunk`."""
     files: dict[tuple[str, str], LoweredTrunk] = {}
     wanted = list(dict.fromkeys(keys))
     for i, (form, scheme) in enumerate(wanted):

@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import itertools
 import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-
-from tlc.runtime.errors import TlcError, UsageError
-
-from .cache_folder import find_cache_folder
 
 LIMIT = 2_000_000_000
 """Bytes kept; beyond, what was used longest ago goes."""
@@ -39,16 +34,6 @@ _UNUSABLE = frozenset(
 _BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
 
 
-@dataclass(frozen=True)
-class CacheInfo:
-    """What a cache holds."""
-
-    path: str
-    entries: int
-    bytes: int
-    limit: int
-
-
 class FeatureCache:
     """Bytes by key; threads may share one. Nothing it does raises: `problem` says why it stopped, if it did."""
 
@@ -58,7 +43,7 @@ class FeatureCache:
         self._limit = limit
         self._lock = threading.Lock()
         self._used: set[bytes] = set()
-        self._healed = False
+        self._ready = self._healed = False
         self._db: sqlite3.Connection | None = None
         with self._lock, self._guard():
             self._open()
@@ -106,13 +91,12 @@ class FeatureCache:
                 self._db.close()
                 self._db = None
 
-    def info(self) -> CacheInfo:
-        """Return how much is in it."""
+    def count(self) -> tuple[int, int]:
+        """Return the number of entries and the bytes they take."""
         with self._lock, self._guard():
             if self._db is not None:
-                count = int(self._db.execute("SELECT count(*) FROM entries").fetchone()[0])
-                return CacheInfo(str(self.path), count, _bytes(self._db), self._limit)
-        return CacheInfo(str(self.path), 0, 0, self._limit)
+                return int(self._db.execute("SELECT count(*) FROM entries").fetchone()[0]), _bytes(self._db)
+        return 0, 0
 
     def __enter__(self) -> FeatureCache:
         return self
@@ -124,7 +108,16 @@ class FeatureCache:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Threads take turns under the lock; a second build waits for the other's transaction.
         self._db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
-        self._db.executescript(_SCHEMA)
+        for attempt in itertools.count():
+            try:
+                self._db.executescript(_SCHEMA)
+                self._ready = True
+                return
+            except sqlite3.OperationalError as e:
+                # Two builds that make the file at once: SQLite does not wait with the change to WAL.
+                if e.sqlite_errorcode & 0xFF not in _BUSY or attempt == 100:
+                    raise
+                time.sleep(0.1)
 
     @contextlib.contextmanager
     def _guard(self) -> Generator[None]:
@@ -133,9 +126,9 @@ class FeatureCache:
             yield
         except sqlite3.Error as e:
             code = getattr(e, "sqlite_errorcode", 0) & 0xFF
-            if code in _BUSY:
+            if code in _BUSY and self._ready:
                 return  # another build is at it; this batch is not kept
-            if code in _UNUSABLE or self._healed:
+            if code in _UNUSABLE | _BUSY or self._healed:
                 self._give_up(str(e))
                 return
             self._healed = True
@@ -157,7 +150,7 @@ class FeatureCache:
     def _heal(self) -> None:
         self._drop()
         try:
-            remove_files(self.path)
+            _remove(self.path)
             self._open()
         except (sqlite3.Error, OSError) as e:
             self._give_up(str(e))
@@ -186,56 +179,14 @@ class FeatureCache:
                 excess -= size
             db.executemany("DELETE FROM payloads WHERE id = ?", [(number,) for _, number in gone])
             db.executemany("DELETE FROM entries WHERE key = ?", [(key,) for key, _ in gone])
-        db.execute("PRAGMA incremental_vacuum").fetchall()
+        db.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after the first page
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-@contextlib.contextmanager
-def caching(cache: str | None) -> Generator[FeatureCache | None]:
-    """Open the cache that an option names (see `find_cache_folder`) for a block; None where there is to be none.
-
-    Raises:
-        UsageError: `TLC_CACHE_MB` is not a number.
-    """
-    folder = find_cache_folder(cache)
-    if folder is None:
-        yield None
-        return
-    with FeatureCache(folder / "features", find_limit()) as opened:
-        yield opened
-
-
-def remove_files(path: Path) -> int:
-    """Remove a cache's file and what SQLite keeps beside it; return the bytes it took.
-
-    Raises:
-        TlcError: it cannot be removed.
-    """
-    size = 0
+def _remove(path: Path) -> None:
+    """Remove a database and what SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
-        file = path.with_name(path.name + suffix)
-        try:
-            size += file.stat().st_size
-            file.unlink()
-        except FileNotFoundError:
-            continue
-        except OSError as e:
-            raise TlcError(f"{file}: cannot be removed ({e.strerror}); check who owns it") from None
-    return size
-
-
-def find_limit() -> int:
-    """Return the bytes to keep: `TLC_CACHE_MB` times a million, or the default.
-
-    Raises:
-        UsageError: it is not a number above 0.
-    """
-    text = os.environ.get("TLC_CACHE_MB", "")
-    if not text:
-        return LIMIT
-    if not text.isdecimal() or int(text) == 0:
-        raise UsageError(f"TLC_CACHE_MB is {text!r}, expected a number of megabytes above 0")
-    return int(text) * 1_000_000
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _bytes(db: sqlite3.Connection) -> int:
