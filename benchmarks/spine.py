@@ -22,7 +22,7 @@ import numpy as np
 from tlc.compiler.backbones import load_backbone
 from tlc.compiler.calibration import choose_calibration
 from tlc.compiler.data import decode_all, load_dataset
-from tlc.compiler.featurize import featurize
+from tlc.compiler.featurize import featurize, trunk_file
 from tlc.compiler.fuse import fuse
 from tlc.compiler.heads import train_head
 from tlc.compiler.lower_tflite import lower_trunk_tflite, tflite_model
@@ -44,7 +44,7 @@ def cross_validate(data: str, folds: int, seed: int = 0) -> list[tuple[str, str]
     trunk = shave(load_backbone("efficientnet-lite0"))
     spec = Preprocessing(224, 224)
     float_trunk = lower_trunk_tflite(trunk, "float32")
-    found = featurize(float_trunk, trunk.width, load_dataset(data).samples, spec)
+    found = featurize(trunk_file(float_trunk, trunk.width), load_dataset(data).samples, spec)
     labels = tuple(sorted({s.label for s in found.samples}))
     truth = np.array([labels.index(s.label) for s in found.samples], np.int64)
     images = decode_all(found.samples, spec)[1]
@@ -53,7 +53,7 @@ def cross_validate(data: str, folds: int, seed: int = 0) -> list[tuple[str, str]
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(truth, truth):
         features = found.features[train]
         device = lower_trunk_tflite(trunk, "int8", images[choose_calibration(truth, train, 100, seed)])
-        again = featurize(device, trunk.width, [found.samples[i] for i in train], spec).features
+        again = featurize(trunk_file(device, trunk.width), [found.samples[i] for i in train], spec).features
         head = train_head("linear", [features, again], truth[train], len(labels), seed)
         fused = fuse(trunk, make_neck(trunk, features), head, labels, spec)
         lowered = tflite_model(device, fused, again)

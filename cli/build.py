@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .data_options import data_options
 from .output import Steps, json_option, put_json, say, size, table
 
 if TYPE_CHECKING:
@@ -15,12 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--data",
-    required=True,
-    metavar="SRC",
-    help="Labelled images: one folder a class, a .csv with path,label[,split], an .npz, or sample:digits.",
-)
+@data_options
 @click.option(
     "--target",
     required=True,
@@ -80,7 +76,6 @@ if TYPE_CHECKING:
     metavar="RATE",
     help="Share of known images that may be called unknown.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use at most N images, spread over the classes.")
 @click.option("--seed", default=0, show_default=True, help="Decides split, calibration set and folds.")
 @click.option(
     "--threads",
@@ -88,7 +83,6 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     help="Threads for inference during the build.  [default: one a core]",
 )
-@click.option("--strict", is_flag=True, help="Fail where an image would be skipped.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @json_option
 def build(as_json: bool, target: str, output: str | None, data: str, **given: Any) -> None:
@@ -105,7 +99,7 @@ def build(as_json: bool, target: str, output: str | None, data: str, **given: An
     options = Options(
         data=data,
         targets=tuple(t.strip() for t in target.split(",") if t.strip()),
-        output=Path(output) if output else Path(f"{Path(data.removeprefix('sample:')).resolve().stem}.tlc"),
+        output=Path(output or _output_name(data)),
         **given,
     )
     with Steps(quiet=as_json) as progress:
@@ -114,6 +108,16 @@ def build(as_json: bool, target: str, output: str | None, data: str, **given: An
         put_json(_document(result))
     else:
         _print(result)
+
+
+def _output_name(data: str) -> str:
+    """Return the bundle's name for a data set: that of its folder or file, without what says its kind."""
+    from tlc.compiler.data_address import address_name
+    from tlc.compiler.data_archive import SUFFIXES
+
+    name = address_name(data) if "://" in data else Path(data.removeprefix("sample:")).resolve().name
+    kinds = [kind for kind in (*SUFFIXES, ".csv", ".npz") if name.lower().endswith(kind)]
+    return f"{name[: -len(max(kinds, key=len))] if kinds else name}.tlc"
 
 
 def _document(result: Result) -> dict[str, Any]:
@@ -139,14 +143,20 @@ def _document(result: Result) -> dict[str, Any]:
         "images": dict(result.images),
         "held_out": result.held_out,
         "skipped": [{"file": s.name, "reason": s.reason} for s in result.skipped],
+        "duplicates": [asdict(group) for group in result.duplicates],
+        "cached": result.cached,
+        "notes": list(result.notes),
     }
 
 
 def _print(result: Result) -> None:
+    for note in result.notes:
+        say(note)
     for skipped in result.skipped[:10]:
         say(f"skipped {skipped.name}: {skipped.reason}")
     if len(result.skipped) > 10:
         say(f"… and {len(result.skipped) - 10} more; all are in report.html")
+    _print_duplicates(result)
     click.echo(
         f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
         f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
@@ -166,6 +176,22 @@ def _print(result: Result) -> None:
         ]
         click.echo(table(rows, ("model", "scheme", "size", "accuracy", "same answer as float", "embedding cosine")))
     click.echo(f"\nNext, on the device:  tlc predict {result.bundles[0].path} IMAGE")
+
+
+def _print_duplicates(result: Result) -> None:
+    if not result.duplicates:
+        return
+    images = sum(len(group.images) for group in result.duplicates)
+    say(f"near-duplicates: {images} images show {len(result.duplicates)} pictures; each kept on one side of the split")
+    worrying = [g for g in result.duplicates if len(g.labels) > 1 or len(g.parts) > 1]
+    for group in worrying[:5]:
+        shown = ", ".join(group.images[:4]) + (", …" if len(group.images) > 4 else "")
+        if len(group.labels) > 1:
+            say(f"  {shown}: one picture in the classes {' and '.join(group.labels)}; a label is wrong")
+        else:
+            say(f"  {shown}: could not be kept together ({', '.join(group.parts)}); the accuracy flatters")
+    if len(worrying) > 5:
+        say(f"  … and {len(worrying) - 5} more like these; --json lists all")
 
 
 @click.command()

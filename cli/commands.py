@@ -11,7 +11,7 @@ import click
 
 from tlc.runtime.errors import TlcError
 
-from . import build, device, gallery, inspect
+from . import build, cache, device, gallery, inspect
 from .output import say
 
 
@@ -38,6 +38,7 @@ for _command in (
     device.forget,
     device.undo,
     gallery.gallery,
+    cache.cache,
 ):
     cli.add_command(_command)
 

@@ -16,6 +16,7 @@ from tlc.runtime.manifest import to_json
 from tlc.runtime.selftest import failure
 from tlc.runtime.selftest import selftest as run_selftest
 
+from .data_options import data_options
 from .device import engine_options
 from .output import Steps, json_option, put_json, say, size, table
 
@@ -83,36 +84,39 @@ def _figure(metrics: Any, *path: str | int) -> str:
 
 @click.command()
 @click.argument("bundle")
-@click.option("--data", required=True, metavar="SRC", help="Labelled images, as for `tlc build`.")
+@data_options
 @click.option("--engine", metavar="NAME", help="Only this engine.  [default: every model with what is installed]")
 @click.option("--threads", type=click.IntRange(min=0), help="Threads; 0: one a core.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use at most N images, spread over the classes.")
-@click.option("--strict", is_flag=True, help="Fail where an image would be skipped.")
 @json_option
 def verify(
     bundle: str,
-    data: str,
     engine: str | None,
     threads: int | None,
     limit: int | None,
     strict: bool,
     as_json: bool,
+    **origin: Any,
 ) -> None:
     """Measure a bundle's models on labelled images, against each other and against the labels."""
-    from tlc.compiler.data import load_dataset
+    from tlc.compiler.data import Origin, load_dataset
     from tlc.compiler.verify import verify_bundle
 
     opened = Bundle.open(bundle)
     with Steps(quiet=as_json) as progress:
+        dataset = load_dataset(
+            Origin(**origin), strict=strict, limit=limit, progress=lambda d, t: progress("load data", d, t)
+        )
         count, scores, skipped = verify_bundle(
             opened,
-            load_dataset(data, strict=strict, limit=limit),
+            dataset,
             engine,
             threads,
             lambda d, t: progress("verify", d, t),
         )
     if strict and skipped:
         raise DataError(f"{skipped[0].name}: {skipped[0].reason}; {len(skipped)} unreadable in all (--strict)")
+    for note in dataset.notes:
+        say(note)
     for s in skipped:
         say(f"skipped {s.name}: {s.reason}")
     if as_json:

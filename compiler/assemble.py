@@ -23,6 +23,7 @@ from tlc.runtime.vectors import unit_rows
 from tlc.targets import Target
 
 from .data import Sample, Skipped
+from .duplicates import Group, count_groups
 from .exemplars import pack_exemplars
 from .golden import choose_golden, png
 from .records import Floats, Fused
@@ -61,6 +62,7 @@ class Evidence:
     exemplar_classes: NDArray[np.int64]
     counts: Counter[str]
     skipped: Sequence[Skipped]
+    duplicates: Sequence[Group]
     settings: Mapping[str, Any]
     """Seed, rates and the like, as the manifest shows them."""
 
@@ -170,6 +172,7 @@ def _metrics(evidence: Evidence, judged: Sequence[Judged], alarms: dict[str, Any
     return {
         "images": dict(sorted(evidence.counts.items())),
         "skipped": len(evidence.skipped),
+        "duplicates": count_groups(evidence.duplicates),
         "held_out": total,
         "float": accuracy(evidence.reference),
         "models": {

@@ -18,10 +18,12 @@ from tlc.targets import Target, load_target
 
 from .assemble import Evidence, assemble
 from .backbones import DEFAULT, find_backbone, load_backbone
+from .cache_folder import caching
 from .calibration import choose_calibration
-from .data import Sample, Skipped, load_dataset
+from .data import Origin, Sample, Skipped, load_dataset
+from .duplicates import Group, find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
-from .featurize import featurize
+from .featurize import TrunkFile, featurize, float_trunk_file, trunk_file
 from .fuse import fuse
 from .heads import train_head
 from .lower_onnx import lower_trunk_onnx, onnx_model
@@ -40,6 +42,7 @@ class Options:
     """What a build is asked for."""
 
     data: str
+    """Folder, `.csv`, `.npz`, archive, address or `sample:digits`; see `Origin`."""
     targets: tuple[str, ...]
     output: Path
     backbone: str = DEFAULT
@@ -65,6 +68,14 @@ class Options:
     """Replace an existing bundle."""
     threads: int = 0
     """0: one a core."""
+    labels: str | None = None
+    """The labels of a pixel table."""
+    shape: str | None = None
+    """The shape of a pixel table's images, `H,W` or `H,W,C`."""
+    checksum: str | None = None
+    """`sha256:…` of what an address gives."""
+    cache: str | None = None
+    """Folder of the feature cache, `off`, or None for the user's own."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,12 @@ class Result:
     held_out: int
     skipped: tuple[Skipped, ...]
     seconds: dict[str, float]
+    duplicates: tuple[Group, ...] = ()
+    """Images that show one picture, those that should worry first."""
+    cached: int = 0
+    """Images whose features came out of the cache."""
+    notes: tuple[str, ...] = ()
+    """What was assumed while reading the data, and what did not work as well as it could; for people."""
 
 
 def build(options: Options, progress: Progress = no_progress) -> Result:
@@ -101,12 +118,13 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     """
     step = Steps(progress)
 
-    with step("load data"):  # first: most mistakes are in it, and it costs nothing to find them
+    with step("load data") as report:  # first: most mistakes are in it, and it costs nothing to find them
         require_toolchain()
         targets = [load_target(name) for name in options.targets]
         find_backbone(options.backbone)
         outputs = _outputs(options, targets)
-        dataset = load_dataset(options.data, strict=options.strict, limit=options.limit)
+        origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
+        dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
         _split(dataset.samples, dataset.skipped, options.seed)
 
     with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it
@@ -119,18 +137,21 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         trunk = shave(backbone, options.shave, options.pool)
         preprocessing = Preprocessing(backbone.input.height, backbone.input.width, backbone.input.channels)
 
-    with step("lower trunk"):  # features come from the device's own engine, a third of Keras' time
-        float_trunk = lower_trunk_tflite(trunk, "float32")
-
-    with step("featurize") as report:  # every image once; what cannot be decoded drops out here
-        featurized = featurize(float_trunk, trunk.width, dataset.samples, preprocessing, options.threads, report)
+    # In the device's own engine, a third of Keras' time. What cannot be decoded drops out here; the trunk is lowered
+    # only if an image is not in the cache.
+    with step("featurize") as report, caching(options.cache) as cache:
+        float_trunk = float_trunk_file(trunk)
+        featurized = featurize(float_trunk, dataset.samples, preprocessing, options.threads, report, cache=cache)
+        notes = (*dataset.notes, *([cache.problem] if cache and cache.problem else []))
         samples, skipped = featurized.samples, dataset.skipped + featurized.skipped
         if options.strict and featurized.skipped:
             first = featurized.skipped[0]
             raise DataError(f"{first.name}: {first.reason}; {len(featurized.skipped)} unreadable in all (--strict)")
 
     with step("split"):  # after decoding, so that the parts are counted in images that exist
-        parts = _split(samples, skipped, options.seed)
+        groups = find_groups(featurized.thumbnails)
+        parts = _split(samples, skipped, options.seed, groups)
+        duplicates = list_groups(samples, groups, parts)
         labels = tuple(sorted({s.label for s in samples}))
         classes = np.array([labels.index(s.label) for s in samples], np.int64)
 
@@ -141,12 +162,13 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("lower") as report:  # the trunk once a format and scheme, however many targets take it
         trunks = _lower(trunk, float_trunk, [k for t in targets for k in _keys(t, options)], calibration, report)
 
-    with step("featurize again") as report:  # the training images as the device will see them
+    with step("featurize again") as report, caching(options.cache) as cache:  # as the device will see the images
         training = [samples[i] for i in parts.train]
         views = {("tflite", "float32"): featurized.features[parts.train]}
         for key, file in trunks.items():
             if file.format == "tflite" and key not in views:
-                again = featurize(file, trunk.width, training, preprocessing, options.threads, report)
+                device = trunk_file(file, trunk.width)
+                again = featurize(device, training, preprocessing, options.threads, report, cache=cache)
                 views[key] = again.features
 
     with step("train head") as report:  # on what float and device trunks give: it learns to bear the difference
@@ -186,6 +208,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             exemplar_classes=classes[rows],
             counts=_counts(parts),
             skipped=skipped,
+            duplicates=duplicates,
             settings={"seed": options.seed, "max_drop": options.max_drop, "calibration": len(calibration)},
         )
         bundles: list[Built] = []
@@ -198,7 +221,16 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             report(i + 1, len(targets))
 
     return Result(
-        tuple(bundles), labels, _counts(parts), float_accuracy, len(images), tuple(skipped), dict(step.seconds)
+        tuple(bundles),
+        labels,
+        _counts(parts),
+        float_accuracy,
+        len(images),
+        tuple(skipped),
+        dict(step.seconds),
+        duplicates=duplicates,
+        cached=featurized.cached,
+        notes=notes,
     )
 
 
@@ -216,13 +248,16 @@ def _outputs(options: Options, targets: Sequence[Target]) -> list[Path]:
     return paths
 
 
-def _split(samples: Sequence[Sample], skipped: Sequence[Skipped], seed: int) -> Split:
+def _split(
+    samples: Sequence[Sample], skipped: Sequence[Skipped], seed: int, groups: NDArray[np.int64] | None = None
+) -> Split:
     return split(
         [s.label for s in samples],
         seed,
         given=[s.split for s in samples],
         names=[s.name for s in samples],
         skipped=Counter(s.label for s in skipped if s.label is not None),
+        groups=groups,
     )
 
 
@@ -238,19 +273,19 @@ def _keys(target: Target, options: Options) -> list[tuple[str, str]]:
 
 def _lower(
     trunk: Trunk,
-    float_trunk: LoweredTrunk,
+    float_trunk: TrunkFile,
     keys: Sequence[tuple[str, str]],
     calibration: NDArray[np.uint8],
     report: Count,
 ) -> dict[tuple[str, str], LoweredTrunk]:
-    """Return the trunk in each format and scheme of `keys`; the float32 TFLite file is there already."""
+    """Return the trunk in each format and scheme of `keys`; the float32 TFLite file is `float_trunk`."""
     files: dict[tuple[str, str], LoweredTrunk] = {}
     wanted = list(dict.fromkeys(keys))
     for i, (form, scheme) in enumerate(wanted):
         if form == "onnx":
             files[form, scheme] = lower_trunk_onnx(trunk, scheme)
-        elif scheme == float_trunk.scheme:
-            files[form, scheme] = float_trunk
+        elif scheme == "float32":
+            files[form, scheme] = float_trunk.load()
         else:
             files[form, scheme] = lower_trunk_tflite(trunk, scheme, calibration)
         report(i + 1, len(wanted))

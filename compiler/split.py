@@ -41,6 +41,7 @@ def split(
     *,
     names: Sequence[str] | None = None,
     skipped: Mapping[str, int] | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> Split:
     """Split samples into train, validation and test by `fractions`, class by class.
 
@@ -48,6 +49,10 @@ def split(
     validation or test images gets them out of its undecided images first, then out of its train ones;
     what is undecided after that trains. `names` makes the split independent of the samples' order;
     without it, a sample is known by its place in its class. `skipped` counts a class's unusable files.
+
+    `groups` [N] gives images that must not be parted the same number: each group goes to one part whole, an
+    undecided image to where its group was given. Given parts stay as they are; and a class whose images
+    cannot be shared out so (most of them in one group) is split as if it had no groups.
 
     Raises:
         DataError: a class has fewer than five images, or fewer than three are left to train on.
@@ -65,12 +70,19 @@ def split(
     for index, label in enumerate(classes):
         members.setdefault(label, []).append(index)
     _check_sizes(members, skipped or {})
+    together = np.arange(len(classes)).tolist() if groups is None else groups.tolist()
+    if len(together) != len(classes):
+        raise ValueError(f"{len(classes)} labels, {len(together)} groups")
+    parts = _join(parts, together)
+    placed: dict[int, str] = {}  # where a group went that reaches into more classes than one
     chosen: dict[str, list[int]] = {part: [] for part in PARTS}
     for label, indices in sorted(members.items()):
         keys = [str(place) if names is None else names[index] for place, index in enumerate(indices)]
         ranked = [index for _, index in sorted(zip(_ranks(seed, label, keys), indices, strict=True))]
-        for part, own in _split_class(label, ranked, parts, fractions).items():
+        for part, own in _split_class(label, ranked, parts, fractions, together, placed).items():
             chosen[part] += own
+            for index in own:
+                placed.setdefault(together[index], part)
     return Split(*(np.array(sorted(chosen[part]), np.int64) for part in PARTS))
 
 
@@ -80,12 +92,24 @@ def _ranks(seed: int, label: str, keys: Sequence[str]) -> list[bytes]:
     return [hashlib.sha256(head + key.encode("utf-8", "backslashreplace")).digest() for key in keys]
 
 
+def _join(parts: Sequence[str | None], groups: Sequence[int]) -> list[str | None]:
+    """Give an undecided image the part of its group, where that has one; test before train: it must not leak."""
+    given = {part: {g for g, p in zip(groups, parts, strict=True) if p == part} for part in PARTS}
+    order = ("test", "validation", "train")
+    return [p or next((o for o in order if g in given[o]), None) for p, g in zip(parts, groups, strict=True)]
+
+
 def _split_class(
-    label: str, ranked: list[int], parts: Sequence[str | None], fractions: tuple[float, float, float]
+    label: str,
+    ranked: list[int],
+    parts: Sequence[str | None],
+    fractions: tuple[float, float, float],
+    groups: Sequence[int],
+    placed: Mapping[int, str],
 ) -> dict[str, list[int]]:
-    out = {part: [index for index in ranked if parts[index] == part] for part in PARTS}
-    pool = [index for index in ranked if parts[index] is None] + out["train"]
-    needed = [part for part in ("validation", "test") if not out[part]]
+    given = {part: [index for index in ranked if parts[index] == part] for part in PARTS}
+    pool = [index for index in ranked if parts[index] is None] + given["train"]
+    needed = [part for part in ("validation", "test") if not given[part]]
     if len(pool) < MIN_TRAIN + len(needed):
         need = " and ".join([f"{MIN_TRAIN} to train on", *(f"1 for {part}" for part in needed)])
         raise DataError(
@@ -93,9 +117,34 @@ def _split_class(
             f"expected at least {need}; add images or change the splits"
         )
     sizes = _sizes(len(pool), needed, dict(zip(PARTS, fractions, strict=True)))
+    out = _share(pool, needed, sizes, groups, placed)
+    if len(out["train"]) < MIN_TRAIN or not all(out[part] for part in needed):
+        out = _share(pool, needed, sizes, {index: index for index in pool}, {})
+    return {**given, **out}
+
+
+def _share(
+    pool: Sequence[int],
+    needed: Sequence[str],
+    sizes: Mapping[str, int],
+    groups: Sequence[int] | Mapping[int, int],
+    placed: Mapping[int, str],
+) -> dict[str, list[int]]:
+    """Share the pool out in whole groups, in its order: to each needed part up to its size, the rest to train."""
+    units: dict[int, list[int]] = {}
+    for index in pool:
+        units.setdefault(groups[index], []).append(index)
+    out: dict[str, list[int]] = {"train": []}
     for part in needed:
-        out[part], pool = pool[: sizes[part]], pool[sizes[part] :]
-    out["train"] = pool
+        out[part] = [index for group in units if placed.get(group) == part for index in units[group]]
+    free = {group: unit for group, unit in units.items() if placed.get(group) not in needed}
+    for part in needed:
+        for group, unit in list(free.items()):
+            if group not in placed and len(out[part]) + len(unit) <= sizes[part]:
+                out[part] += free.pop(group)
+        if not out[part] and (loose := [group for group in free if group not in placed]):
+            out[part] = free.pop(min(loose, key=lambda group: len(free[group])))
+    out["train"] = [index for unit in free.values() for index in unit]
     return out
 
 

@@ -13,8 +13,8 @@ from command_runs import Done, apart, here, without
 from PIL import Image
 from test_migrate import OLD, teach
 from test_selftest import EXPECTED, expected, tampered
-from tlc.cli.main import cli
 
+from tlc.cli.commands import cli
 from tlc.runtime import Bundle
 from tlc.targets import all_targets
 
