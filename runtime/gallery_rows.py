@@ -9,7 +9,7 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -81,12 +81,12 @@ class GalleryRows:
     """[N, D]; `vectors * scales[:, None]` gives the embeddings back."""
     scales: NDArray[np.float32]
     """[N]."""
-    removed: NDArray[np.int64]
-    """Ids of earlier rows that gave way to these under a limit; never more than N."""
-    operation: int
-    """The latest operation in it."""
     rewrites: int
     """While it stays the same, rows once read are still right, but for those `removed`."""
+    operation: int = 0
+    """The latest operation in it."""
+    removed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Ids of earlier rows that gave way to these under a limit."""
 
     def continues(self, operation: int, rewrites: int) -> bool:
         """Return whether these rows lead on from what a reader had at that operation and count of rewrites."""
@@ -245,7 +245,7 @@ def read_rows(db: sqlite3.Connection, width: int, after: int, operation: int | N
     if operation is not None and operation != latest:
         gone = db.execute("SELECT id FROM examples WHERE removed_by > ? AND id <= ?", (operation, after)).fetchall()
     removed = np.array([g[0] for g in gone], np.int64)
-    return GalleryRows(ids, tuple(labels), vectors, scales, removed, latest, int(rewrites[0]))
+    return GalleryRows(ids, tuple(labels), vectors, scales, int(rewrites[0]), latest, removed)
 
 
 def purge(db: sqlite3.Connection) -> None:

@@ -34,7 +34,7 @@ def noise(count: int) -> np.ndarray:
 
 def gallery_rows(vectors: np.ndarray, labels: list[str], first: int = 1, removed: tuple[int, ...] = ()) -> GalleryRows:
     ids = np.arange(first, first + len(vectors))
-    return GalleryRows(ids, tuple(labels), vectors, np.ones(len(vectors), np.float32), np.array(removed, int), 1, 0)
+    return GalleryRows(ids, tuple(labels), vectors, np.ones(len(vectors), np.float32), 0, 1, np.array(removed, int))
 
 
 def exemplars(count: int = 12) -> Exemplars:
