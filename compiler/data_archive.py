@@ -146,7 +146,7 @@ def _tar_entries(archive: Path) -> Iterator[Entry]:
             content = opened.extractfile(member) if member.isreg() else None
             yield member.name, None if content else "a link or a special file in the archive", content
         # tarfile takes the end of the file for that of the archive; but where that is whole, empty blocks end it.
-        if opened.fileobj is None or not opened.fileobj.read(1):
+        if not opened.fileobj.read(1):
             raise tarfile.ReadError("its end is missing")
 
 

@@ -60,7 +60,7 @@ def find_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     Two show the same where they correlate by SIMILAR over all pixels and colours, which is blind to
     brightness and contrast but not to colour; and what shows the same as a third is the same.
     """
-    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = thumbnails.reshape(len(thumbnails), int(np.prod(thumbnails.shape[1:])))
     # Equal ones first: whoever has a thousand empty frames has them once from here on.
     _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
     group = first[inverse.reshape(-1)].astype(np.int64)
