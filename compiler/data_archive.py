@@ -80,13 +80,13 @@ def _write_all(archive: Path, to: Path) -> list[tuple[str, str]]:
             if not parts or is_junk(parts) or not (is_image(parts[-1]) or parts[-1].lower().endswith(".csv")):
                 continue
             if reason is None and content is not None:
-                reason = _write(content, to.joinpath(*parts), min(room, MAX_BYTES))
+                reason, written = _write(content, to.joinpath(*parts), min(room, MAX_BYTES))
+                room -= written
+                if room < 0:
+                    limit = f"{MAX_UNPACKED / 1e9:.0f} GB"
+                    raise DataError(f"{archive}: unpacks to more than there is room for, or more than {limit}")
             if reason is not None:
                 reasons.append((source_name(name), reason))
-                continue
-            room -= to.joinpath(*parts).stat().st_size
-            if room <= 0:
-                raise DataError(f"{archive}: unpacks to more than there is room for, or than {MAX_UNPACKED >> 30} GiB")
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as e:
         raise DataError(f"{archive}: damaged or incomplete ({e or type(e).__name__}); fetch it again") from None
     except RuntimeError:
@@ -105,12 +105,12 @@ def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
     return tuple(unicodedata.normalize("NFC", part) for part in path.parts)
 
 
-def _write(content: IO[bytes], path: Path, most: int) -> str | None:
-    """Write one file of at most `most` bytes; return what is wrong with it, if anything."""
+def _write(content: IO[bytes], path: Path, most: int) -> tuple[str | None, int]:
+    """Write one file of at most `most` bytes; return what is wrong with it, if anything, and the bytes unpacked."""
+    written = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
-            written = 0
             # By what comes out, not by what the archive says: the two may differ.
             while piece := content.read(1 << 20):
                 written += len(piece)
@@ -118,11 +118,11 @@ def _write(content: IO[bytes], path: Path, most: int) -> str | None:
                     break
                 file.write(piece)
     except (FileExistsError, NotADirectoryError):
-        return "appears twice in the archive"
+        return "appears twice in the archive", 0
     if written > most:
         path.unlink()
-        return f"unpacks to more than {most} bytes"
-    return None
+        return f"unpacks to more than {most} bytes", written
+    return None, written
 
 
 def _zip_entries(archive: Path) -> Iterator[Entry]:
@@ -145,6 +145,9 @@ def _tar_entries(archive: Path) -> Iterator[Entry]:
                 continue
             content = opened.extractfile(member) if member.isreg() else None
             yield member.name, None if content else "a link or a special file in the archive", content
+        # tarfile takes the end of the file for that of the archive; but where that is whole, empty blocks end it.
+        if not opened.fileobj.read(1):
+            raise tarfile.ReadError("its end is missing")
 
 
 def _make_room(folder: Path) -> None:

@@ -60,7 +60,7 @@ def _pixels(path: Path, shape: tuple[int, ...], limit: int | None, notes: list[s
     low, high = np.inf, -np.inf
     with path.open("rb") as file:
         for block in _blocks(path, file, width, limit, notes):
-            low, high = min(low, float(block.min())), max(high, float(block.max()))
+            low, high = float(np.minimum(low, block.min())), float(np.maximum(high, block.max()))  # keep NaN
             if find_scale(low, high, str(path)) == 1 and high > 1:
                 done += [to_pixels(values, 1) for values in (*waiting, block)]
                 waiting.clear()

@@ -24,8 +24,8 @@ SIMILAR = 0.995
 """Correlation of two thumbnails from which on they show one picture.
 
 Measured on photos, drawings and handwritten digits: copies recompressed (JPEG quality 30), halved, or 15 % darker
-or brighter keep above 0.995 as a rule; the likest two that are not copies reach 0.967, 0.994 and 0.993. The usual
-64-bit difference hash does worse on all three: at the distance of its copies it joins different digits.
+or brighter keep above 0.995 as a rule; the likest two that are not copies reach 0.982, 0.989 and 0.992. The usual
+64-bit difference hash parts them less well: different digits have equal ones, copies of one differ in 7 to 14 bits.
 """
 _FLAT = 2.0  # grey levels of standard deviation: below, noise decides the correlation
 _SIEVE = 32  # dimensions of the first, quick comparison
@@ -46,9 +46,12 @@ class Group:
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image [H, W, C] as [SIDE, SIDE, C], each pixel the mean of an area."""
-    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    small = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
-    return small.reshape(SIDE, SIDE, image.shape[2])
+    height, width, channels = image.shape
+    if height % (2 * SIDE) == 0 == width % (2 * SIDE):
+        image = image[::2, ::2]  # enough for a mean, and a third of the time
+    picture = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if channels == 1 else image))
+    small = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(small).reshape(SIDE, SIDE, channels)
 
 
 def find_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -57,7 +60,7 @@ def find_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     Two show the same where they correlate by SIMILAR over all pixels and colours, which is blind to
     brightness and contrast but not to colour; and what shows the same as a third is the same.
     """
-    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = thumbnails.reshape(len(thumbnails), int(np.prod(thumbnails.shape[1:])))
     # Equal ones first: whoever has a thousand empty frames has them once from here on.
     _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
     group = first[inverse.reshape(-1)].astype(np.int64)

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
-import itertools
 import json
 import os
 import queue
@@ -142,6 +141,17 @@ class _Missed:
     sample: Sample
 
 
+@dataclass(frozen=True, eq=False)
+class _Computed:
+    """A row that is not in the cache yet."""
+
+    key: bytes
+    row: bytes
+
+
+_Found = bytes | _Computed | _Missed | Skipped
+
+
 class _Run:
     """One pass over a data set."""
 
@@ -162,26 +172,47 @@ class _Run:
     def rows(self, samples: Sequence[Sample]) -> Generator[bytes | Skipped]:
         """Yield each sample's row as the cache keeps it, or why there is none; in order."""
         ahead = 4 * self._threads  # so many images in memory, however large the data set
+        waiting: deque[Future[_Found]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
-            looked: deque[Future[bytes | _Missed | Skipped]] = deque()
-            done: deque[bytes | Skipped | Future[tuple[bytes, bytes] | Skipped]] = deque()
-            rest = iter(samples)
             try:
-                while True:
-                    for sample in itertools.islice(rest, ahead - len(looked)):
-                        looked.append(pool.submit(self._look_up, sample))
-                    if looked and len(done) < ahead:
-                        found = looked.popleft().result()
-                        done.append(self._submit(pool, found) if isinstance(found, _Missed) else found)
-                    elif done:
-                        yield self._settle(done.popleft())
-                    else:
-                        return
+                for sample in samples:
+                    waiting.append(pool.submit(self._row, sample))
+                    if len(waiting) > ahead:
+                        yield self._settle(pool, waiting)
+                while waiting:
+                    yield self._settle(pool, waiting)
             finally:
-                for waiting in (*looked, *done):
-                    if isinstance(waiting, Future):
-                        waiting.cancel()
+                for future in waiting:
+                    future.cancel()
                 self._write()
+
+    def _row(self, sample: Sample) -> _Found:
+        found = self._look_up(sample)
+        return self._compute(found) if isinstance(found, _Missed) and self._opened else found
+
+    def _settle(self, pool: ThreadPoolExecutor, waiting: deque[Future[_Found]]) -> bytes | Skipped:
+        found = waiting.popleft().result()
+        if isinstance(found, _Missed):
+            # The first: in this thread, as lowering is TensorFlow's. Those behind it may have been missed as well.
+            data = self._file.load().data
+            for _ in range(self._threads):
+                self._engines.put(open_model(self._file.kind, data, 1, ("features",), file="the trunk"))
+            self._opened = True
+            again = [pool.submit(self._complete, future) for future in waiting]
+            waiting.clear()
+            waiting.extend(again)
+            found = self._compute(found)
+        if not isinstance(found, _Computed):
+            return found
+        self.computed += 1
+        self._fresh.append((found.key, found.row))
+        if time.monotonic() - self._written > _WRITE_AFTER:
+            self._write()
+        return found.row
+
+    def _complete(self, future: Future[_Found]) -> _Found:
+        found = future.result()  # earlier in the pool's queue than this, so it comes
+        return self._compute(found) if isinstance(found, _Missed) else found
 
     def _look_up(self, sample: Sample) -> bytes | _Missed | Skipped:
         """Read a file once: what its hash is taken from is what will be decoded."""
@@ -199,40 +230,19 @@ class _Run:
         row = None if self._cache is None else self._cache.get(key)
         return row if row is not None and len(row) == self._size else _Missed(key, content, sample)
 
-    def _submit(self, pool: ThreadPoolExecutor, missed: _Missed) -> Future[tuple[bytes, bytes] | Skipped]:
-        if not self._opened:  # in this thread, while no other has work: lowering is TensorFlow's
-            data = self._file.load().data
-            for _ in range(self._threads):
-                self._engines.put(open_model(self._file.kind, data, 1, ("features",), file="the trunk"))
-            self._opened = True
-        self.computed += 1
-        return pool.submit(self._compute, missed)
-
-    def _compute(self, missed: _Missed) -> tuple[bytes, bytes] | Skipped:
+    def _compute(self, missed: _Missed) -> _Computed | Skipped:
         try:
             image = self._view.load(missed.source, self._spec)
         except ImageError as e:
             # Read from memory, it has no name of its own in the error.
             text = str(e).removeprefix(f"{source_name(missed.source)}: ")
             return unreadable(missed.sample, ImageError(text))
-        engine = self._engines.get()  # as many as threads: never waits
+        engine = self._engines.get()
         try:
             features = np.ascontiguousarray(engine.run(image)[0], np.float32)
         finally:
             self._engines.put(engine)
-        return missed.key, thumbnail(image).tobytes() + features.tobytes()
-
-    def _settle(self, item: bytes | Skipped | Future[tuple[bytes, bytes] | Skipped]) -> bytes | Skipped:
-        if not isinstance(item, Future):
-            return item
-        found = item.result()
-        if isinstance(found, Skipped):
-            self.computed -= 1
-            return found
-        self._fresh.append(found)
-        if time.monotonic() - self._written > _WRITE_AFTER:
-            self._write()
-        return found[1]
+        return _Computed(missed.key, thumbnail(image).tobytes() + features.tobytes())
 
     def _write(self) -> None:
         if self._cache is not None and self._fresh:
