@@ -74,6 +74,8 @@ class _Graph:
         last = self._graph.operators[-1]
         if self._code(last) == _DEQUANTIZE and int(last.outputs[0]) == int(output):
             self._graph.operators.pop()
+            if int(output) == len(self._graph.tensors) - 1:
+                self._graph.tensors.pop()  # of no use any more; elsewhere it would shift the others
             return int(last.inputs[0])
         return int(output)
 

@@ -32,12 +32,13 @@ def choose_exemplars(
             members = members[np.linspace(0, len(members) - 1, _POOL).astype(np.int64)]
         similar = unit[members] @ unit[members].T
         covered = np.full(len(members), -1.0, np.float32)
+        free = np.ones(len(members), np.bool_)
         for _ in range(min(per_class, len(members))):
             gain = np.maximum(similar, covered).sum(axis=1)
-            best = int(np.argmax(gain))
+            best = int(np.argmax(np.where(free, gain, -np.inf)))  # copies of one image gain nothing, and tie
             chosen.append(int(members[best]))
             covered = np.maximum(covered, similar[best])
-            similar[best] = -2.0  # not again
+            free[best] = False
     return np.array(chosen, np.int64)
 
 

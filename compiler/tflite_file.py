@@ -29,7 +29,7 @@ class PackedBuilder(flatbuffers.Builder):  # type: ignore[misc]
     """A builder that stores equal vectors once, and model data on 16-byte boundaries.
 
     A per-channel quantized file repeats a vector of zeros (the zero points, 8 bytes a channel) for every
-    tensor: half a megabyte in EfficientNet-Lite0. Offsets may be shared, so the file stays valid for all.
+    tensor: a third of a megabyte in EfficientNet-Lite0. Offsets may be shared, so the file stays valid for all.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,12 @@ def finish_tflite(
     model.signatureDefs = [_signature(schema, graph.inputs[0], zip(outputs, graph.outputs, strict=True))]
     model.description = name
     packed = _metadata(name, outputs, bool(labels), normalization)
-    kept = [m for m in model.metadata or [] if m.name not in (b"TFLITE_METADATA", "TFLITE_METADATA")]
+    kept: list[Any] = []
+    earlier: list[Any] = []
+    for entry in model.metadata or []:
+        (earlier if entry.name in (b"TFLITE_METADATA", "TFLITE_METADATA") else kept).append(entry)
+    for entry in earlier:
+        model.buffers[entry.buffer].data = None
     model.metadata = [*kept, _metadata_entry(schema, model, packed)]
 
     builder = PackedBuilder()

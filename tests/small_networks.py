@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc.compiler.fuse import fuse
-from tlc.compiler.records import Backbone, Classifier, Dense, Fused, Head, InputSpec, Neck, Provenance
+from tlc.compiler.records import Backbone, Classifier, Dense, Fused, Head, InputSpec, Neck, Provenance, Trunk
 from tlc.compiler.shave import shave
 from tlc.compiler.toolchain import load_tensorflow
 from tlc.runtime.manifest import Preprocessing
@@ -41,16 +41,22 @@ def small_backbone(seed: int = 0, classifier: bool = True) -> Backbone:
 
 def small_fused(labels: tuple[str, ...] = LABELS, hidden: int = 0, neck: bool = True) -> Fused:
     """Return that backbone, fused with a head (with `hidden` units in between, if any) and a neck of 5 dimensions."""
+    return fused_with(shave(small_backbone()), labels, hidden, neck)
+
+
+def fused_with(trunk: Trunk, labels: tuple[str, ...] = LABELS, hidden: int = 0, neck: bool = True) -> Fused:
+    """Return any trunk, fused with a head and a neck of random numbers; equal arguments give equal numbers."""
     generator = np.random.default_rng(1)
-    trunk = shave(small_backbone())
-    widths = [12, hidden, len(labels)] if hidden else [12, len(labels)] if labels else []
+    width = trunk.width
+    widths = [width, hidden, len(labels)] if hidden else [width, len(labels)] if labels else []
     layers = tuple(
         Dense(floats(generator, i, o), floats(generator, o), "softmax" if o == widths[-1] else "relu")
         for i, o in pairwise(widths)
     )
     head = Head("mlp" if hidden else "linear" if labels else "none", layers)
-    made = Neck("pca", 5, floats(generator, 12, 5), floats(generator, 5)) if neck else Neck("none", 12)
-    return fuse(trunk, made, head, labels, Preprocessing(8, 8))
+    made = Neck("pca", 5, floats(generator, width, 5), floats(generator, 5)) if neck else Neck("none", width)
+    size = trunk.backbone.input
+    return fuse(trunk, made, head, labels, Preprocessing(size.height, size.width))
 
 
 def small_images(count: int, seed: int = 0) -> NDArray[np.uint8]:
