@@ -11,7 +11,7 @@ from pathlib import Path
 from .bundle import Bundle
 from .classifier import default_gallery
 from .engines import Engine, open_engine
-from .errors import GalleryError
+from .errors import GalleryError, ImageError
 from .gallery import Gallery, Limits
 from .gallery_file import has_log
 from .gallery_stored import Stored, finish, put_in_place, remove, stored, take_in
@@ -77,11 +77,10 @@ def embed_again(
     """Bring the gallery `growing` to hold what `old` holds, embedded by another model.
 
     What it holds already, from a run that was stopped, is not embedded again. Return how many examples it
-    holds and how many had no thumbnail.
+    holds and how many had no thumbnail that can be read.
 
     Raises:
         GalleryError: a file is damaged or cannot be written.
-        ImageError: a thumbnail cannot be read.
     """
     wanted = {(e.label, e.sha256) for e in old.examples()}
     moved, lost, last = 0, 0, 0
@@ -92,18 +91,24 @@ def embed_again(
         there = {(e.label, e.sha256) for e in new.examples()}
         while portion := list(stored(old, last, _PORTION)):
             last = portion[-1].id
-            lost += sum(e.thumbnail is None for e in portion)
-            fit = [e for e in portion if e.thumbnail is not None]
-            fresh = [e for e in fit if (e.label, e.sha256) not in there]
-            take_in(new, [_embedded(e, manifest, runner) for e in fresh], "migrate", "", "both")
-            moved += len(fit)
+            fresh = [e for e in portion if (e.label, e.sha256) not in there]
+            embedded = [e for e in (_embedded(e, manifest, runner) for e in fresh) if e is not None]
+            take_in(new, embedded, "migrate", "", "both")
+            lost += len(fresh) - len(embedded)
+            moved += len(portion) - (len(fresh) - len(embedded))
             progress(moved + lost, max(len(wanted), moved + lost))
     return moved, lost
 
 
-def _embedded(example: Stored, manifest: Manifest, runner: Engine) -> Stored:
-    assert example.thumbnail is not None
-    vector = runner.run(load_image(example.thumbnail, manifest.preprocessing, name=example.name))[-1]
+def _embedded(example: Stored, manifest: Manifest, runner: Engine) -> Stored | None:
+    """Return the example as the other model sees it; None where it has no thumbnail that can be read."""
+    if example.thumbnail is None:
+        return None
+    try:
+        pixels = load_image(example.thumbnail, manifest.preprocessing, name=example.name)
+    except ImageError:
+        return None
+    vector = runner.run(pixels)[-1]
     row, scale = quantize_row(vector)
     return example._replace(vector=row.tobytes(), scale=scale)
 
