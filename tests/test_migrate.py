@@ -63,7 +63,8 @@ def test_classes_are_kept_and_known_to_the_new_model(bundle: Bundle, bundle_path
     done = migrate(replace(bundle, path=bundle_path), progress=lambda d, t: seen.append((d, t)))
     assert (done.path, done.kept) == (path, bundle_path.with_name(f"photos.tlc.gallery.{OLD[:12]}"))
     assert (done.moved, done.lost, done.classes) == (5, 0, {"cup": 2, "mug": 3})
-    assert seen == [(i, 5) for i in range(1, 6)]
+    assert seen == sorted(seen)
+    assert seen[-1] == (5, 5)
     assert held(path) == held(done.kept) == before
     assert names(path.parent) == {"photos.tlc", "photos.tlc.gallery", done.kept.name}
     with Classifier.open(bundle_path) as classifier:
