@@ -39,8 +39,9 @@ def list_(bundle: str, label: str | None, pictures: str | None, path: str | None
     classes: dict[str, int] = {}
     examples: list[Example] = []
     written = 0
-    if where.exists() or path or pictures:
-        with Gallery.open_any(where) as opened:
+    found = Gallery.open_any(where) if path or pictures else Gallery.open_any_if_exists(where)
+    if found is not None:
+        with found as opened:
             classes = opened.classes()
             examples = opened.examples(label) if label is not None else []
             written = _write_pictures(opened, Path(pictures)) if pictures else 0

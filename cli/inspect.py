@@ -30,10 +30,10 @@ def inspect(bundle: str, as_json: bool) -> None:
 
     opened = Bundle.open(bundle)
     m = opened.manifest
-    where = default_gallery(opened.path)
     enrolled: dict[str, int] = {}
-    if where.exists():
-        with Gallery.open_any(where) as gallery:
+    gallery = Gallery.open_any_if_exists(default_gallery(opened.path))
+    if gallery is not None:
+        with gallery:
             enrolled = gallery.classes()
     if as_json:
         document: dict[str, Any] = json.loads(to_json(m))

@@ -105,6 +105,16 @@ class Gallery:
         return cls._open(Path(path), None, False, read_only, time.time)
 
     @classmethod
+    def open_any_if_exists(cls, path: str | os.PathLike[str]) -> Gallery | None:
+        """Open a gallery of whatever model to look at it, or return None where nothing was ever enrolled.
+
+        Raises:
+            GalleryError: as `open`.
+        """
+        where = Path(path)
+        return None if not where.exists() or _holds_nothing(where) else cls.open_any(where)
+
+    @classmethod
     def _open(
         cls,
         path: Path,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import os
 import shutil
+import sqlite3
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from .classifier import default_gallery
 from .engines import Engine, open_engine
 from .errors import GalleryError, ImageError
 from .gallery import Gallery, Limits
-from .gallery_file import has_log
+from .gallery_file import connect
 from .gallery_stored import Stored, finish, put_in_place, remove, stored, take_in
 from .images import load_image
 from .manifest import Manifest
@@ -32,7 +35,7 @@ class Migration:
     """The old gallery, under its new name."""
     moved: int
     lost: int
-    """Examples enrolled without a thumbnail, which no other model can learn from."""
+    """Examples without a thumbnail, or with a damaged one, which no other model can learn from."""
     classes: dict[str, int]
 
 
@@ -64,10 +67,9 @@ def migrate(
     with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width) as new:
         finish(new, limits)
         classes = new.classes()
-    if has_log(path):
-        raise GalleryError(f"{path}: in use by another process; stop it and run this again, it goes on where it was")
-    kept = _keep(path, fingerprint)
-    put_in_place(growing, path)
+    with _alone(path):
+        kept = _keep(path, fingerprint)
+        put_in_place(growing, path)
     return Migration(path, kept, moved, lost, classes)
 
 
@@ -77,7 +79,7 @@ def embed_again(
     """Bring the gallery `growing` to hold what `old` holds, embedded by another model.
 
     What it holds already, from a run that was stopped, is not embedded again. Return how many examples it
-    holds and how many had no thumbnail that can be read.
+    holds and how many had no thumbnail, or a damaged one.
 
     Raises:
         GalleryError: a file is damaged or cannot be written.
@@ -95,22 +97,46 @@ def embed_again(
             embedded = [e for e in (_embedded(e, manifest, runner) for e in fresh) if e is not None]
             take_in(new, embedded, "migrate", "", "both")
             lost += len(fresh) - len(embedded)
-            moved += len(portion) - (len(fresh) - len(embedded))
+            moved += len(portion) - len(fresh) + len(embedded)
             progress(moved + lost, max(len(wanted), moved + lost))
     return moved, lost
 
 
 def _embedded(example: Stored, manifest: Manifest, runner: Engine) -> Stored | None:
-    """Return the example as the other model sees it; None where it has no thumbnail that can be read."""
+    """Return the example with its vector by this model; None where there is no picture of it to look at."""
     if example.thumbnail is None:
         return None
     try:
-        pixels = load_image(example.thumbnail, manifest.preprocessing, name=example.name)
+        pixels = load_image(example.thumbnail, manifest.preprocessing)
     except ImageError:
         return None
-    vector = runner.run(pixels)[-1]
-    row, scale = quantize_row(vector)
+    row, scale = quantize_row(runner.run(pixels)[-1])
     return example._replace(vector=row.tobytes(), scale=scale)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Generator[None]:
+    """Hold a gallery against every other process, its write-ahead log taken in and gone.
+
+    A log that stayed would be taken for the new file's; a process that went on writing, into the old one.
+
+    Raises:
+        GalleryError: another process has it open.
+    """
+    db, _ = connect(path, create=False, read_only=False)
+    with contextlib.closing(db):
+        try:
+            # SQLite gives up the log only where no one else has the file open.
+            alone = db.execute("PRAGMA journal_mode = DELETE").fetchone()[0] == "delete"
+            if alone:
+                db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            alone = False
+        if not alone:
+            raise GalleryError(
+                f"{path}: in use by another process; stop it and run this again, it goes on where it was"
+            )
+        yield
 
 
 def _held(path: Path, manifest: Manifest) -> set[tuple[str, str]]:

@@ -17,6 +17,7 @@ def quiet() -> Generator[None]:
     descriptors cannot be duplicated (closed, or a bare environment) the block runs as it is.
     """
     saved: list[tuple[int, int]] = []
+    there = [fd for fd in (1, 2) if _is_open(fd)]  # asked first: what is opened next takes a closed one's number
     try:
         sink = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the `with` below
     except OSError:
@@ -27,9 +28,9 @@ def quiet() -> Generator[None]:
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(OSError, ValueError, AttributeError):
                     stream.flush()
-            for fd in (1, 2):
+            for fd in there:
                 with contextlib.suppress(OSError):
-                    copy = os.dup(fd)
+                    copy = _copy(fd)
                     saved.append((fd, copy))
                     os.dup2(sink.fileno(), fd)
             yield
@@ -40,3 +41,22 @@ def quiet() -> Generator[None]:
             for fd, copy in saved:
                 os.dup2(copy, fd)
                 os.close(copy)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(fd: int) -> int:
+    """Duplicate a descriptor, never to the number of a standard stream that is closed: libraries write there."""
+    copy = os.dup(fd)
+    if copy > 2:
+        return copy
+    try:
+        return _copy(fd)
+    finally:
+        os.close(copy)

@@ -6,13 +6,14 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_runs import COMMAND, apart
+from command_runs import COMMAND, apart, here
 
 from tlc.runtime import Classifier, Gallery
 
@@ -86,11 +87,12 @@ def test_ctrl_c_at_random_moments(bundle_path: Path, images: list[Path], command
 def whole(bundle_path: Path) -> dict[str, int]:
     """Return what the gallery holds after checking every page of it; nothing where there is none."""
     where = Path(f"{bundle_path}.gallery")
-    if where.exists() and where.stat().st_size:
-        with Gallery.open_any(where, read_only=False) as gallery:
-            assert gallery.check() == []
-            return gallery.classes()
-    return {}
+    gallery = Gallery.open_any_if_exists(where)
+    if gallery is None:
+        return {}
+    with gallery:
+        assert gallery.check() == []
+        return gallery.classes()
 
 
 def test_what_enroll_said_is_done_survives_a_kill_at_that_moment(bundle_path: Path, images: list[Path]) -> None:
@@ -101,7 +103,9 @@ def test_what_enroll_said_is_done_survives_a_kill_at_that_moment(bundle_path: Pa
             child.kill()
         assert said == f"class {number}: 1 example added\n".encode()
     found = apart("predict", bundle_path, *images, "--json").json()["results"]
-    assert [r["label"] for r in found] == [f"class {number}" for number in range(len(images))]
+    for number, result in enumerate(found):
+        near = {n["label"]: n["similarity"] for n in reversed(result["neighbours"])}
+        assert near[f"class {number}"] > 0.999
 
 
 def test_what_the_library_enrolled_survives_a_kill_too(bundle_path: Path, images: list[Path]) -> None:
@@ -109,8 +113,6 @@ def test_what_the_library_enrolled_survives_a_kill_too(bundle_path: Path, images
         "import os, sys\nfrom tlc.runtime import Classifier\n"
         "Classifier.open(sys.argv[1]).enroll('mug', sys.argv[2:])\nos.kill(os.getpid(), 9)"
     )
-    import sys
-
     done = subprocess.run([sys.executable, "-c", script, str(bundle_path), *map(str, images[:3])], check=False)
     assert done.returncode == -signal.SIGKILL
     found = apart("predict", bundle_path, images[0], "--json").json()["results"]
@@ -119,7 +121,7 @@ def test_what_the_library_enrolled_survives_a_kill_too(bundle_path: Path, images
 
 
 def test_killed_while_it_enrols_the_gallery_holds_all_of_it_or_nothing(
-    bundle_path: Path, images: list[Path], pipe: Path
+    bundle_path: Path, images: list[Path], pipe: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(1)
     outcomes = set()
@@ -132,6 +134,9 @@ def test_killed_while_it_enrols_the_gallery_holds_all_of_it_or_nothing(
         after = whole(bundle_path)
         outcomes.add(f"class {number}" in after)
         assert after in (before, before | {f"class {number}": 3})
+        # The commands that look at it take an unfinished file for one that nobody has taught yet.
+        for command in (["gallery", "list"], ["inspect"]):
+            assert here(capfd, *command, bundle_path).code == 0
     with Classifier.open(bundle_path) as classifier:
         classifier.enroll("last", images)
         assert classifier.classes()["last"] == len(images)

@@ -310,6 +310,7 @@ def test_a_reader_that_has_had_enough_gets_no_traceback(bundle_path: Path, photo
         (">&-", 0, ""),
         (">&- 2>&-", 0, ""),
         ("<&- 2>&-", 0, None),
+        ("2>&-", 0, None),
     ],
 )
 def test_output_that_is_full_or_closed(bundle_path: Path, redirect: str, code: int, said: str | None) -> None:

@@ -297,12 +297,17 @@ def test_a_merge_of_galleries_of_several_models(taught: Bundle, tmp_path: Path, 
 # Migration
 
 
+def body(path: Path) -> bytes:
+    """Return a gallery's bytes but for SQLite's own header, which says how it was opened last."""
+    return path.read_bytes()[100:]
+
+
 def test_a_migration_brings_everything_but_the_history(taught: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "photos.tlc.gallery"
     with of(taught, path) as gallery:
         gallery.limit(Limits(7, 8))
-        before, raw = whole(gallery), path.read_bytes()
-    raw = path.read_bytes()
+        before = whole(gallery)
+    raw = body(path)
     other = foreign(taught)
     with pytest.raises(FingerprintError, match="tlc gallery migrate"):
         of(other, path)
@@ -310,7 +315,7 @@ def test_a_migration_brings_everything_but_the_history(taught: Bundle, tmp_path:
         migrate(taught, path)
     done = migrate(other, path)
     assert (done.path, done.moved, done.lost, done.classes) == (path, 3, 0, {"eight": 1, "seven": 2})
-    assert done.kept.read_bytes() == raw
+    assert body(done.kept) == raw
     with of(other, path) as gallery:
         assert [e._replace(vector=b"", scale=0.0) for e in whole(gallery)] == [
             e._replace(vector=b"", scale=0.0) for e in before
@@ -370,9 +375,9 @@ def test_migrating_there_and_back_keeps_every_old_gallery(taught: Bundle, tmp_pa
     path, other = tmp_path / "photos.tlc.gallery", foreign(taught)
     replaced = []
     for bundle in (other, taught, other, taught):
-        replaced.append(path.read_bytes())
-        assert migrate(bundle, path).kept.read_bytes() == replaced[-1]
-    kept = [p.read_bytes() for p in tmp_path.glob("*.gallery.*")]
+        replaced.append(body(path))
+        assert body(migrate(bundle, path).kept) == replaced[-1]
+    kept = [body(p) for p in tmp_path.glob("*.gallery.*")]
     assert all(raw in kept for raw in replaced)
     assert len(kept) == len(set(replaced))
 
