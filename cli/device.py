@@ -153,6 +153,8 @@ def _line(p: Prediction, top: int) -> str:
 
 def _report(change: Change, as_json: bool, added: bool) -> None:
     count = change.added if added else change.removed
+    for warning in change.warnings:
+        say(f"Warning: {warning.image} {warning.text}")
     if as_json:
         put_json(
             {
@@ -162,6 +164,7 @@ def _report(change: Change, as_json: bool, added: bool) -> None:
                 "kind": change.kind,
                 "skipped": change.skipped,
                 "gone": change.gone,
+                "warnings": [vars(w) for w in change.warnings],
             }
         )
         return

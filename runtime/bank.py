@@ -57,6 +57,10 @@ class Bank:
         """Return the cosine of `embedding` [D] to every row, [N]; zeros for an embedding without direction."""
         return self._rows.products(_unit(embedding))
 
+    def take(self, rows: NDArray[np.int64]) -> Floats:
+        """Return rows of unit length, float32 [n, D]."""
+        return self._rows.take(rows)
+
     def clear(self) -> None:
         """Take every enrolled row out again."""
         self.labels[:] = self._base

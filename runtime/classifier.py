@@ -19,6 +19,7 @@ from .bank import Bank
 from .bundle import Bundle
 from .decision import decide
 from .engines import open_engine
+from .enroll_warnings import Doubts, Seen, sharpness
 from .errors import GalleryError, TlcError, UsageError, unknown_name
 from .gallery import Change, ExampleSource, Gallery, clean_label
 from .images import Source, load_image, read_bytes, source_name
@@ -85,6 +86,7 @@ class Classifier:
         self._last, self._operation, self._rewrites = 0, 0, -1
         self._threshold = threshold(self._unknown)
         self._gallery: Gallery | None = None
+        self._doubts = Doubts(bundle)
 
     @classmethod
     def open(
@@ -208,25 +210,31 @@ class Classifier:
     def enroll(self, label: str, images: Iterable[Source], *, order: str = "RGB", thumbnails: bool = True) -> Change:
         """Add examples of a class, new or known; on disk when this returns. All of them or none.
 
+        What looks wrong about them (seen before, blurred, like another class) is in the result's `warnings`.
+
         Raises:
             ImageError: one of the images cannot be read.
             UsageError: no images, or the label cannot be used.
             GalleryError: the gallery cannot be written.
         """
-        clean_label(label)  # before the work, and before a gallery is made for nothing
-        vectors: list[Floats] = []
+        label = clean_label(label)  # before the work, and before a gallery is made for nothing
+        seen: list[Seen] = []
         sources: list[ExampleSource] = []
         for image in images:
             name = source_name(image)
             data = image if isinstance(image, np.ndarray | Image.Image) else read_bytes(image, name)
             pixels = load_image(data, self._spec, order, name=name)
-            vectors.append(self._engine.run(pixels)[-1])
             # An image in memory has no bytes of its own to tell it by: its pixels do.
             digest = hashlib.sha256(data if isinstance(data, bytes) else pixels.tobytes()).hexdigest()
+            seen.append(Seen(name, digest, self._engine.run(pixels)[-1], sharpness(pixels)))
             sources.append(ExampleSource(digest, name, _thumbnail(pixels) if thumbnails else None))
-        if not vectors:
+        if not seen:
             raise UsageError(f"no images to enroll as {label!r}; give at least one")
-        return self._writable().add(label, np.stack(vectors), sources)
+        gallery = self._writable()
+        self._follow()
+        doubts = self._doubts.about(label, seen, self._bank, gallery)
+        change = gallery.add(label, np.stack([s.embedding for s in seen]), sources)
+        return replace(change, warnings=doubts)
 
     def forget(self, label: str) -> Change:
         """Remove an enrolled class, or what was enrolled for a base class; `undo` brings it back.

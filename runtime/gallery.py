@@ -301,6 +301,12 @@ class Gallery:
             )
             return [Example(i, lab, source, sha, at, bool(has)) for i, lab, source, sha, at, has in found]
 
+    def labels_of(self, sha256: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return for each image the labels under which it is enrolled."""
+        with self.reading() as db:
+            labels = list(self._counts(db))
+            return [tuple(label for label in labels if rows.holds(db, label, image)) for image in sha256]
+
     def thumbnail(self, example: int) -> bytes | None:
         """Return an example's JPEG, or None where it was enrolled without.
 

@@ -49,6 +49,18 @@ class Example:
 
 
 @dataclass(frozen=True)
+class EnrollWarning:
+    """Something that looks wrong about a new example, which was enrolled all the same (a duplicate: left out)."""
+
+    kind: str
+    """`duplicate`, `blur` or `alike`."""
+    image: str
+    label: str
+    """The class that it is about: for `alike`, the other one."""
+    text: str
+
+
+@dataclass(frozen=True)
 class Change:
     """What an operation did to class `label`."""
 
@@ -67,6 +79,8 @@ class Change:
     """For `undo`: the kind of the operation that was undone."""
     gone: int = 0
     """Examples, of whatever class, that gave way because a limit was reached."""
+    warnings: tuple[EnrollWarning, ...] = ()
+    """For `add` through `Classifier.enroll`: what looks wrong about the new examples."""
 
 
 @dataclass(frozen=True, eq=False)
