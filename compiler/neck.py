@@ -20,7 +20,7 @@ def make_neck(trunk: Trunk, train: Floats, width: int = WIDTH) -> Neck:
     classes apart; they need no data. Else from a PCA of the training features, else none.
     """
     classifier = trunk.backbone.classifier
-    at_default = trunk.layer == trunk.backbone.default_shave and trunk.pool == "avg"
+    at_default = trunk.layer == trunk.backbone.default_shave and classifier and trunk.pool == classifier.pool
     mean = train.mean(axis=0, dtype=np.float64)
     if trunk.width <= width:
         return Neck("none", trunk.width)
