@@ -10,10 +10,10 @@ import numpy as np
 
 from tlc.runtime.errors import BuildError
 
-from .fold import fold
+from .fold import fold, normalises
 from .network import Node, nodes
-from .pixels import Pixels
-from .records import Backbone, Classifier, Provenance, Restored
+from .pixels import PIXELS, Pixels
+from .records import Asked, Backbone, Classifier, Provenance, Restored
 
 # Where neither the network nor the user says it.
 USUAL_SIZE = (224, 224)
@@ -21,24 +21,50 @@ USUAL_SIZE = (224, 224)
 _SHAPING = frozenset({"Flatten", "Reshape", "Activation", "Softmax"})
 _POOLS = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling2D": "max", "Flatten": "flatten"}
 
+# Names of keras.applications, those that contain another first, and what they were trained on.
+_BY_NAME = (
+    ("mobilenetv3", "0..255"),
+    ("mobilenet", "-1..1"),
+    ("efficientnet", "0..255"),
+    ("convnext", "0..255"),
+    ("resnetv2", "-1..1"),
+    ("resnet50v2", "-1..1"),
+    ("resnet101v2", "-1..1"),
+    ("resnet152v2", "-1..1"),
+    ("resnet", "caffe"),
+    ("vgg", "caffe"),
+    ("densenet", "imagenet"),
+    ("inception", "-1..1"),
+    ("xception", "-1..1"),
+    ("nasnet", "-1..1"),
+)
+
 
 def adopt(
     name: str,
     model: Any,
-    pixels: Pixels,
+    asked: Asked,
     provenance: Provenance,
-    size: tuple[int, int] | None = None,
     *,
+    pixels: str | None = None,
     restored: Sequence[Restored] = (),
     notes: Sequence[str] = (),
 ) -> Backbone:
     """Fold `model`, find its last feature map and its classifier, and leave the classifier off.
 
+    `pixels` says what it was trained on, one of PIXELS, where that is known; else `asked` does, or its looks.
+
     Raises:
         BuildError: it does not take exactly one image, or not of this size.
     """
-    native = input_size(name, model)
-    folded = fold(model, pixels, native or size or USUAL_SIZE)
+    native, size = input_size(name, model), asked.input_size
+    if native is None and size is None:
+        notes = (*notes, f"{name} leaves its input's size open; {USUAL_SIZE[0]}x{USUAL_SIZE[1]} was taken (--input-size)")
+    pixels = pixels or asked.pixels
+    if pixels is None:
+        pixels, why = _trained_on(model)
+        notes = (*notes, f"{name} is taken to have been trained on pixels {pixels}, {why}; say --pixels if not")
+    folded = fold(model, PIXELS[pixels], native or size or USUAL_SIZE)
     rows = nodes(folded.model)
     end = _classifier(rows)
     last = rows[-1] if end is None else _named(rows, end.inputs[0])
@@ -46,7 +72,7 @@ def adopt(
     # Logits without a softmax may be an embedding as well as a classifier: those stay, and can be cut at.
     whole = end is None or not _gives_probabilities(rows, end)
     kept = folded.model if whole else _until(folded.model, last)
-    names = {layer.name for layer in kept.layers}
+    names = {step.name for step in kept.operations}
     removed = tuple(r.name for r in rows if r.name not in names)
     spec = folded.input
     if native and size and size != native:
@@ -87,6 +113,20 @@ def input_size(name: str, model: Any) -> tuple[int, int] | None:
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise BuildError(f"{name} takes {list(shape)}, expected one image [height, width, 1 or 3]")
     return None if None in shape[:2] else (int(shape[0]), int(shape[1]))
+
+
+def _trained_on(model: Any) -> tuple[str, str]:
+    """Return what a network seems to have been trained on, and the sign of it."""
+    if normalises(model):
+        return "0..255", "as it begins by normalising them"
+    names = [model.name, *(layer.name for layer in model.layers if hasattr(layer, "layers"))]
+    for name in names:
+        plain = name.lower().replace("_", "")
+        for part, pixels in _BY_NAME:
+            if part in plain:
+                return pixels, f"as Keras' own networks named like {name}"
+    grey = model.inputs[0].shape[3] == 1
+    return ("0..1", "as most grey-scale networks") if grey else ("-1..1", "as most networks in colour")
 
 
 def _named(rows: Sequence[Node], name: str) -> Node:

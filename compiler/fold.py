@@ -91,6 +91,11 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
     return Folded(rebuilt, spec, made.merged)
 
 
+def normalises(model: Any) -> bool:
+    """Return whether a Keras model begins with layers that normalise its input."""
+    return bool(_plan(_functional(model), Pixels((1.0,), (0.0,))).leading)
+
+
 def _functional(model: Any) -> Any:
     """Return a model's graph; a Sequential has one inside."""
     from keras import Sequential

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from tlc.runtime.quiet import quiet
 from .adopt import adopt
 from .hdf5_arrays import read_arrays
 from .keras_config import assign_by_name
-from .pixels import PIXELS
 from .records import Asked, Backbone, Provenance
 from .weights import arrays_sha256, file_sha256
 
@@ -95,7 +95,8 @@ def load_application(name: str, asked: Asked) -> Backbone:
         digest, source = file_sha256(path), path.name
         model = _from_file(name, short, size, asked.alpha, path)
     provenance = Provenance(source, digest, "see keras.io/api/applications", "ImageNet-1k")
-    return adopt(name, model, PIXELS[asked.pixels or pixels], provenance, size)
+    full = name if asked.alpha is None else f"{name}-{asked.alpha:g}"
+    return adopt(full, model, replace(asked, input_size=size), provenance, pixels=pixels)
 
 
 def _build(short: str, size: tuple[int, int], alpha: float | None, top: bool, weights: str | None) -> Any:

@@ -31,7 +31,8 @@ class Node:
 
 def nodes(model: Any) -> list[Node]:
     """Return the layers of a flat functional model, in the order in which they run."""
-    feeds: dict[str, list[str]] = {layer.name: [] for layer in model.layers}
+    # Operations, not layers: a bare `x + y` between layers is a step too.
+    feeds: dict[str, list[str]] = {step.name: [] for step in model.operations}
     uses: dict[str, int] = dict.fromkeys(feeds, 0)
     readers: dict[str, list[str]] = {name: [] for name in feeds}
     outputs: dict[str, int] = {}
@@ -53,7 +54,7 @@ def nodes(model: Any) -> list[Node]:
             readers=tuple(readers[layer.name]),
             uses=uses[layer.name],
         )
-        for layer in model.layers
+        for layer in model.operations
     ]
 
 

@@ -52,9 +52,7 @@ def find_layer(backbone: Backbone, layer: str | None) -> Node:
     found = next((r for r in rows if r.name == asked), None)
     if found is None and asked.isdecimal():
         if int(asked) >= len(rows):
-            raise UsageError(
-                f"--shave {asked}: {backbone.name} has layers 0 to {len(rows) - 1}; see `tlc layers {backbone.name}`"
-            )
+            raise UsageError(f"--shave {asked}: {backbone.name} has layers 0 to {len(rows) - 1}; see `tlc layers`")
         found = rows[int(asked)]
     if found is None and asked in backbone.removed:
         raise UsageError(
@@ -65,7 +63,7 @@ def find_layer(backbone: Backbone, layer: str | None) -> Node:
         raise unknown_name(f"layer of {backbone.name}", asked, [r.name for r in rows])
     reason = cannot_cut(found, rows[0].name)
     if reason:
-        raise UsageError(f"--shave {asked}: {reason}; `tlc layers {backbone.name}` lists where it can be cut")
+        raise UsageError(f"--shave {asked}: {reason}; `tlc layers` lists where it can be cut")
     return found
 
 
