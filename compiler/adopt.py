@@ -59,7 +59,10 @@ def adopt(
     """
     native, size = input_size(name, model), asked.input_size
     if native is None and size is None:
-        notes = (*notes, f"{name} leaves its input's size open; {USUAL_SIZE[0]}x{USUAL_SIZE[1]} was taken (--input-size)")
+        notes = (
+            *notes,
+            f"{name} leaves its input's size open; {USUAL_SIZE[0]}x{USUAL_SIZE[1]} was taken (--input-size)",
+        )
     pixels = pixels or asked.pixels
     if pixels is None:
         pixels, why = _trained_on(model)
@@ -140,7 +143,7 @@ def _classifier(rows: Sequence[Node]) -> Node | None:
         node = _named(rows, node.inputs[0])
     dense = node.kind == "Dense" and len(node.shape) == 1
     point = node.kind == "Conv2D" and node.shape[:2] == (1, 1) and set(node.layer.kernel_size) == {1}
-    if not dense and not point or len(node.inputs) != 1:
+    if (not dense and not point) or len(node.inputs) != 1:
         return None
     before = _named(rows, node.inputs[0])
     return node if math.prod(before.shape[:-1]) == 1 else None

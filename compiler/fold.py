@@ -180,8 +180,7 @@ def _linear(layer: Any) -> bool:
 
 
 def _on_channels(norm: Any) -> bool:
-    axis: Any = norm.axis
-    return axis == -1 or axis == len(norm.input.shape) - 1
+    return norm.axis in (-1, norm.input_spec.ndim - 1)
 
 
 def _affine(layer: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:

@@ -11,7 +11,7 @@ from tlc.runtime.quiet import quiet
 
 from .adopt import adopt
 from .hdf5_arrays import read_arrays
-from .keras_config import assign_by_name
+from .named_weights import assign_by_name
 from .records import Asked, Backbone, Provenance
 from .weights import arrays_sha256, file_sha256
 
@@ -141,9 +141,7 @@ def _from_file(name: str, short: str, size: tuple[int, int], alpha: float | None
     return model
 
 
-def _load_keras_3(
-    name: str, short: str, size: tuple[int, int], alpha: float | None, path: Path, whole: Any
-) -> Any:
+def _load_keras_3(name: str, short: str, size: tuple[int, int], alpha: float | None, path: Path, whole: Any) -> Any:
     if path.suffix != ".keras":
         read_arrays(path)  # refuses all that is not plain arrays
     reason = ""

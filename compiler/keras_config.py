@@ -8,11 +8,8 @@ configuration names, so a file that carries code cannot run it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tlc.runtime.errors import BuildError
 
@@ -114,7 +111,9 @@ def _functional(config: Any, where: str, keras: int) -> Any:
             raise BuildError(f"{where}: layer {later[0][0]} reads a layer that is not there")
         waiting = later
     ends = [outputs[r[0], r[1]] for r in tree.flatten(_references(config["output_layers"]))]
-    return Model(inputs[0] if len(inputs) == 1 else inputs, ends[0] if len(ends) == 1 else ends, name=config.get("name"))
+    return Model(
+        inputs[0] if len(inputs) == 1 else inputs, ends[0] if len(ends) == 1 else ends, name=config.get("name")
+    )
 
 
 class _Reference:
@@ -169,7 +168,8 @@ def _layers(item: Any, where: str, keras: int) -> list[Any]:
     """Return the layers, mostly one, that do what one of the file does."""
     from keras import layers
 
-    kind = _RENAMED.get(item["class_name"], item["class_name"])
+    kind = str(item["class_name"])
+    kind = _RENAMED.get(kind, kind)
     if kind in _MODELS:
         return [_model(item, where, keras)]
     name = item["config"].get("name", kind)
@@ -179,15 +179,16 @@ def _layers(item: Any, where: str, keras: int) -> list[Any]:
             "save the network without it, or as a SavedModel"
         )
     cls: Any = getattr(layers, kind, None)
-    if not inspect.isclass(cls) or not issubclass(cls, layers.Layer) or item.get("registered_name") not in (None, kind):
+    known_layer = isinstance(cls, type) and issubclass(cls, layers.Layer)
+    if not known_layer or item.get("registered_name") not in (None, kind):
         raise BuildError(f"{where}: layer {name} is a {kind}, which is not one of Keras' own layers")
     known = inspect.signature(cls.__init__).parameters
-    config = {
-        _RENAMED_KEYS.get(kind, {}).get(key, key): value
+    renamed = {
+        str(_RENAMED_KEYS.get(kind, {}).get(key, key)): value
         for key, value in item["config"].items()
         if not key.endswith(_TRAINING_ONLY)
     }
-    config = {k: v for k, v in config.items() if k in known and k not in ("dtype", "kwargs")}
+    config: dict[str, Any] = {k: v for k, v in renamed.items() if k in known and k not in ("dtype", "kwargs")}
     after: list[Any] = []
     if isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
         config["axis"] = config["axis"][0]
@@ -200,7 +201,7 @@ def _layers(item: Any, where: str, keras: int) -> list[Any]:
                 layers.Rescaling(0.2, 0.5, name=f"{name}_slope"),
                 layers.ReLU(max_value=1.0, name=f"{name}_clip"),
             ]
-    return [cls(name=name, **{k: v for k, v in config.items() if k != "name"}), *after]
+    return [cls(**{**config, "name": name}), *after]
 
 
 def _activation(value: Any, where: str, layer: str) -> str:
@@ -218,78 +219,7 @@ def _activation(value: Any, where: str, layer: str) -> str:
             raise ValueError("not a name")
         activations.get(value)
     except ValueError:
-        raise BuildError(f"{where}: layer {layer} has the activation {value!r}, which is not one of Keras' own") from None
+        raise BuildError(
+            f"{where}: layer {layer} has the activation {value!r}, which is not one of Keras' own"
+        ) from None
     return value
-
-
-def assign_by_name(model: Any, arrays: Mapping[str, NDArray[Any]], where: str) -> None:
-    """Give every variable of `model`, a Keras model, the array of its layer and name.
-
-    `arrays` maps paths that end in `layer/variable` to arrays; what stays over is ignored. Where the names of
-    a file are of no use, its order decides, if every shape fits.
-
-    Raises:
-        BuildError: a variable has no array, or one of another shape.
-    """
-    wanted = variables(model)
-    named = _match(wanted, arrays)
-    if named is None:
-        if len(arrays) != len(wanted) or any(
-            tuple(v.shape) != a.shape for (_, v), a in zip(wanted, arrays.values(), strict=True)
-        ):
-            missing = next((path for path, v in wanted if not _candidates(path, arrays)), wanted[0][0])
-            raise BuildError(
-                f"{where}: has no weights for {missing} ({len(arrays)} arrays, the network needs {len(wanted)}); "
-                "it is of another network"
-            )
-        named = list(arrays.values())
-    for (path, variable), array in zip(wanted, named, strict=True):
-        if tuple(variable.shape) != array.shape:
-            raise BuildError(
-                f"{where}: {path} has shape {list(array.shape)}, the network needs {list(variable.shape)}; "
-                "it is of another network"
-            )
-        variable.assign(np.asarray(array, np.float32))
-
-
-def variables(model: Any, above: str = "") -> list[tuple[str, Any]]:
-    """Return the variables of a model and of models in it, each with its path of layer names."""
-    found: list[tuple[str, Any]] = []
-    for layer in model.layers:
-        path = f"{above}{layer.name}"
-        if hasattr(layer, "layers"):
-            found += variables(layer, f"{path}/")
-        else:
-            found += [(f"{path}/{v.name.split(':')[0]}", v) for v in layer.weights]
-    return found
-
-
-def _match(wanted: Sequence[tuple[str, Any]], arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]] | None:
-    found: list[NDArray[Any]] = []
-    used: set[str] = set()
-    for path, variable in wanted:
-        keys = [k for k in _candidates(path, arrays) if k not in used]
-        fitting = [k for k in keys if arrays[k].shape == tuple(variable.shape)] or keys
-        if not fitting:
-            return None
-        used.add(fitting[0])
-        found.append(arrays[fitting[0]])
-    return found
-
-
-def _candidates(path: str, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
-    """Return the keys that end like `path`, those that agree over more of it first."""
-    parts = path.split("/")
-    names = {parts[-1]}
-    if parts[-1] == "kernel":
-        names.add("depthwise_kernel")  # what Keras 2 calls it in a depthwise convolution
-    for start in range(len(parts) - 1):
-        ends = ["/".join((*parts[start:-1], name)) for name in names]
-        keys = [k for k in arrays if any(_plain(k) == e or _plain(k).endswith(f"/{e}") for e in ends)]
-        if keys:
-            return keys
-    return []
-
-
-def _plain(key: str) -> str:
-    return key.removesuffix(":0")

@@ -11,7 +11,8 @@ from tlc.runtime.errors import BuildError
 from tlc.runtime.quiet import quiet
 
 from .hdf5_arrays import read_arrays, read_attribute
-from .keras_config import assign_by_name, network_from_config
+from .keras_config import network_from_config
+from .named_weights import assign_by_name
 from .weights import file_sha256
 
 _CODE = frozenset({"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})

@@ -28,7 +28,12 @@ def make_neck(trunk: Trunk, train: Floats, width: int = WIDTH) -> Neck:
     if trunk.width <= width:
         return Neck("none", trunk.width)
     # A classifier of a few classes spans too few directions to tell new classes apart.
-    if classifier is not None and reads_these and len(classifier.kernel) == trunk.width and len(classifier.bias) > width:
+    if (
+        classifier is not None
+        and reads_these
+        and len(classifier.kernel) == trunk.width
+        and len(classifier.bias) > width
+    ):
         # A shift common to all classes leaves softmax as it is, so it is taken out first.
         kind, matrix = "classifier", classifier.kernel - classifier.kernel.mean(axis=1, keepdims=True)
     elif len(train) > width or trunk.width > _UNWIELDY:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ class Options:
     targets: tuple[str, ...]
     output: Path
     backbone: str = DEFAULT
-    asked: Asked = Asked()
+    asked: Asked = field(default_factory=Asked)
     """How the backbone is to be loaded."""
     shave: str | None = None
     pool: str = "avg"

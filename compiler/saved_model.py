@@ -107,15 +107,19 @@ def _signature(name: str, folder: Path) -> tuple[Any, tuple[int | None, ...]]:
         seen.append(f"{key} takes {', '.join(f'{k} {v.dtype.name} {v.shape}' for k, v in inputs.items())}")
         if len(inputs) != 1:
             continue
-        (argument, spec), = inputs.items()
+        ((argument, spec),) = inputs.items()
         if spec.dtype == tf.float32 and spec.shape.rank == 4 and spec.shape[3] in (1, 3, None):
             output = _output(name, key, function.structured_outputs)
-            # The loaded object owns the variables and must live as long as the function.
-            return (lambda x, _owner=loaded: function(**{argument: x})[output]), tuple(spec.shape[1:])
+            # The loaded object goes along: it owns the variables.
+            return functools.partial(_run, loaded, function, argument, output), tuple(spec.shape[1:])
     raise BuildError(
         f"{folder}: no signature takes one float image [N, H, W, 1 or 3] ({'; '.join(seen) or 'it has none'}); "
         "save it with such a signature (model.export)"
     )
+
+
+def _run(_owner: Any, function: Any, argument: str, output: str, image: Any) -> Any:
+    return function(**{argument: image})[output]
 
 
 def _output(name: str, key: str, outputs: Any) -> str:
@@ -133,7 +137,9 @@ def _input_shape(name: str, shape: tuple[int | None, ...], asked: Asked) -> tupl
     height, width, channels = (None if n is None else int(n) for n in shape)
     if height is None or width is None:
         if asked.input_size is None:
-            notes.append(f"{name} leaves its input's size open; {USUAL_SIZE[0]}x{USUAL_SIZE[1]} was taken (--input-size)")
+            notes.append(
+                f"{name} leaves its input's size open; {USUAL_SIZE[0]}x{USUAL_SIZE[1]} was taken (--input-size)"
+            )
         height, width = asked.input_size or (height or USUAL_SIZE[0], width or USUAL_SIZE[1])
     elif asked.input_size not in (None, (height, width)):
         raise BuildError(f"--input-size: {name} takes {height}x{width} pixels and no other size")
@@ -148,7 +154,9 @@ def _frozen_graph() -> Any:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    class FrozenGraph(keras.layers.Layer):
+    base: Any = keras.layers.Layer
+
+    class FrozenGraph(base):  # type: ignore[misc]  # Keras is untyped
         """A graph with its weights as constants, from one tensor to another."""
 
         def __init__(self, function: Any, shape: tuple[int, ...], digest: str, **rest: Any) -> None:

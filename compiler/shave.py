@@ -76,7 +76,9 @@ def cannot_cut(node: Node, first: str) -> str | None:
     if not node.shape:
         return "this layer has several outputs"
     if len(node.readers) > 1:
-        return f"its output goes to {len(node.readers)} layers ({', '.join(node.readers)}), so the cut would lose a branch"
+        return (
+            f"its output goes to {len(node.readers)} layers ({', '.join(node.readers)}), so the cut would lose a branch"
+        )
     if len(node.shape) not in (1, 3):
         return f"it gives {list(node.shape)} an image, expected a feature map [height, width, channels] or a vector"
     return None

@@ -20,7 +20,7 @@ from tlc.runtime.quiet import quiet
 
 from .adopt import adopt
 from .hdf5_arrays import read_arrays
-from .keras_config import assign_by_name, variables
+from .named_weights import assign_by_name, variables
 from .records import Asked, Backbone, Provenance, Restored
 from .weights import file_sha256
 
@@ -61,9 +61,7 @@ def load_own_network(name: str, asked: Asked) -> Backbone:
     else:
         restored = restore(model, asked.weights, asked.restore)
         digest, source = file_sha256(Path(f"{prefix(asked.weights)}.index")), f"{short}, {Path(asked.weights).name}"
-    return adopt(
-        short, model, asked, Provenance(source, digest, "unknown", "unknown"), restored=restored, notes=notes
-    )
+    return adopt(short, model, asked, Provenance(source, digest, "unknown", "unknown"), restored=restored, notes=notes)
 
 
 def _call(path: Path, function: str) -> Any:

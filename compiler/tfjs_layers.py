@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from tlc.runtime.errors import BuildError
 
-from .keras_config import assign_by_name, network_from_config
+from .keras_config import network_from_config
+from .named_weights import assign_by_name
 
 _DTYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "|u1", "uint16": "<u2", "bool": "|u1"}
 
@@ -92,7 +93,9 @@ def _read_group(path: Path, group: Any, arrays: dict[str, NDArray[Any]], digest:
         arrays[str(entry["name"])] = array
         start += size
     if start != len(data):
-        raise BuildError(f"{path}: {', '.join(names)} too long: {len(data)} bytes, expected {start}; copy the file again")
+        raise BuildError(
+            f"{path}: {', '.join(names)} too long: {len(data)} bytes, expected {start}; copy the file again"
+        )
 
 
 def _array(entry: Any, data: bytes) -> tuple[NDArray[Any] | None, int]:

