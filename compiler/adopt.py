@@ -74,12 +74,13 @@ def adopt(
     features = _last_map(rows, last)
     # Logits without a softmax may be an embedding as well as a classifier: those stay, and can be cut at.
     whole = end is None or not _gives_probabilities(rows, end)
-    kept = folded.model if whole else _until(folded.model, last)
+    resized = native is not None and size is not None and size != native
+    # At another size only what is convolutional can stay: a layer that reads the whole image has its size.
+    kept = _until(folded.model, features) if resized else folded.model if whole else _until(folded.model, last)
     names = {step.name for step in kept.operations}
     removed = tuple(r.name for r in rows if r.name not in names)
     spec = folded.input
-    if native and size and size != native:
-        # Only now: the classifier itself may not be able to take another size.
+    if resized:
         again = fold(kept, Pixels((1 / spec.std,), (-spec.mean / spec.std,)), size)
         kept, spec = again.model, again.input
     return Backbone(

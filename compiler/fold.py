@@ -264,7 +264,16 @@ class _Rebuilt:
             if not hasattr(given, "get_weights"):
                 continue
             norm = self._plan.convs.get(id(given))
-            new.set_weights(given.get_weights() if norm is None else _folded(given, norm))
+            weights = given.get_weights() if norm is None else _folded(given, norm)
+            try:
+                new.set_weights(weights)
+            except ValueError:
+                shapes = ", ".join(str(list(w.shape)) for w in new.get_weights())
+                raise BuildError(
+                    f"layer {new.name} needs weights {shapes} for this input, the network has "
+                    f"{', '.join(str(list(w.shape)) for w in weights)}; leave --input-size to the network, "
+                    "or cut before that layer reads the whole image"
+                ) from None
 
 
 def _folded(conv: Any, norm: Any) -> Arrays:

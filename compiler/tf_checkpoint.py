@@ -136,7 +136,7 @@ def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Res
             table.append(Restored(path, "initial", "no pattern of --restore matches it"))
             continue
         names = _matching(path, getattr(variable, "path", path), keys)
-        if len(names) != 1:
+        if len({keys[n] for n in names}) != 1:
             listed = ", ".join(sorted(names)[:3])
             reason = f"the checkpoint has several such ({listed})" if names else "the checkpoint has none of that name"
             table.append(Restored(path, "missing", reason))
@@ -194,9 +194,7 @@ def _names(reader: Any, shapes: dict[str, Any]) -> dict[str, str]:
     full = {a.full_name: a.checkpoint_key for n in graph.nodes for a in n.attributes if a.full_name}
     # Objects that are not layers may have variables without a telling name; then the path to them tells.
     paths = {k.removesuffix(_VALUE).replace("/_", "/"): k for k in shapes if k.endswith(_VALUE)}
-    known = set(full.values())
-    named = {n: k for n, k in full.items() if k in shapes and ".OPTIMIZER_SLOT" not in k}
-    return named | {p: k for p, k in paths.items() if ".OPTIMIZER_SLOT" not in k and (k not in known or "/" not in p)}
+    return {n: k for n, k in (paths | full).items() if k in shapes and ".OPTIMIZER_SLOT" not in k}
 
 
 def _matching(path: str, full: str, keys: dict[str, str]) -> list[str]:
