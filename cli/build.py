@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .backbone import loading_options, say_notes
 from .data_options import data_options
 from .output import Steps, json_option, put_json, say, size, table
 
 if TYPE_CHECKING:
     from tlc.compiler.pipeline import Result
+    from tlc.compiler.records import Asked
 
 
 @click.command()
@@ -33,20 +35,21 @@ if TYPE_CHECKING:
     "--backbone",
     default="efficientnet-lite0",
     show_default=True,
-    metavar="NAME",
-    help="Pretrained network; see `tlc backbones`.",
+    metavar="NAME|PATH",
+    help="Pretrained network: a name of `tlc backbones`, or a file, folder or FILE.py:FUNCTION.",
 )
+@loading_options
 @click.option(
     "--shave",
     metavar="LAYER",
-    help="Layer to cut the backbone at; see `tlc layers`.  [default: the backbone's own]",
+    help="Layer to cut the backbone at, by name or index of `tlc layers`, or auto.  [default: auto]",
 )
 @click.option(
     "--pool",
     type=click.Choice(["avg", "max", "flatten"]),
     default="avg",
     show_default=True,
-    help="How the cut layer's feature map becomes a vector.",
+    help="How the cut layer's feature map becomes a vector; flatten keeps where things are.",
 )
 @click.option(
     "--head",
@@ -85,7 +88,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @json_option
-def build(as_json: bool, target: str, output: str | None, data: str, **given: Any) -> None:
+def build(as_json: bool, target: str, output: str | None, data: str, asked: Asked, **given: Any) -> None:
     """Build a verified bundle for a device from labelled images.
 
     \b
@@ -100,6 +103,7 @@ def build(as_json: bool, target: str, output: str | None, data: str, **given: An
         data=data,
         targets=tuple(t.strip() for t in target.split(",") if t.strip()),
         output=Path(output or _output_name(data)),
+        asked=asked,
         **given,
     )
     with Steps(quiet=as_json) as progress:
@@ -107,6 +111,7 @@ def build(as_json: bool, target: str, output: str | None, data: str, **given: An
     if as_json:
         put_json(_document(result))
     else:
+        say_notes((), result.restored)
         _print(result)
 
 
@@ -142,6 +147,7 @@ def _document(result: Result) -> dict[str, Any]:
         "labels": list(result.labels),
         "images": dict(result.images),
         "held_out": result.held_out,
+        "restored": [asdict(r) for r in result.restored],
         "skipped": [{"file": s.name, "reason": s.reason} for s in result.skipped],
         "duplicates": [asdict(group) for group in result.duplicates],
         "cached": result.cached,
@@ -216,59 +222,3 @@ def targets(as_json: bool) -> None:
         for t in found
     ]
     click.echo(table(rows, ("name", "device", "formats", "scheme", "threads", "largest model")))
-
-
-@click.command()
-@json_option
-def backbones(as_json: bool) -> None:
-    """List the pretrained networks to start from."""
-    from tlc.compiler.backbones import backbones as known
-
-    found = known()
-    if as_json:
-        put_json({"backbones": [asdict(b) for b in found]})
-        return
-    rows = [
-        (
-            b.name,
-            "x".join(map(str, b.input)),
-            f"{b.parameters:,}",
-            b.width,
-            b.pretrained_on,
-            b.licence,
-            b.source,
-            "yes" if b.installed else "no",
-        )
-        for b in found
-    ]
-    click.echo(
-        table(
-            rows,
-            ("name", "input", "parameters", "features", "pretrained on", "licence", "weights from", "here"),
-        )
-    )
-
-
-@click.command()
-@click.argument("backbone", default="efficientnet-lite0")
-@json_option
-def layers(backbone: str, as_json: bool) -> None:
-    """List a backbone's layers, to choose where to shave."""
-    from tlc.compiler.layers import list_layers
-
-    found = list_layers(backbone)
-    if as_json:
-        put_json({"layers": [asdict(row) for row in found]})
-        return
-    rows = [
-        (
-            r.index,
-            r.name,
-            r.kind,
-            "x".join(map(str, r.shape)),
-            f"{r.parameters:,}",
-            "default" if r.default else "yes" if r.shave else "",
-        )
-        for r in found
-    ]
-    click.echo(table(rows, ("", "layer", "kind", "output", "parameters", "shave")))

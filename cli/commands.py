@@ -11,7 +11,7 @@ import click
 
 from tlc.runtime.errors import TlcError
 
-from . import build, cache, device, gallery, inspect
+from . import backbone, build, cache, device, gallery, inspect
 from .output import say
 
 
@@ -28,8 +28,8 @@ def cli() -> None:
 for _command in (
     build.build,
     build.targets,
-    build.backbones,
-    build.layers,
+    backbone.backbones,
+    backbone.layers,
     inspect.inspect,
     inspect.verify,
     inspect.selftest,

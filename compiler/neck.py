@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from .records import Floats, Neck, Trunk
 
 WIDTH = 256
+# From here on (flattened feature maps) a gallery of whole features is too large for a device, and the few
+# directions that the training images span are the lesser evil.
+_UNWIELDY = 4096
 
 
 def make_neck(trunk: Trunk, train: Floats, width: int = WIDTH) -> Neck:
@@ -20,19 +23,26 @@ def make_neck(trunk: Trunk, train: Floats, width: int = WIDTH) -> Neck:
     classes apart; they need no data. Else from a PCA of the training features, else none.
     """
     classifier = trunk.backbone.classifier
-    at_default = trunk.layer == trunk.backbone.default_shave and trunk.pool == "avg"
+    reads_these = classifier and trunk.layer == trunk.backbone.default_shave and trunk.pool == classifier.pool
     mean = train.mean(axis=0, dtype=np.float64)
     if trunk.width <= width:
         return Neck("none", trunk.width)
-    if classifier is not None and at_default and classifier.kernel.shape[0] == trunk.width:
+    # A classifier of a few classes spans too few directions to tell new classes apart.
+    if (
+        classifier is not None
+        and reads_these
+        and len(classifier.kernel) == trunk.width
+        and len(classifier.bias) > width
+    ):
         # A shift common to all classes leaves softmax as it is, so it is taken out first.
         kind, matrix = "classifier", classifier.kernel - classifier.kernel.mean(axis=1, keepdims=True)
-    elif len(train) > width:
+    elif len(train) > width or trunk.width > _UNWIELDY:
+        width = min(width, len(train) - 1)
         kind, matrix = "pca", (train - mean).T
     else:
         return Neck("none", trunk.width)
     kernel = _left_singular(matrix, width)
-    return Neck(kind, width, kernel.astype(np.float32), (-mean @ kernel).astype(np.float32))
+    return Neck(kind, kernel.shape[1], kernel.astype(np.float32), (-mean @ kernel).astype(np.float32))
 
 
 def _left_singular(matrix: NDArray[Any], width: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,8 @@ from .heads import train_head
 from .lower_onnx import lower_trunk_onnx, onnx_model
 from .lower_tflite import lower_trunk_tflite, tflite_model
 from .neck import make_neck
-from .records import LoweredTrunk, Score, Trunk
-from .shave import shave
+from .records import Asked, LoweredTrunk, Restored, Score, Trunk
+from .shave import cost_of_flatten, shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow, require_toolchain
@@ -46,6 +46,8 @@ class Options:
     targets: tuple[str, ...]
     output: Path
     backbone: str = DEFAULT
+    asked: Asked = field(default_factory=Asked)
+    """How the backbone is to be loaded."""
     shave: str | None = None
     pool: str = "avg"
     head: str = "linear"
@@ -107,7 +109,9 @@ class Result:
     cached: int = 0
     """Images whose features came out of the cache."""
     notes: tuple[str, ...] = ()
-    """What was assumed while reading the data, and what did not work as well as it could; for people."""
+    """What had to be assumed, what a choice costs, what did not work as well as it could; for people."""
+    restored: tuple[Restored, ...] = ()
+    """What became of each variable, where the weights come from a checkpoint."""
 
 
 def build(options: Options, progress: Progress = no_progress) -> Result:
@@ -121,7 +125,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("load data") as report:  # first: most mistakes are in it, and it costs nothing to find them
         require_toolchain()
         targets = [load_target(name) for name in options.targets]
-        find_backbone(options.backbone)
+        find_backbone(options.backbone, options.asked)
         outputs = _outputs(options, targets)
         origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
         dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
@@ -131,7 +135,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         load_tensorflow()
 
     with step("load backbone"):  # its weights are checked against their pinned hash
-        backbone = load_backbone(options.backbone)
+        backbone = load_backbone(options.backbone, options.asked)
 
     with step("shave"):  # decides what a feature is, so before any is computed
         trunk = shave(backbone, options.shave, options.pool)
@@ -220,6 +224,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             bundles.append(Built(path, target.name, made.manifest.scheme, size, tuple(j.score for j in own)))
             report(i + 1, len(targets))
 
+    costs = cost_of_flatten(trunk)
     return Result(
         tuple(bundles),
         labels,
@@ -230,7 +235,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         dict(step.seconds),
         duplicates=duplicates,
         cached=featurized.cached,
-        notes=notes,
+        notes=(*backbone.notes, *([costs] if costs else []), *notes),
+        restored=backbone.restored,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a backbone expects: `(pixel - mean) / std`, NHWC, RGB, pixel from 0 to 255."""
+    """What a backbone expects: `(pixel - mean) / std`, NHWC, RGB or grey, pixel from 0 to 255."""
 
     height: int
     width: int
@@ -34,6 +35,22 @@ class Provenance:
     pretrained_on: str
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How a backbone is to be loaded; what is None is left to the backbone."""
+
+    weights: str | None = None
+    """A file with its weights, or the path of a TensorFlow checkpoint without its suffix."""
+    input_size: tuple[int, int] | None = None
+    """Height and width."""
+    alpha: float | None = None
+    """Width multiplier of the networks that come in several widths."""
+    pixels: str | None = None
+    """What the network was trained on: one of `tlc.compiler.pixels.PIXELS`."""
+    restore: tuple[str, ...] = ()
+    """Patterns of the layers to restore from a checkpoint; none: all."""
+
+
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """The classifier a backbone was trained with; the neck is made from it."""
@@ -42,11 +59,26 @@ class Classifier:
     """[features, classes]"""
     bias: Floats
     """[classes]"""
+    pool: str = "avg"
+    """How the features that it reads come from the feature map at the default shave."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What became of one variable of a network whose weights come from a checkpoint."""
+
+    variable: str
+    outcome: str
+    """`restored`, `initial` (kept its initial value), `shape` (did not fit) or `missing` (not in the file)."""
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A pretrained network. `model` is a Keras model from normalised pixels to the last feature map."""
+    """A pretrained network. `model` is a Keras model from normalised pixels to what its classifier read.
+
+    It is flat (no models inside it), its batch norms are folded, and its last layers may give vectors.
+    """
 
     name: str
     model: Any
@@ -54,6 +86,15 @@ class Backbone:
     provenance: Provenance
     default_shave: str
     classifier: Classifier | None = None
+    default_reason: str = "its last feature map"
+    """Why the default shave is the default."""
+    removed: tuple[str, ...] = ()
+    """Layers of the original that are not in `model`: its classifier and what comes after."""
+    merged: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Layers of the original that now are part of another one, as a batch norm is of its convolution."""
+    restored: tuple[Restored, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the user should know: what had to be assumed, whose code was run."""
 
 
 @dataclass(frozen=True, eq=False)

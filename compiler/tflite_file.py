@@ -22,7 +22,7 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _AXIS_LABELS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS
 _FEATURE, _IMAGE = 1, 2  # ContentProperties
 _NORMALIZATION = 1  # ProcessUnitOptions
-_RGB = 1  # ColorSpaceType
+_RGB, _GREY = 1, 2  # ColorSpaceType
 
 
 class PackedBuilder(flatbuffers.Builder):  # type: ignore[misc]
@@ -73,7 +73,8 @@ def finish_tflite(
         graph.tensors[index].name = output
     model.signatureDefs = [_signature(schema, graph.inputs[0], zip(outputs, graph.outputs, strict=True))]
     model.description = name
-    packed = _metadata(name, outputs, bool(labels), normalization)
+    grey = int(graph.tensors[graph.inputs[0]].shape[-1]) == 1
+    packed = _metadata(name, outputs, bool(labels), normalization, grey)
     kept: list[Any] = []
     earlier: list[Any] = []
     for entry in model.metadata or []:
@@ -122,7 +123,9 @@ def _with_labels(data: bytes, labels: Sequence[str]) -> bytes:
     return out.getvalue()
 
 
-def _metadata(name: str, outputs: Sequence[str], labelled: bool, normalization: tuple[float, float] | None) -> bytes:
+def _metadata(
+    name: str, outputs: Sequence[str], labelled: bool, normalization: tuple[float, float] | None, grey: bool
+) -> bytes:
     b = flatbuffers.Builder(1024)
 
     def content(kind: int, properties: int) -> int:
@@ -146,8 +149,8 @@ def _metadata(name: str, outputs: Sequence[str], labelled: bool, normalization: 
         options = _table(b, 2, [(0, mean, b.PrependUOffsetTRelativeSlot), (1, std, b.PrependUOffsetTRelativeSlot)])
         unit = _table(b, 2, [(0, _NORMALIZATION, b.PrependUint8Slot), (1, options, b.PrependUOffsetTRelativeSlot)])
         units = _offsets(b, [unit])
-    rgb = _table(b, 2, [(0, _RGB, b.PrependInt8Slot)])
-    image = tensor("image", content(_IMAGE, rgb), units)
+    colours = _table(b, 2, [(0, _GREY if grey else _RGB, b.PrependInt8Slot)])
+    image = tensor("image", content(_IMAGE, colours), units)
     tensors: list[int] = []
     for i, output in enumerate(outputs):
         files = None

