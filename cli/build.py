@@ -158,6 +158,8 @@ def _document(result: Result) -> dict[str, Any]:
 def _print(result: Result) -> None:
     for note in result.notes:
         say(note)
+    if result.cached:
+        say(f"{result.cached} images were seen before: their features come from the cache")
     for skipped in result.skipped[:10]:
         say(f"skipped {skipped.name}: {skipped.reason}")
     if len(result.skipped) > 10:

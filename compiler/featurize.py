@@ -134,11 +134,10 @@ def featurize(
 
 @dataclass(frozen=True, eq=False)
 class _Missed:
-    """An image that is not in the cache: its key, and its bytes or array."""
+    """An image that is not in the cache. It is decoded: one that cannot be must not cost the lowering of a trunk."""
 
     key: bytes
-    source: bytes | NDArray[np.uint8]
-    sample: Sample
+    image: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,34 +214,32 @@ class _Run:
         return self._compute(found) if isinstance(found, _Missed) else found
 
     def _look_up(self, sample: Sample) -> bytes | _Missed | Skipped:
-        """Read a file once: what its hash is taken from is what will be decoded."""
         source = sample.source
         try:
+            # A file is read once: what its hash is taken from is what is decoded.
             content = read_bytes(source, source_name(source)) if isinstance(source, Path) else source
+            key = hashlib.sha256(self._recipe + _digest(content)).digest()
+            row = None if self._cache is None else self._cache.get(key)
+            if row is not None and len(row) == self._size:
+                return row
+            return _Missed(key, self._decode(content))
         except ImageError as e:
             return unreadable(sample, e)
-        if isinstance(content, np.ndarray):
-            head = f"{content.dtype.str}{content.shape}".encode()
-            digest = hashlib.sha256(head + np.ascontiguousarray(content).tobytes()).digest()
-        else:
-            digest = hashlib.sha256(content).digest()
-        key = hashlib.sha256(self._recipe + digest).digest()
-        row = None if self._cache is None else self._cache.get(key)
-        return row if row is not None and len(row) == self._size else _Missed(key, content, sample)
 
-    def _compute(self, missed: _Missed) -> _Computed | Skipped:
+    def _decode(self, content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
         try:
-            image = self._view.load(missed.source, self._spec)
+            return self._view.load(content, self._spec)
         except ImageError as e:
             # Read from memory, it has no name of its own in the error.
-            text = str(e).removeprefix(f"{source_name(missed.source)}: ")
-            return unreadable(missed.sample, ImageError(text))
+            raise ImageError(str(e).removeprefix(f"{source_name(content)}: ")) from None
+
+    def _compute(self, missed: _Missed) -> _Computed:
         engine = self._engines.get()
         try:
-            features = np.ascontiguousarray(engine.run(image)[0], np.float32)
+            features = np.ascontiguousarray(engine.run(missed.image)[0], np.float32)
         finally:
             self._engines.put(engine)
-        return _Computed(missed.key, thumbnail(image).tobytes() + features.tobytes())
+        return _Computed(missed.key, thumbnail(missed.image).tobytes() + features.tobytes())
 
     def _write(self) -> None:
         if self._cache is not None and self._fresh:
@@ -254,6 +251,13 @@ class _Run:
 def _unpack(row: bytes, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], Floats]:
     size = int(np.prod(shape))
     return np.frombuffer(row, np.uint8, size).reshape(shape), np.frombuffer(row, np.float32, offset=size)
+
+
+def _digest(content: bytes | NDArray[np.uint8]) -> bytes:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).digest()
+    head = f"{content.dtype.str}{content.shape}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(content).tobytes()).digest()
 
 
 def _sha256(text: str) -> bytes:

@@ -182,6 +182,9 @@ def test_an_unreadable_image_is_reported_and_tried_again(
     assert found.skipped[0].reason.startswith(("damaged", "not an image"))
     assert found.skipped[1].reason == "no such file"
     assert (len(found.samples), found.features.shape[0], found.cached) == (39, 39, 0)
+    blind = replace(trunk, load=refuse_to_load)
+    again = featurize(blind, samples, SPEC, cache=cache)  # for what cannot be read no trunk is needed
+    assert [s.name for s in again.skipped] == [s.name for s in found.skipped]
     whole.write_bytes(good)
     assert featurize(trunk, samples, SPEC, cache=cache).cached == 39
 
