@@ -7,11 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .output import json_option, put_json, say, table
+from .data_options import data_options
+from .output import Steps, json_option, put_json, say, size, table
 
 if TYPE_CHECKING:
     from tlc.compiler.records import Restored
@@ -174,3 +176,62 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
         click.echo(f"Left off: {', '.join(found.removed)}")
     if found.merged:
         click.echo(f"{len(found.merged)} layers are folded into others; their names can be given all the same")
+
+
+@click.command()
+@click.argument("backbone", nargs=-1)
+@data_options
+@click.option("--target", required=True, metavar="NAME", help="Device whose scheme decides the model's size and speed.")
+@loading_options
+@click.option("--layer", "layers", multiple=True, metavar="LAYER", help="Where to cut; may be repeated.")
+@click.option("--pool", type=click.Choice(["avg", "max", "flatten"]), default="avg", show_default=True)
+@click.option("--scheme", type=click.Choice(["float32", "int8"]), help="In place of the target's own.")
+@click.option("--plot", metavar="FILE.svg", help="Write the table as a picture too.")
+@click.option("--seed", default=0, show_default=True, help="Decides the split.")
+@click.option("--threads", default=0, type=click.IntRange(min=0), help="Threads to featurize.  [default: one a core]")
+@json_option
+def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: Any) -> None:
+    """Compare cuts of a backbone, or several backbones, on your data.
+
+    Features are kept, so that a second sweep over the same images is fast.
+
+    \b
+    tlc sweep --data photos/ --target rpi --plot sweep.svg
+    tlc sweep efficientnet-lite0 mobilenet-v2 --data photos/ --target rpi
+    """
+    from tlc.compiler.sweep import SweepOptions
+    from tlc.compiler.sweep import sweep as run
+    from tlc.compiler.sweep_plot import plot as draw
+
+    if plot and not (Path(plot).suffix == ".svg" and Path(plot).absolute().parent.is_dir()):
+        raise click.BadParameter(
+            f"{plot!r}, expected a file that ends in .svg, in a folder that exists", param_hint="--plot"
+        )
+    if backbone:
+        given["backbones"] = backbone
+    options = SweepOptions(**given)
+    with Steps(quiet=as_json) as progress:
+        found = run(options, progress)
+    if plot:
+        Path(plot).write_text(draw(found.rows, f"{options.data}, for {options.target}"), encoding="utf-8")
+    if as_json:
+        put_json(asdict(found))
+        return
+    say_notes(found.notes, ())
+    rows = [
+        (
+            r.backbone,
+            r.layer,
+            r.features,
+            f"{r.parameters:,}",
+            f"{r.macs / 1e6:.1f}",
+            f"{r.accuracy:.3f}",
+            size(r.bytes),
+            f"{r.milliseconds:.2f}",
+            "*" if r.pareto else "",
+        )
+        for r in found.rows
+    ]
+    head = ("backbone", "layer", "features", "parameters", "MMACs", "accuracy", "size", "ms here", "Pareto")
+    click.echo(table(rows, head))
+    click.echo(f"\naccuracy on {found.validation} validation images, linear head on float features; time on one thread")

@@ -30,6 +30,7 @@ for _command in (
     build.targets,
     backbone.backbones,
     backbone.layers,
+    backbone.sweep,
     inspect.inspect,
     inspect.verify,
     inspect.selftest,

@@ -1,0 +1,229 @@
+"""Sweep: what a cut higher or lower, or another backbone, costs and gives, before anything is built."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.runtime.engines import Engine, open_model
+from tlc.runtime.errors import UsageError
+from tlc.runtime.manifest import Preprocessing
+from tlc.targets import Target, load_target
+
+from .backbones import DEFAULT, find_backbone, load_backbone
+from .cache_folder import caching
+from .calibration import choose_calibration
+from .data import Origin, load_dataset
+from .data_records import Dataset, Sample
+from .duplicates import find_groups
+from .featurize import Featurized, featurize, float_trunk_file, trunk_file
+from .heads import train_head
+from .lower_tflite import lower_trunk_tflite
+from .network import macs, nodes
+from .records import Asked, Backbone, Head, Trunk
+from .shave import cannot_cut, shave
+from .split import split
+from .steps import Progress, Steps, no_progress
+from .toolchain import load_tensorflow, require_toolchain
+from .verify import images_of
+
+# Shares of the work up to the default cut at which another cut is tried.
+_SHARES = (0.25, 0.5, 0.75)
+_RUNS = 12
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What a sweep is asked for."""
+
+    data: str
+    target: str
+    backbones: tuple[str, ...] = (DEFAULT,)
+    asked: Asked = field(default_factory=Asked)
+    layers: tuple[str, ...] = ()
+    """Where to cut; none: the default and a few before it."""
+    pool: str = "avg"
+    scheme: str | None = None
+    seed: int = 0
+    limit: int | None = None
+    strict: bool = False
+    threads: int = 0
+    labels: str | None = None
+    shape: str | None = None
+    checksum: str | None = None
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One cut of one backbone."""
+
+    backbone: str
+    layer: str
+    features: int
+    """Width of what the head reads; the embedding's without a neck."""
+    parameters: int
+    macs: int
+    accuracy: float
+    """Of a linear head on the float features of the validation images."""
+    bytes: int
+    """Of the trunk in the target's scheme."""
+    milliseconds: float
+    """Median of a run of that trunk on this machine, one image."""
+    pareto: bool = False
+    """No other row is at least as accurate, as small and as fast, and better in one of these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What a sweep found."""
+
+    rows: tuple[SweepRow, ...]
+    validation: int
+    """Images that the accuracy was measured on."""
+    cached: int
+    """Features that came out of the cache, in images, over all rows."""
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
+    """Try a handful of cuts of each backbone; nothing is written but the cache.
+
+    Raises:
+        TlcError: with a note that names the step.
+    """
+    step = Steps(progress)
+    with step("load data") as report:
+        require_toolchain()
+        target = load_target(options.target)
+        for name in options.backbones:
+            find_backbone(name, options.asked)
+        origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
+        dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
+    with step("load TensorFlow"):
+        load_tensorflow()
+    rows: list[SweepRow] = []
+    notes = list(dataset.notes)
+    validation = cached = 0
+    for name in options.backbones:
+        with step(f"load {name}"):
+            backbone = load_backbone(name, options.asked)
+            notes += backbone.notes
+            trunks = [shave(backbone, layer, options.pool) for layer in options.layers or choose_layers(backbone)]
+        for trunk in trunks:
+            with step(f"{backbone.name} at {trunk.layer}") as report, caching(options.cache) as cache:
+                spec = _preprocessing(backbone)
+                file = float_trunk_file(trunk)
+                found = featurize(file, dataset.samples, spec, options.threads, report, cache=cache)
+                row, validation = _measure(trunk, found, dataset, target, options)
+                rows.append(row)
+                cached += found.cached
+    return Sweep(mark_pareto(rows), validation, cached, tuple(dict.fromkeys(notes)), dict(step.seconds))
+
+
+def choose_layers(backbone: Backbone) -> list[str]:
+    """Return a few layers where it makes sense to cut, the first ones first, the default last.
+
+    They lie where a quarter, half and three quarters of the multiplications up to the default are done, each
+    at the last layer before the next ones begin: after the activation, and where branches are one again.
+    """
+    found = nodes(backbone.model)
+    shapes = {n.name: n.shape for n in found}
+    last = [n.name for n in found].index(backbone.default_shave)
+    done = list(accumulate(macs(n, [shapes[i] for i in n.inputs]) or 0 for n in found[: last + 1]))
+    chosen: list[str] = []
+    for share in _SHARES:
+        reached = [
+            n.name
+            for n, count in zip(found, done, strict=False)
+            if count <= share * done[-1] and len(n.shape) == 3 and cannot_cut(n, found[0].name) is None
+        ]
+        chosen += reached[-1:]
+    return list(dict.fromkeys([*chosen, backbone.default_shave]))
+
+
+def mark_pareto(rows: Sequence[SweepRow]) -> tuple[SweepRow, ...]:
+    """Return the rows with those marked that no other row beats."""
+
+    def beats(a: SweepRow, b: SweepRow) -> bool:
+        better = (a.accuracy - b.accuracy, b.bytes - a.bytes, b.milliseconds - a.milliseconds)
+        return min(better) >= 0 and max(better) > 0
+
+    return tuple(replace(row, pareto=not any(beats(other, row) for other in rows)) for row in rows)
+
+
+def _preprocessing(backbone: Backbone) -> Preprocessing:
+    return Preprocessing(backbone.input.height, backbone.input.width, backbone.input.channels)
+
+
+def _measure(
+    trunk: Trunk, found: Featurized, dataset: Dataset, target: Target, options: SweepOptions
+) -> tuple[SweepRow, int]:
+    samples = found.samples
+    parts = split(
+        [s.label for s in samples],
+        options.seed,
+        given=[s.split for s in samples],
+        names=[s.name for s in samples],
+        skipped=Counter(s.label for s in dataset.skipped + found.skipped if s.label is not None),
+        groups=find_groups(found.thumbnails),
+    )
+    if not len(parts.validation):
+        raise UsageError(f"{options.data}: no validation images, and a sweep is judged on them; give it some")
+    labels = sorted({s.label for s in samples})
+    classes = np.array([labels.index(s.label) for s in samples], np.int64)
+    head = train_head("linear", [found.features[parts.train]], classes[parts.train], len(labels), options.seed)
+    answers = _answers(head, found.features[parts.validation])
+    scheme = options.scheme or target.scheme
+    pixels = _calibration(samples, classes, parts.train, trunk, options.seed)
+    lowered = lower_trunk_tflite(trunk, scheme, pixels)
+    engine = trunk_file(lowered, trunk.width).kind
+    opened = open_model(engine, lowered.data, 1, ("features",), file="the trunk")
+    row = SweepRow(
+        backbone=trunk.backbone.name,
+        layer=trunk.layer,
+        features=trunk.width,
+        parameters=int(trunk.model.count_params()),
+        macs=_all_macs(trunk),
+        accuracy=float(np.mean(answers == classes[parts.validation])),
+        bytes=len(lowered.data),
+        milliseconds=round(_time(opened, pixels), 3),
+    )
+    return row, len(parts.validation)
+
+
+def _calibration(
+    samples: Sequence[Sample], classes: NDArray[np.int64], train: NDArray[np.int64], trunk: Trunk, seed: int
+) -> NDArray[np.uint8]:
+    # A few are enough for size and speed, which is all that this file is for.
+    chosen = choose_calibration(classes, train, _RUNS, seed)
+    return images_of([samples[i] for i in chosen], _preprocessing(trunk.backbone))
+
+
+def _answers(head: Head, features: NDArray[np.float32]) -> NDArray[np.int64]:
+    layer = head.layers[0]
+    return np.asarray(np.argmax(features @ layer.kernel + layer.bias, axis=1), np.int64)
+
+
+def _all_macs(trunk: Trunk) -> int:
+    found = nodes(trunk.model)
+    shapes = {n.name: n.shape for n in found}
+    return sum(macs(n, [shapes[i] for i in n.inputs]) or 0 for n in found)
+
+
+def _time(engine: Engine, images: NDArray[np.uint8]) -> float:
+    """Return the median milliseconds of a run on one thread, the first one left out."""
+    seconds: list[float] = []
+    for i in range(_RUNS + 1):
+        start = time.perf_counter()
+        engine.run(images[i % len(images)])
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds[1:])
