@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import filecmp
 import os
 import shutil
-import sqlite3
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from .classifier import default_gallery
 from .engines import Engine, open_engine
 from .errors import GalleryError, ImageError
 from .gallery import Gallery, Limits
-from .gallery_file import connect
+from .gallery_file import has_log
 from .gallery_stored import Stored, finish, put_in_place, remove, stored, take_in
 from .images import load_image
 from .manifest import Manifest
@@ -35,7 +32,7 @@ class Migration:
     """The old gallery, under its new name."""
     moved: int
     lost: int
-    """Examples without a thumbnail, or with a damaged one, which no other model can learn from."""
+    """Examples enrolled without a thumbnail, which no other model can learn from."""
     classes: dict[str, int]
 
 
@@ -67,9 +64,10 @@ def migrate(
     with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width) as new:
         finish(new, limits)
         classes = new.classes()
-    with _alone(path):
-        kept = _keep(path, fingerprint)
-        put_in_place(growing, path)
+    if has_log(path):
+        raise GalleryError(f"{path}: in use by another process; stop it and run this again, it goes on where it was")
+    kept = _keep(path, fingerprint)
+    put_in_place(growing, path)
     return Migration(path, kept, moved, lost, classes)
 
 
@@ -79,7 +77,7 @@ def embed_again(
     """Bring the gallery `growing` to hold what `old` holds, embedded by another model.
 
     What it holds already, from a run that was stopped, is not embedded again. Return how many examples it
-    holds and how many had no thumbnail, or a damaged one.
+    holds and how many had no thumbnail that can be read.
 
     Raises:
         GalleryError: a file is damaged or cannot be written.
@@ -97,46 +95,22 @@ def embed_again(
             embedded = [e for e in (_embedded(e, manifest, runner) for e in fresh) if e is not None]
             take_in(new, embedded, "migrate", "", "both")
             lost += len(fresh) - len(embedded)
-            moved += len(portion) - len(fresh) + len(embedded)
+            moved += len(portion) - (len(fresh) - len(embedded))
             progress(moved + lost, max(len(wanted), moved + lost))
     return moved, lost
 
 
 def _embedded(example: Stored, manifest: Manifest, runner: Engine) -> Stored | None:
-    """Return the example with its vector by this model; None where there is no picture of it to look at."""
+    """Return the example as the other model sees it; None where it has no thumbnail that can be read."""
     if example.thumbnail is None:
         return None
     try:
-        pixels = load_image(example.thumbnail, manifest.preprocessing)
+        pixels = load_image(example.thumbnail, manifest.preprocessing, name=example.name)
     except ImageError:
         return None
-    row, scale = quantize_row(runner.run(pixels)[-1])
+    vector = runner.run(pixels)[-1]
+    row, scale = quantize_row(vector)
     return example._replace(vector=row.tobytes(), scale=scale)
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Generator[None]:
-    """Hold a gallery against every other process, its write-ahead log taken in and gone.
-
-    A log that stayed would be taken for the new file's; a process that went on writing, into the old one.
-
-    Raises:
-        GalleryError: another process has it open.
-    """
-    db, _ = connect(path, create=False, read_only=False)
-    with contextlib.closing(db):
-        try:
-            # SQLite gives up the log only where no one else has the file open.
-            alone = db.execute("PRAGMA journal_mode = DELETE").fetchone()[0] == "delete"
-            if alone:
-                db.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            alone = False
-        if not alone:
-            raise GalleryError(
-                f"{path}: in use by another process; stop it and run this again, it goes on where it was"
-            )
-        yield
 
 
 def _held(path: Path, manifest: Manifest) -> set[tuple[str, str]]:

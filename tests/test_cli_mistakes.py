@@ -60,7 +60,7 @@ def rewrite(folder: Path, **fields: object) -> None:
         ("gallery rename x.tlc mug", "Missing argument 'NEW'"),
         ("build --target rpi", "Missing option '--data'"),
         ("build --target rpi --data . --scheme int3", "int3"),
-        ("layers efficientnet-lite9", "unknown backbone 'efficientnet-lite9'; known: efficientnet-lite0"),
+        ("layers efficientnet-lite9", "unknown backbone 'efficientnet-lite9'; known: efficientnet-lite"),
     ],
 )
 def test_wrong_usage(tlc: Tlc, words: str, said: str) -> None:
