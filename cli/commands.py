@@ -12,6 +12,7 @@ import click
 from tlc.runtime.errors import TlcError
 
 from . import backbone, build, cache, device, gallery, inspect
+from .interrupt import MESSAGE, Interrupt
 from .output import say
 
 
@@ -50,7 +51,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
-        code = cli.main(args=argv, prog_name="tlc", standalone_mode=False)
+        with Interrupt() as interrupt:  # inside: what a library made of a Ctrl-C must not be reported as its error
+            interrupt.check()
+            code = cli.main(args=argv, prog_name="tlc", standalone_mode=False)
         if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - None where it is closed
             sys.stdout.flush()
     except click.ClickException as e:
@@ -62,7 +65,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             say(f"       ({note})")
         code = e.exit_code
     except (click.Abort, KeyboardInterrupt):
-        say("Interrupted; nothing was left half-written.")
+        say(MESSAGE)
         code = 1
     except OSError as e:
         # Of the disk that the output goes to, say. A reader such as `head` that has had enough is no error.

@@ -8,27 +8,34 @@ import threading
 from types import FrameType
 from typing import Any
 
+MESSAGE = "Interrupted; nothing was left half-written."
+
 
 class Interrupt:
     """While entered, Ctrl-C raises KeyboardInterrupt as ever and is remembered too.
 
     Python drops an exception that is raised in a destructor or in a callback of native code, and some
-    libraries turn it into one of their own. So long work asks now and then whether there was one.
+    libraries turn it into one of their own. So long work asks now and then whether there was one. One
+    that is entered inside another shares what the other saw.
     """
 
     def __init__(self) -> None:
         self.seen = False
         self._active = False
+        self._outer: Interrupt | None = None
         self._hook = sys.unraisablehook
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if Ctrl-C was pressed, however often it has been raised before."""
-        if self.seen:
+        if self.seen or (self._outer is not None and self._outer.seen):
             raise KeyboardInterrupt
 
     def __enter__(self) -> Interrupt:
         # Where Ctrl-C is ignored (nohup) or is someone else's, it stays so.
-        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        handler = signal.getsignal(signal.SIGINT)
+        owner = getattr(handler, "__self__", None)
+        self._outer = owner if isinstance(owner, Interrupt) else None
+        ours = handler is signal.default_int_handler
         self._active = ours and threading.current_thread() is threading.main_thread()
         if self._active:
             signal.signal(signal.SIGINT, self._handle)

@@ -13,10 +13,8 @@ from tlc.runtime.errors import BuildError
 from tlc.runtime.manifest import ModelFile
 from tlc.runtime.quiet import quiet
 
-from .attach_tflite import attach_tflite
 from .graph import Frozen, freeze
 from .records import Floats, Fused, InputSpec, Lowered, LoweredTrunk, Trunk
-from .tflite_file import finish_tflite
 
 
 def lower_trunk_tflite(trunk: Trunk, scheme: str, calibration: NDArray[np.uint8] | None = None) -> LoweredTrunk:
@@ -27,6 +25,8 @@ def lower_trunk_tflite(trunk: Trunk, scheme: str, calibration: NDArray[np.uint8]
     Raises:
         BuildError: a scheme that has no TFLite lowering.
     """
+    from .tflite_file import finish_tflite  # not above: it needs flatbuffers, which the device does not have
+
     spec = trunk.backbone.input
     if scheme == "float32":
         raw = _convert(freeze(trunk.model, spec, from_pixels=True), None, spec)
@@ -39,6 +39,9 @@ def lower_trunk_tflite(trunk: Trunk, scheme: str, calibration: NDArray[np.uint8]
 
 def tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats) -> Lowered:
     """Return `model.tflite`: the lowered trunk with head and neck; `features` [N, F] are what it gives in training."""
+    from .attach_tflite import attach_tflite
+    from .tflite_file import finish_tflite
+
     data = attach_tflite(trunk.data, fused.head, fused.neck, features)
     data = finish_tflite(data, outputs_for(fused.labels), fused.labels, name=fused.trunk.backbone.name)
     return Lowered(ModelFile("model.tflite", "tflite", trunk.scheme, len(data)), data)

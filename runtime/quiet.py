@@ -25,9 +25,7 @@ def quiet() -> Generator[None]:
         return
     with sink:
         try:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError, AttributeError):
-                    stream.flush()
+            _flush()
             for fd in there:
                 with contextlib.suppress(OSError):
                     copy = _copy(fd)
@@ -35,12 +33,27 @@ def quiet() -> Generator[None]:
                     os.dup2(sink.fileno(), fd)
             yield
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError, AttributeError):
-                    stream.flush()
-            for fd, copy in saved:
-                os.dup2(copy, fd)
-                os.close(copy)
+            try:
+                _restore(saved)
+            finally:  # a Ctrl-C may fall into it, and its message must still be seen
+                _restore(saved)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def _restore(saved: list[tuple[int, int]]) -> None:
+    """Give the streams their places back; where it was broken off, called again it goes on."""
+    if saved:
+        _flush()
+    while saved:
+        fd, copy = saved[-1]
+        os.dup2(copy, fd)
+        saved.pop()
+        os.close(copy)
 
 
 def _is_open(fd: int) -> bool:

@@ -72,7 +72,7 @@ def test_a_prediction_says_what_and_why(bundle_path: Path, photos: Path) -> None
     assert [r.label for r in p.ranked] == sorted("0123", key=lambda c: -{r.label: r.score for r in p.ranked}[c])
     assert p.ranked[0].score == p.score
     assert sum(r.score for r in p.ranked) == pytest.approx(1, abs=1e-5)
-    assert len(p.neighbours) == 3
+    assert len(p.neighbours) == classifier.bundle.manifest.decision.k
     assert all(n.id == 0 and n.label in "0123" for n in p.neighbours)
     assert [n.similarity for n in p.neighbours] == sorted((n.similarity for n in p.neighbours), reverse=True)
     assert p.knownness == p.neighbours[0].similarity

@@ -30,6 +30,13 @@ def running(*args: object) -> Iterator[subprocess.Popen[bytes]]:
             child.kill()
 
 
+def wait_for_libraries(child: subprocess.Popen[bytes]) -> None:
+    """Return when the command has begun to load numpy: Python's own start, before any of our lines, is not ours."""
+    maps = Path(f"/proc/{child.pid}/maps")
+    while child.poll() is None and b"numpy" not in maps.read_bytes():
+        time.sleep(0.002)
+
+
 def feed(pipe: Path, data: bytes) -> None:
     """Give an image through a named pipe; returns when the command has opened it and taken the bytes."""
     with pipe.open("wb") as out:
@@ -70,15 +77,17 @@ def test_ctrl_c_at_random_moments(bundle_path: Path, images: list[Path], command
     for number in range(8):
         label = [f"class {number}"] if command == "enroll" else []
         with running(command, bundle_path, *label, *images) as child:
-            time.sleep(rng.uniform(0.1, 0.7))  # Python itself, before our first line, is not ours
+            wait_for_libraries(child)
+            time.sleep(rng.uniform(0, 0.6))
             child.send_signal(signal.SIGINT)
             out, err = child.communicate()
         said = err.decode()
+        assert child.returncode in (0, 1), said
+        assert "Traceback" not in said
         if child.returncode == 0:
-            assert (said, bool(out)) == ("", True)
+            assert out.count(b"\n") == (len(images) if command == "predict" else 2)
         else:
-            assert child.returncode in (1, -signal.SIGINT), said
-            assert said.strip() == LINE or "tlc" not in said, said
+            assert said.strip() == LINE
         done = whole(bundle_path)
         assert set(done.values()) <= {len(images)}
         assert child.returncode or command == "predict" or f"class {number}" in done

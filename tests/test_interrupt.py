@@ -92,6 +92,19 @@ class TestHandler:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert sys.unraisablehook is hook
 
+    def test_one_inside_another_shares_what_the_other_saw(self) -> None:
+        def work() -> None:
+            with Interrupt(), Interrupt() as inner:
+                swallowed_by_a_library()
+                inner.check()
+
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with Interrupt() as fresh, Interrupt() as inner:
+            fresh.check()
+            inner.check()
+
     def test_where_it_is_ignored_it_stays_so(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -121,6 +134,24 @@ def test_during_the_import_of_the_command_itself() -> None:
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from tlc.cli import main\n"
+        "main(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Interrupted; nothing was left half-written.\n")
+
+
+def test_what_a_library_makes_of_it_is_not_reported_as_an_error_of_the_library() -> None:
+    """As native modules do whose start Ctrl-C breaks off."""
+    script = (
+        "import sys, os, signal\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "            except KeyboardInterrupt: raise ImportError('initialization failed')\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.meta_path.insert(0, Finder())\n"
         "from tlc.cli import main\n"
