@@ -14,7 +14,7 @@ from tlc.runtime.gallery import Example, Gallery, Limits
 
 from .device import device_options
 from .gallery_files import export, import_, merge, migrate, recover
-from .output import gallery_option, json_option, put_json, size, table
+from .output import examples, gallery_option, json_option, put_json, size, table
 
 
 @click.group()
@@ -37,13 +37,13 @@ def list_(bundle: str, label: str | None, pictures: str | None, path: str | None
     """List the enrolled classes, or the examples of the class LABEL."""
     where = Path(path) if path else default_gallery(Path(bundle))
     classes: dict[str, int] = {}
-    examples: list[Example] = []
+    held: list[Example] = []
     written = 0
     found = Gallery.open_any(where) if path or pictures else Gallery.open_any_if_exists(where)
     if found is not None:
         with found as opened:
             classes = opened.classes()
-            examples = opened.examples(label) if label is not None else []
+            held = opened.examples(label) if label is not None else []
             written = _write_pictures(opened, Path(pictures)) if pictures else 0
     else:
         Bundle.open(bundle)  # so that a mistyped name is not taken for a bundle that was taught nothing
@@ -51,9 +51,9 @@ def list_(bundle: str, label: str | None, pictures: str | None, path: str | None
             raise unknown_name("class", label, [])
     if as_json:
         more = {"thumbnails": {"path": pictures, "written": written}} if pictures else {}
-        put_json({"classes": classes, "examples": [vars(e) for e in examples], **more})
+        put_json({"classes": classes, "examples": [vars(e) for e in held], **more})
     elif label is not None:
-        rows = [(e.id, e.at, e.source_name, "yes" if e.has_thumbnail else "no") for e in examples]
+        rows = [(e.id, e.at, e.source_name, "yes" if e.has_thumbnail else "no") for e in held]
         click.echo(table(rows, ("id", "enrolled (UTC)", "from", "thumbnail")))
     else:
         click.echo(table(list(classes.items()), ("class", "examples")) if classes else "nothing is enrolled")
@@ -81,7 +81,7 @@ def rename(bundle: str, old: str, new: str, as_json: bool, **options: Any) -> No
     if as_json:
         put_json({"label": change.label, "added": change.added, "classes": dict(change.classes)})
     else:
-        click.echo(f"{old} is now {change.label} ({change.added} examples)")
+        click.echo(f"{old} is now {change.label} ({examples(change.added)})")
 
 
 @gallery.command()
@@ -108,9 +108,9 @@ def limit(bundle: str, per_class: int | None, total: int | None, path: str | Non
     if as_json:
         put_json({"per_class": limits.per_class, "total": limits.total, "gone": gone, "classes": classes})
         return
-    click.echo(f"at most {limits.per_class or 'any number of'} examples a class, {limits.total or 'any number'} in all")
+    click.echo(f"examples kept: {limits.per_class or 'any number'} a class, {limits.total or 'any number'} in all")
     if gone:
-        click.echo(f"{gone} examples gave way; `tlc undo` brings them back")
+        click.echo(f"{examples(gone)} gave way; `tlc undo` brings back what did")
 
 
 @gallery.command()

@@ -13,7 +13,7 @@ from tlc.runtime.gallery import Gallery
 from tlc.runtime.gallery_merge import Merged
 from tlc.runtime.gallery_stored import CONFLICTS
 
-from .output import Steps, gallery_option, json_option, put_json, say
+from .output import Steps, examples, gallery_option, json_option, put_json, say
 
 _engine = click.option(
     "--engine", metavar="NAME", help="ai-edge-litert, tflite-runtime or onnxruntime.  [default: what is installed]"
@@ -103,9 +103,9 @@ def migrate(bundle: str, path: str | None, engine: str | None, as_json: bool) ->
         moved = {"moved": done.moved, "lost": done.lost, "classes": done.classes}
         put_json({"path": str(done.path), "kept": str(done.kept), **moved})
         return
-    click.echo(f"{done.path}: {done.moved} examples brought over; the old gallery is kept as {done.kept.name}")
+    click.echo(f"{done.path}: {examples(done.moved)} brought over; the old gallery is kept as {done.kept.name}")
     if done.lost:
-        click.echo(f"{done.lost} examples had no thumbnail and could not be brought over")
+        click.echo(f"{examples(done.lost)} had no thumbnail and could not be brought over")
 
 
 @click.command()
@@ -123,7 +123,7 @@ def recover(bundle: str, output: Path, path: str | None, as_json: bool) -> None:
     if as_json:
         put_json({**vars(done), "path": str(done.path)})
         return
-    click.echo(f"{done.path}: {done.saved} examples saved: {_listed(done.classes)}")
+    click.echo(f"{done.path}: {examples(done.saved)} saved: {_listed(done.classes)}")
     if done.loose:
         click.echo(f"{done.loose} of them were found in loose pages: some may have been forgotten or renamed before")
     if done.without_thumbnail:
@@ -137,7 +137,7 @@ def _report(done: Merged, rule: str, as_json: bool) -> None:
         document: dict[str, Any] = {**vars(done), "path": str(done.path)}
         put_json({**document, "conflicts": [{**vars(c), "held": list(c.held)} for c in done.conflicts]})
         return
-    notes = [f"{done.added} examples added", f"{done.duplicates} known already"]
+    notes = [f"{examples(done.added)} added", f"{done.duplicates} known already"]
     notes += [f"{done.embedded} embedded again"] if done.embedded else []
     notes += [f"{done.lost} without a thumbnail left out"] if done.lost else []
     notes += [f"{done.gone} gave way to the limit"] if done.gone else []

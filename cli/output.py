@@ -44,6 +44,11 @@ def _numeric(text: str) -> bool:
     return text.replace(",", "").replace(".", "").replace("%", "").replace("-", "").strip().isdigit() or not text
 
 
+def examples(count: int) -> str:
+    """Return a number of examples for people."""
+    return f"{count} example{'' if count == 1 else 's'}"
+
+
 def size(count: int) -> str:
     """Return a number of bytes for people."""
     if count < 1000:

@@ -134,11 +134,14 @@ def _sentence(e: Exception) -> str:
         case sqlite3.SQLITE_IOERR:
             return f"the disk failed ({e}), so nothing was changed; check its free space and health"
         case sqlite3.SQLITE_NOTADB:
-            return "not a tlc gallery, or its beginning is damaged; choose another with --gallery"
+            return (
+                "not a tlc gallery, or its beginning is damaged; choose another with --gallery, or save what is "
+                "readable with `tlc gallery recover`"
+            )
         case _:
             return (
                 f"the gallery is damaged ({e}) and was left as it is; "
-                "see `tlc gallery check`, or move it away to start a new one"
+                "save what is readable with `tlc gallery recover`, or move it away to start a new one"
             )
 
 

@@ -133,10 +133,10 @@ def test_merge(taught: Path, run: Run, tmp_path: Path) -> None:
 
 
 def test_limit(taught: Path, run: Run, photos: Path) -> None:
-    assert run("gallery", "limit", taught)[1] == "at most 500 examples a class, 20000 in all\n"
+    assert run("gallery", "limit", taught)[1] == "examples kept: 500 a class, 20000 in all\n"
     assert run("gallery", "limit", taught, "--class", 1)[1].splitlines() == [
-        "at most 1 examples a class, 20000 in all",
-        "2 examples gave way; `tlc undo` brings them back",
+        "examples kept: 1 a class, 20000 in all",
+        "2 examples gave way; `tlc undo` brings back what did",
     ]
     code, out, _ = run("enroll", taught, "eight", photos / "1" / "5.png")
     assert (code, out.splitlines()[0]) == (
@@ -149,7 +149,7 @@ def test_limit(taught: Path, run: Run, photos: Path) -> None:
         "gone": 0,
         "classes": {"eight": 1, "seven": 1},
     }
-    assert run("gallery", "limit", taught)[1] == "at most any number of examples a class, 9 in all\n"
+    assert run("gallery", "limit", taught)[1] == "examples kept: any number a class, 9 in all\n"
     assert run("gallery", "limit", taught, "--total", "-1")[0] == 2
 
 
@@ -199,8 +199,8 @@ def test_migrate(bundle_path: Path, run: Run, photos: Path) -> None:
     assert (code, out.splitlines()) == (
         0,
         [
-            f"{path}: 1 examples brought over; the old gallery is kept as old.gallery.{PRINT[:12]}",
-            "1 examples had no thumbnail and could not be brought over",
+            f"{path}: 1 example brought over; the old gallery is kept as old.gallery.{PRINT[:12]}",
+            "1 example had no thumbnail and could not be brought over",
         ],
     )
     assert run("gallery", "migrate", bundle_path, "--gallery", path)[0] == 1
