@@ -6,6 +6,13 @@ Trains a convolutional autoencoder on 4,000 digits without their labels and save
 classifier with the same convolutions gets them from the checkpoint (`--restore 'conv.*'`), frozen, and its
 dense layers are trained on a few labelled digits; the same network is trained from scratch on the same ones.
 Needs the compiler and sample extras.
+
+Accuracy on 1,000 other digits, mean of three draws (30 epochs, TensorFlow 2.21):
+
+    labels a class  restored, frozen  from scratch
+                10             0.824         0.793
+                50             0.911         0.889
+               200             0.942         0.940
 """
 
 from __future__ import annotations
@@ -103,7 +110,8 @@ def main() -> None:
             print(f"{count:14d}  {np.mean(found['restored']):16.3f}  {np.mean(found['scratch']):12.3f}")
         if given.keep:
             print(
-                f"\ntlc build --data sample:digits --target rpi --backbone benchmarks/digit_networks.py:make_classifier "
+                "\ntlc build --data sample:digits --target rpi "
+                "--backbone benchmarks/digit_networks.py:make_classifier "
                 f"--weights {checkpoint} --restore 'conv.*' --pool flatten"
             )
 

@@ -5,6 +5,16 @@
 The original in a browser, with a head of 64 ReLU units and a softmax on the flattened feature map, reaches
 "more than 80 %". Goal here: 0.93 in int8 with the best pooling. Needs the compiler extra, a TensorFlow.js
 MobileNet and a folder with one folder of photos a class (default: those in ../shared/data).
+
+On 90 photos of 6 pieces, 5 folds (TensorFlow 2.21):
+
+    pooling  head    float   int8    95 % of int8
+    avg      linear  0.9556  0.9667  0.907 to 0.989
+    avg      mlp     0.9222  0.9111  0.834 to 0.954
+    max      linear  0.9333  0.9000  0.821 to 0.946
+    max      mlp     0.8000  0.8000  0.706 to 0.870
+    flatten  linear  0.8444  0.8222  0.731 to 0.888
+    flatten  mlp     0.6889  0.6444  0.541 to 0.736
 """
 
 from __future__ import annotations
@@ -72,7 +82,9 @@ def main() -> None:
             folds = 2 if given.small else given.folds
             whole, lowered, total = cross_validate(given.backbone, given.data, pool, kind, folds)
             low, high = wilson(lowered, total)
-            print(f"{pool:7}  {kind:6}  {whole / total:.4f}  {lowered / total:.4f}  {low:.3f} to {high:.3f}", flush=True)
+            print(
+                f"{pool:7}  {kind:6}  {whole / total:.4f}  {lowered / total:.4f}  {low:.3f} to {high:.3f}", flush=True
+            )
 
 
 if __name__ == "__main__":
