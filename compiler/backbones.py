@@ -135,7 +135,7 @@ def _advice(path: Path) -> str:
     if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
         return "weights without a network; export it from PyTorch as a SavedModel or a Keras file first"
     if path.suffix == ".onnx":
-        return "ONNX files are not taken as backbones; convert it to a SavedModel (onnx2tf) and name that folder"
+        return "ONNX files are not taken; convert it to a SavedModel (onnx2tf, in an environment of its own) first"
     if path.suffix == ".py":
         return f"name the function that makes the network, {path}:make_model"
     if path.suffix == ".tflite":

