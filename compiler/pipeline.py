@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tlc.runtime.bundle import check_writable, write_bundle
 from tlc.runtime.errors import DataError, UsageError
-from tlc.runtime.manifest import Preprocessing
+from tlc.runtime.manifest import Preprocessing, to_json
 from tlc.runtime.progress import Count
 from tlc.targets import Target, load_target
 
@@ -118,7 +118,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     """Turn a backbone and labelled images into a verified bundle a target.
 
     Raises:
-        TlcError: with a note that names the step; nothing has been written then.
+        TlcError: with a note that names the step. Nothing has been written then; or, where the disk filled up
+            between the bundles of several targets, the first of them, whole.
     """
     step = Steps(progress)
 
@@ -215,14 +216,18 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             duplicates=duplicates,
             settings={"seed": options.seed, "max_drop": options.max_drop, "calibration": len(calibration)},
         )
+        # All are made before the first is written: an error in making one leaves none.
+        made = [
+            assemble(evidence, target, [judged[key] for key in _keys(target, options)], options.unknown_rate)
+            for target in targets
+        ]
         bundles: list[Built] = []
-        for i, (target, path) in enumerate(zip(targets, outputs, strict=True)):
-            own = [judged[key] for key in _keys(target, options)]
-            made = assemble(evidence, target, own, options.unknown_rate)
-            write_bundle(path, made.manifest, made.files, options.force)
-            size = sum(map(len, made.files.values()))
-            bundles.append(Built(path, target.name, made.manifest.scheme, size, tuple(j.score for j in own)))
-            report(i + 1, len(targets))
+        for target, path, bundle in zip(targets, outputs, made, strict=True):
+            write_bundle(path, bundle.manifest, bundle.files, options.force)
+            scores = tuple(judged[key].score for key in _keys(target, options))
+            size = len(to_json(bundle.manifest)) + sum(map(len, bundle.files.values()))
+            bundles.append(Built(path, target.name, bundle.manifest.scheme, size, scores))
+            report(len(bundles), len(targets))
 
     costs = cost_of_flatten(trunk)
     return Result(
