@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
+from .errors import GalleryError
 from .gallery import Gallery
-from .gallery_file import translated
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,15 @@ def compact(gallery: Gallery) -> Compaction:
     """
     before = _bytes(gallery)
     drop_history(gallery)
-    with gallery.idle() as db, translated(gallery.path):
-        db.execute("VACUUM")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    with gallery.idle() as db:
+        try:
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as e:
+            raise GalleryError(
+                f"{gallery.path}: the history is dropped, but the file cannot be made smaller ({e}); "
+                "free as much space as it takes, and compact again"
+            ) from e
     return Compaction(before, _bytes(gallery))
 
 

@@ -22,7 +22,7 @@ def connect(path: Path, *, create: bool, read_only: bool) -> tuple[sqlite3.Conne
 
     A reader asks for a writable connection too: only such a one can replay what a power cut left in
     the write-ahead log, and tidy the log away when it closes. `PRAGMA query_only` keeps it from writing.
-    Where the folder is read-only and there is no log, the file cannot change: `immutable` reads it.
+    Where the folder is read-only, or full, and there is no log, the file does not change: `immutable` reads it.
 
     Raises:
         GalleryError: there is no such file, or it is not a readable SQLite file.
@@ -39,13 +39,19 @@ def connect(path: Path, *, create: bool, read_only: bool) -> tuple[sqlite3.Conne
         try:
             return _connect(path, "mode=rwc" if create else "mode=rw", read_only), False
         except sqlite3.OperationalError as e:
-            blocked = _code(e) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            # The last two: no room on the disk for the log's index.
+            blocked = _code(e) in (
+                sqlite3.SQLITE_CANTOPEN,
+                sqlite3.SQLITE_READONLY,
+                sqlite3.SQLITE_IOERR,
+                sqlite3.SQLITE_FULL,
+            )
             if not (read_only and blocked and os.access(path, os.R_OK)):
                 raise
             if has_log(path):
                 raise GalleryError(
-                    f"{path}: cannot be read because its folder is read-only and {path.name}-wal is not yet "
-                    "part of it; copy both to a writable folder"
+                    f"{path}: cannot be read because its folder is read-only or full and {path.name}-wal is not "
+                    "yet part of it; copy both to a writable folder"
                 ) from None
             return _connect(path, "mode=ro&immutable=1", read_only), True
 

@@ -15,7 +15,7 @@ from . import gallery_rows as rows
 from .errors import GalleryError, UsageError
 from .gallery import Gallery
 from .gallery_compact import drop_history
-from .gallery_file import has_log, translated
+from .gallery_file import has_log
 from .gallery_limits import Limits, make_room, write_limits
 from .gallery_rows import Change, ExampleSource, Packed
 
@@ -202,9 +202,13 @@ def put_in_place(part: Path, path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Delete a gallery with what SQLite keeps beside it."""
-    with translated(path):
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        try:
+            if beside.exists():
+                beside.unlink()
+        except OSError as e:
+            raise GalleryError(f"{beside}: cannot be removed ({e.strerror or e})") from None
 
 
 def export(gallery: Gallery, path: Path, labels: Sequence[str] = ()) -> dict[str, int]:

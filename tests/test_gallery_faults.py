@@ -20,6 +20,9 @@ from gallery_samples import PRINT, WIDTH, add, digest, held, source, vectors
 
 from tlc.runtime.errors import GalleryError, TlcError
 from tlc.runtime.gallery import Gallery
+from tlc.runtime.gallery_compact import compact
+from tlc.runtime.gallery_recover import recover
+from tlc.runtime.gallery_stored import export
 
 KILLS = [20, pytest.param(200, marks=pytest.mark.slow)]
 
@@ -383,6 +386,42 @@ def test_a_disk_that_is_full_when_the_gallery_is_made(small_disk: Path) -> None:
         assert gallery.check() == []
 
 
+def test_a_full_disk_while_exporting_recovering_and_compacting(small_disk: Path) -> None:
+    path, out = small_disk / "g", small_disk / "out"
+    with Gallery.open(path, PRINT, WIDTH, create=True) as gallery:
+        keys = [str(i) for i in range(20)]
+        gallery.add("cup", vectors(*keys), [source(key, bytes(3000)) for key in keys])
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="space"):
+        ballast.write_bytes(bytes(600_000))
+    # Not a byte is left, not even for what SQLite keeps beside the file.
+    with pytest.raises(GalleryError, match=r"disk failed|disk is full"):
+        Gallery.open(path, PRINT, WIDTH)
+    with Gallery.open(path, PRINT, WIDTH, read_only=True) as gallery:
+        expected = held(gallery)
+        assert gallery.check() == []
+        with pytest.raises(GalleryError, match=r"disk failed|disk is full"):
+            export(gallery, out)
+        with pytest.raises(GalleryError, match="cannot be written"):
+            recover(path, out, PRINT, WIDTH)
+    ballast.write_bytes(bytes(300_000))
+    with Gallery.open(path, PRINT, WIDTH) as gallery:
+        rest = small_disk / "rest"
+        with pytest.raises(OSError, match="space"):
+            rest.write_bytes(bytes(600_000))
+        with pytest.raises(GalleryError, match=r"disk is full|cannot be made smaller"):
+            compact(gallery)
+        assert held(gallery) == expected
+        rest.unlink()
+    assert sorted(p.name for p in small_disk.iterdir()) == ["ballast", "g"]
+    ballast.unlink()
+    with Gallery.open(path, PRINT, WIDTH) as gallery:
+        assert gallery.check() == []
+        export(gallery, out)
+        compact(gallery)
+        assert held(gallery) == expected
+
+
 def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Gallery.open(tmp_path / "g", PRINT, WIDTH, create=True) as gallery:
@@ -430,6 +469,13 @@ def test_a_read_only_disk_is_read_and_not_written(lockable: Callable[[bool], Pat
     with Gallery.open(path, PRINT, WIDTH, create=True) as gallery:
         add(gallery, "cup", "a")
     lockable(True)
+    with Gallery.open(path, PRINT, WIDTH, read_only=True) as gallery:
+        with pytest.raises(GalleryError, match=r"read-only|may write"):
+            export(gallery, path.with_name("out"))
+        with pytest.raises(GalleryError, match="reading only"):
+            compact(gallery)
+    with pytest.raises(GalleryError, match="Read-only"):
+        recover(path, path.with_name("out"), PRINT, WIDTH)
     with pytest.raises(GalleryError, match=r"read-only|may write"):
         Gallery.open(path, PRINT, WIDTH)
     with pytest.raises(GalleryError, match=r"read-only|may write"):
