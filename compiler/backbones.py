@@ -135,7 +135,7 @@ def _advice(path: Path) -> str:
     if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
         return "weights without a network; export it from PyTorch as a SavedModel or a Keras file first"
     if path.suffix == ".onnx":
-        return "ONNX files are not taken; convert it to a SavedModel (onnx2tf, in an environment of its own) first"
+        return "ONNX files are not taken; export the network as a SavedModel or a Keras file from where it was made"
     if path.suffix == ".py":
         return f"name the function that makes the network, {path}:make_model"
     if path.suffix == ".tflite":
