@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -162,6 +164,14 @@ class TestDeterministic:
         again = build(replace(options, output=folder.parent / "again"))
         assert (folder.parent / "again").is_dir()
         assert contents(again.bundles[0].path) == contents(both.bundles[0].path)
+
+    @pytest.mark.slow
+    def test_the_same_in_a_process_of_its_own(self, both: Result, options: Options, folder: Path) -> None:
+        alone = replace(options, output=folder.parent / "alone.tlc", cache="off")
+        script = "import pickle, sys\nfrom tlc.compiler import build\nbuild(pickle.load(sys.stdin.buffer))"
+        environment = {**os.environ, "PYTHONHASHSEED": "7"}
+        subprocess.run([sys.executable, "-c", script], input=pickle.dumps(alone), check=True, env=environment)
+        assert contents(alone.output) == contents(both.bundles[0].path)
 
     def test_another_seed_is_another_bundle(self, both: Result, options: Options, folder: Path) -> None:
         other = build(replace(options, output=folder.parent / "other.tlc", seed=1))
