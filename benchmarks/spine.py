@@ -44,7 +44,9 @@ def cross_validate(data: str, folds: int, seed: int = 0) -> list[tuple[str, str]
     trunk = shave(load_backbone("efficientnet-lite0"))
     spec = Preprocessing(224, 224)
     float_trunk = lower_trunk_tflite(trunk, "float32")
+    start = time.perf_counter()
     found = featurize(trunk_file(float_trunk, trunk.width), load_dataset(data).samples, spec)
+    featurizing = (time.perf_counter() - start) / len(found.samples)
     labels = tuple(sorted({s.label for s in found.samples}))
     truth = np.array([labels.index(s.label) for s in found.samples], np.int64)
     images = decode_all(found.samples, spec)[1]
@@ -70,6 +72,7 @@ def cross_validate(data: str, folds: int, seed: int = 0) -> list[tuple[str, str]
         return f"{right[name] / total:.4f}  ({right[name]} of {total}, 95 %: {low:.3f} to {high:.3f})"
 
     return [
+        ("featurizing an image, decoding included, no cache (goal 20 ms)", f"{1000 * featurizing:.1f} ms"),
         (f"float graph, {folds}-fold", share("float")),
         (f"int8 file, {folds}-fold (goal 0.96)", share("int8")),
         ("int8 answers as float does", share("agree")),
@@ -84,13 +87,12 @@ def build_times(data: str, folder: Path) -> tuple[Path, list[tuple[str, str]]]:
     start = time.perf_counter()
     tlc = [sys.executable, "-c", "from tlc.cli import main; main()"]
     arguments = ["build", "--target", "rpi", "--data", data, "-o", str(out), "--json", "--max-drop", "100"]
+    arguments += ["--cache", "off"]  # cold: an earlier build of the same photos must not help
     done = subprocess.run([*tlc, *arguments], capture_output=True, check=True)
     whole = time.perf_counter() - start
     seconds = json.loads(done.stdout)["seconds"]
-    images = sum(json.loads(done.stdout)["images"].values())
     rows = [(f"build, {name}", f"{s:.2f} s") for name, s in seconds.items() if s >= 0.05]
-    rows.append(("build, everything with start-up (goal 90 s)", f"{whole:.1f} s"))
-    rows.append(("featurizing an image (goal 20 ms)", f"{1000 * seconds['featurize'] / images:.1f} ms"))
+    rows.append(("build, everything with start-up, cold (goal 90 s)", f"{whole:.1f} s"))
     return out, rows
 
 
