@@ -66,7 +66,8 @@ def decide(
     if base:
         total = float(probabilities.sum())  # an int8 softmax sums to 1 only roughly, and over 512 classes maybe to 0
         head = probabilities / np.float32(total) if total > 0 else np.full(base, 1 / base, np.float32)
-        scores[:base] += head * np.float32(1.0 - float(enrolled.sum()))
+        # Votes rounded to float32 can sum to a little over 1; there is no less than nothing left.
+        scores[:base] += head * np.float32(max(0.0, 1.0 - float(enrolled.sum())))
     elif len(rows):
         scores /= scores.sum() if scores.sum() > 0 else 1.0
     return Ranking(scores, enrolled, rows)

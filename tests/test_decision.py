@@ -98,6 +98,14 @@ def test_a_head_whose_answer_rounded_to_nothing_has_no_preference() -> None:
     assert np.allclose(rank([0.0, 0.0], [], exemplars=0, classes=2).scores, [0.5, 0.5])
 
 
+def test_no_score_falls_below_zero_where_all_votes_are_enrolled() -> None:
+    """Shares rounded to float32 can sum to a little over 1."""
+    for gap in np.linspace(0.001, 0.2, 200).tolist():
+        found = rank([0.6, 0.4], [(1.0, 2), (1.0 - gap, 2), (1.0 - 2.3 * gap, 3)], exemplars=0, classes=4)
+        assert found.scores.min() >= 0
+        assert not np.signbit(found.scores).any()
+
+
 def test_a_lower_temperature_listens_to_the_nearest_only() -> None:
     rows = [(0.9, 0), (0.8, 1)]
     assert np.allclose(rank([], rows, 0, 2, temperature=0.001).scores, [1, 0])
