@@ -115,7 +115,7 @@ class _Graph:
             bias = np.clip(np.rint(layer.bias / bias_scales), limits.min, limits.max).astype(np.int32)
             weights = self._constant(f"{name}_kernel", rows, _INT8, scales)
             biases = self._constant(f"{name}_bias", bias, _INT32, bias_scales)
-            made = self._tensor(name, (1, width), _INT8, _range(values, layer.activation))
+            made = self._tensor(name, (1, width), _INT8, _range(values, layer.activation, float(bias_scales.max())))
         else:
             weights = self._constant(f"{name}_kernel", kernel, _FLOAT32)
             biases = self._constant(f"{name}_bias", layer.bias.astype(np.float32), _FLOAT32)
@@ -184,8 +184,9 @@ class _Graph:
         return len(self._graph.tensors) - 1
 
 
-def _range(values: Floats, activation: str) -> _Quantization:
-    """Return scale and zero point for a layer's outputs `values` [N, O], before its activation."""
+def _range(values: Floats, activation: str, step: float) -> _Quantization:
+    """Return scale and zero point for a layer's outputs `values` [N, O], before its activation; `step` is the largest
+    scale of its sums."""
     low, high = float(values.min()), float(values.max())
     if activation == "softmax":
         # What lies far below the best class of its image may be cut off: it is as good as zero either way,
@@ -194,5 +195,6 @@ def _range(values: Floats, activation: str) -> _Quantization:
     elif activation == "relu":
         low, high = 0.0, max(high, 0.0)
     low, high = min(low, 0.0), max(high, 0.0)  # the specification wants zero to be exact
-    scale = max(high - low, 1e-6) / 255.0
+    # XNNPACK refuses to scale a sum up by 256 or more, and steps that fine would hold nothing but noise.
+    scale = max((high - low) / 255.0, step / 128.0)
     return _Quantization(scale, int(np.clip(round(-128 - low / scale), -128, 127)))

@@ -34,7 +34,7 @@ from .shave import cost_of_flatten, shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow, require_toolchain
-from .verify import Answers, Labelled, check_drop, images_of, judge, run_keras
+from .verify import Answers, Labelled, check_drop, check_embeddings, images_of, judge, run_keras
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         reference = run_keras(fused, images, report)
         judged = {key: judge(file, labelled, reference, options.threads) for key, file in lowered.items()}
         float_accuracy = labelled.accuracy(reference)
+        check_embeddings(list(judged.values()))
         check_drop([j.score for j in judged.values()], float_accuracy, len(images), options.max_drop)
 
     with step("choose exemplars"):  # by the float features; the device's own file embeds them below

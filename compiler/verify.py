@@ -178,6 +178,24 @@ def check_drop(scores: Sequence[Score], reference: float, images: int, max_drop:
             )
 
 
+def check_embeddings(judged: Sequence[Judged]) -> None:
+    """Fail where a file gives embeddings that nothing can be compared with; accuracy alone may not show it.
+
+    Raises:
+        BuildError: names the file, how many of its embeddings are zero or not finite, and the next step.
+    """
+    for j in judged:
+        embeddings = j.outputs.embeddings
+        useless = ~np.isfinite(embeddings).all(axis=1) | ~embeddings.any(axis=1)
+        if useless.any():
+            info = j.file.info
+            raise BuildError(
+                f"{info.file} ({info.scheme}): the embedding is zero or not finite for {np.count_nonzero(useless)} of "
+                f"{len(embeddings)} held-out images, so it tells nothing apart; this network does not bear "
+                f"{info.scheme}: try --scheme float32, another backbone, or another --shave"
+            )
+
+
 def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     """Return the 95 % confidence interval of a share (Wilson 1927)."""
     if total == 0:
