@@ -21,9 +21,10 @@ from pathlib import Path
 from tlc.compiler.backbones import load_backbone
 from tlc.compiler.data import decode_all, load_dataset
 from tlc.compiler.feature_cache import FeatureCache
-from tlc.compiler.featurize import featurize, float_trunk_file
+from tlc.compiler.featurize import featurize
 from tlc.compiler.shave import shave
 from tlc.compiler.toolchain import load_tensorflow
+from tlc.compiler.trunk_files import TrunkFiles
 from tlc.runtime import Preprocessing
 from tlc.runtime.engines import open_model
 
@@ -47,7 +48,7 @@ def main() -> None:
     threads = given.threads or os.cpu_count() or 1
 
     load_tensorflow()
-    trunk = float_trunk_file(shave(load_backbone("efficientnet-lite0")))
+    trunk = TrunkFiles(shave(load_backbone("efficientnet-lite0")), "off").as_float()
     file = trunk.load()
     spec = Preprocessing(224, 224)
     samples = load_dataset(given.data).samples * given.times

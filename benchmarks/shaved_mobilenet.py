@@ -27,13 +27,14 @@ import numpy as np
 from tlc.compiler.backbones import load_backbone
 from tlc.compiler.calibration import choose_calibration
 from tlc.compiler.data import load_dataset
-from tlc.compiler.featurize import featurize, float_trunk_file, trunk_file
+from tlc.compiler.featurize import featurize, trunk_file
 from tlc.compiler.fuse import fuse
 from tlc.compiler.heads import train_head
 from tlc.compiler.lower_tflite import lower_trunk_tflite, tflite_model
 from tlc.compiler.neck import make_neck
 from tlc.compiler.shave import POOLS, shave
 from tlc.compiler.toolchain import load_tensorflow
+from tlc.compiler.trunk_files import TrunkFiles
 from tlc.compiler.verify import images_of, run_engine, run_keras, top_class, wilson
 from tlc.runtime import Preprocessing
 from tlc.runtime.engines import KINDS, open_model
@@ -47,7 +48,7 @@ def cross_validate(backbone: str, data: str, pool: str, kind: str, folds: int, s
 
     trunk = shave(load_backbone(backbone), "conv_pw_13_relu", pool)
     spec = Preprocessing(trunk.backbone.input.height, trunk.backbone.input.width)
-    found = featurize(float_trunk_file(trunk), load_dataset(data).samples, spec)
+    found = featurize(TrunkFiles(trunk, "off").as_float(), load_dataset(data).samples, spec)
     labels = tuple(sorted({s.label for s in found.samples}))
     truth = np.array([labels.index(s.label) for s in found.samples], np.int64)
     images = images_of(found.samples, spec)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import importlib.metadata
 import json
@@ -29,9 +28,7 @@ from .data_records import Sample, Skipped
 from .decode import unreadable
 from .duplicates import SIDE, thumbnail
 from .feature_cache import FeatureCache
-from .lower_tflite import lower_trunk_tflite
-from .records import Floats, LoweredTrunk, Trunk
-from .weights import arrays_sha256
+from .records import Floats, LoweredTrunk
 
 _FORMAT = 1  # rises when the same image would give other features, or other bytes in the cache
 _WRITE_AFTER = 1.0  # seconds of work that a kill may lose
@@ -79,19 +76,6 @@ class Featurized:
 def trunk_file(file: LoweredTrunk, width: int) -> TrunkFile:
     """Return a lowered trunk of `width` features with the engine that its format runs in."""
     return TrunkFile(hashlib.sha256(file.data).hexdigest(), width, lambda: file, _kind(file.format))
-
-
-def float_trunk_file(trunk: Trunk) -> TrunkFile:
-    """Return the trunk as a float32 TFLite file that is lowered when it is first needed."""
-    layers = json.dumps(trunk.model.get_config(), default=str, sort_keys=True)
-    for i, layer in enumerate(trunk.model.layers):
-        # Keras numbers layers without a name as they come: the same network must have the same fingerprint.
-        layers = layers.replace(f'"{layer.name}"', f'"#{i}"')
-    layers = layers.replace(f'"{trunk.model.name}"', '""')
-    parts = [layers, asdict(trunk.backbone.input), arrays_sha256(trunk.model.get_weights())]
-    parts.append(importlib.metadata.version("tensorflow"))
-    load = functools.cache(lambda: lower_trunk_tflite(trunk, "float32"))
-    return TrunkFile(_sha256(json.dumps(parts)).hex(), trunk.width, load, _kind("tflite"))
 
 
 def _kind(form: str) -> EngineKind:

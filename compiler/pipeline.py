@@ -23,17 +23,18 @@ from .calibration import choose_calibration
 from .data import Origin, Sample, Skipped, load_dataset
 from .duplicates import Group, find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
-from .featurize import TrunkFile, featurize, float_trunk_file, trunk_file
+from .featurize import featurize, trunk_file
 from .fuse import fuse
 from .heads import train_head
-from .lower_onnx import lower_trunk_onnx, onnx_model
-from .lower_tflite import lower_trunk_tflite, tflite_model
+from .lower_onnx import onnx_model
+from .lower_tflite import tflite_model
 from .neck import make_neck
-from .records import Asked, LoweredTrunk, Restored, Score, Trunk
+from .records import Asked, LoweredTrunk, Restored, Score
 from .shave import cost_of_flatten, shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow, require_toolchain
+from .trunk_files import TrunkFiles
 from .verify import Answers, Labelled, check_drop, check_embeddings, images_of, judge, run_keras
 
 
@@ -145,8 +146,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     # In the device's own engine, a third of Keras' time. What cannot be decoded drops out here; the trunk is lowered
     # only if an image is not in the cache.
     with step("featurize") as report, caching(options.cache) as cache:
-        float_trunk = float_trunk_file(trunk)
-        featurized = featurize(float_trunk, dataset.samples, preprocessing, options.threads, report, cache=cache)
+        files = TrunkFiles(trunk, options.cache)
+        featurized = featurize(files.as_float(), dataset.samples, preprocessing, options.threads, report, cache=cache)
         notes = (*dataset.notes, *([cache.problem] if cache and cache.problem else []))
         samples, skipped = featurized.samples, dataset.skipped + featurized.skipped
         if options.strict and featurized.skipped:
@@ -165,7 +166,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         calibration = images_of([samples[i] for i in chosen], preprocessing)
 
     with step("lower") as report:  # the trunk once a format and scheme, however many targets take it
-        trunks = _lower(trunk, float_trunk, [k for t in targets for k in _keys(t, options)], calibration, report)
+        trunks = _lower(files, [k for t in targets for k in _keys(t, options)], calibration, report)
 
     with step("featurize again") as report, caching(options.cache) as cache:  # as the device will see the images
         training = [samples[i] for i in parts.train]
@@ -284,21 +285,12 @@ def _keys(target: Target, options: Options) -> list[tuple[str, str]]:
 
 
 def _lower(
-    trunk: Trunk,
-    float_trunk: TrunkFile,
-    keys: Sequence[tuple[str, str]],
-    calibration: NDArray[np.uint8],
-    report: Count,
+    files: TrunkFiles, keys: Sequence[tuple[str, str]], calibration: NDArray[np.uint8], report: Count
 ) -> dict[tuple[str, str], LoweredTrunk]:
-    """Return the trunk in each format and scheme of `keys`; the float32 TFLite file is `float_trunk`."""
-    files: dict[tuple[str, str], LoweredTrunk] = {}
+    """Return the trunk in each format and scheme of `keys`."""
     wanted = list(dict.fromkeys(keys))
+    trunks: dict[tuple[str, str], LoweredTrunk] = {}
     for i, (form, scheme) in enumerate(wanted):
-        if form == "onnx":
-            files[form, scheme] = lower_trunk_onnx(trunk, scheme)
-        elif scheme == "float32":
-            files[form, scheme] = float_trunk.load()
-        else:
-            files[form, scheme] = lower_trunk_tflite(trunk, scheme, calibration)
+        trunks[form, scheme] = files.get(form, scheme, calibration)
         report(i + 1, len(wanted))
-    return files
+    return trunks

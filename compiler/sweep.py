@@ -23,15 +23,15 @@ from .calibration import choose_calibration
 from .data import Origin, load_dataset
 from .data_records import Dataset, Sample
 from .duplicates import find_groups
-from .featurize import Featurized, featurize, float_trunk_file, trunk_file
+from .featurize import Featurized, featurize, trunk_file
 from .heads import train_head
-from .lower_tflite import lower_trunk_tflite
 from .network import macs, nodes
 from .records import Asked, Backbone, Head, Trunk
 from .shave import cannot_cut, shave
 from .split import split
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow, require_toolchain
+from .trunk_files import TrunkFiles
 from .verify import images_of
 
 # Shares of the work up to the default cut at which another cut is tried.
@@ -121,9 +121,9 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
         for trunk in trunks:
             with step(f"{backbone.name} at {trunk.layer}") as report, caching(options.cache) as cache:
                 spec = _preprocessing(backbone)
-                file = float_trunk_file(trunk)
-                found = featurize(file, dataset.samples, spec, options.threads, report, cache=cache)
-                row, validation = _measure(trunk, found, dataset, target, options)
+                files = TrunkFiles(trunk, options.cache)
+                found = featurize(files.as_float(), dataset.samples, spec, options.threads, report, cache=cache)
+                row, validation = _measure(files, found, dataset, target, options)
                 rows.append(row)
                 cached += found.cached
     return Sweep(mark_pareto(rows), validation, cached, tuple(dict.fromkeys(notes)), dict(step.seconds))
@@ -165,9 +165,9 @@ def _preprocessing(backbone: Backbone) -> Preprocessing:
 
 
 def _measure(
-    trunk: Trunk, found: Featurized, dataset: Dataset, target: Target, options: SweepOptions
+    files: TrunkFiles, found: Featurized, dataset: Dataset, target: Target, options: SweepOptions
 ) -> tuple[SweepRow, int]:
-    samples = found.samples
+    trunk, samples = files.trunk, found.samples
     parts = split(
         [s.label for s in samples],
         options.seed,
@@ -184,7 +184,7 @@ def _measure(
     answers = _answers(head, found.features[parts.validation])
     scheme = options.scheme or target.scheme
     pixels = _calibration(samples, classes, parts.train, trunk, options.seed)
-    lowered = lower_trunk_tflite(trunk, scheme, pixels)
+    lowered = files.get("tflite", scheme, pixels)
     engine = trunk_file(lowered, trunk.width).kind
     opened = open_model(engine, lowered.data, 1, ("features",), file="the trunk")
     row = SweepRow(

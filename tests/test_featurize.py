@@ -16,10 +16,11 @@ from PIL import Image
 
 from tlc.compiler.data import Sample, load_dataset
 from tlc.compiler.feature_cache import FeatureCache
-from tlc.compiler.featurize import Featurized, TrunkFile, View, featurize, float_trunk_file, trunk_file
+from tlc.compiler.featurize import Featurized, TrunkFile, View, featurize, trunk_file
 from tlc.compiler.records import Backbone, InputSpec, LoweredTrunk, Provenance, Trunk
 from tlc.compiler.shave import shave
 from tlc.compiler.toolchain import load_tensorflow
+from tlc.compiler.trunk_files import TrunkFiles, fingerprint
 from tlc.runtime.errors import ImageError
 from tlc.runtime.images import Source, load_image
 from tlc.runtime.manifest import Preprocessing
@@ -48,7 +49,7 @@ def tiny_trunk(pool: str = "avg", mean: float = 127.0) -> Trunk:
 
 @pytest.fixture(scope="module")
 def lowered() -> LoweredTrunk:
-    return float_trunk_file(tiny_trunk()).load()
+    return TrunkFiles(tiny_trunk(), "off").get("tflite", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -158,14 +159,14 @@ def test_what_decides_the_features_is_part_of_the_key(
 
 
 def test_the_same_network_has_the_same_fingerprint_in_any_process(lowered: LoweredTrunk) -> None:
-    prints = [float_trunk_file(tiny_trunk()).fingerprint for _ in range(2)]
+    prints = [fingerprint(tiny_trunk()) for _ in range(2)]
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n" + (
-        "from test_featurize import float_trunk_file, tiny_trunk; print(float_trunk_file(tiny_trunk()).fingerprint)"
+        "from test_featurize import fingerprint, tiny_trunk; print(fingerprint(tiny_trunk()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {*prints, done.stdout.split()[-1]} == {prints[0]}
-    others = [float_trunk_file(tiny_trunk("max")), float_trunk_file(tiny_trunk(mean=0.0)), trunk_file(lowered, 12)]
-    assert len({prints[0], *(other.fingerprint for other in others)}) == 4
+    others = [fingerprint(tiny_trunk("max")), fingerprint(tiny_trunk(mean=0.0)), trunk_file(lowered, 12).fingerprint]
+    assert len({prints[0], *others}) == 4
 
 
 def test_an_unreadable_image_is_reported_and_tried_again(

@@ -1,0 +1,84 @@
+"""The trunk's files: lowered once a format and scheme, and kept in the cache, as lowering takes ten seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.runtime.engines import KINDS
+
+from .cache_folder import caching
+from .featurize import TrunkFile
+from .records import LoweredTrunk, Trunk
+from .weights import arrays_sha256
+
+_FORMAT = 1  # rises when the same trunk would be lowered to other bytes
+_LIBRARIES = ("tensorflow", "keras", "onnx", "tf2onnx")
+_LARGEST = 100_000_000  # bytes of a file that is kept
+
+
+class TrunkFiles:
+    """Lowers one trunk, each format and scheme at most once."""
+
+    def __init__(self, trunk: Trunk, cache: str | None = None) -> None:
+        self.trunk = trunk
+        self.fingerprint = fingerprint(trunk)
+        self._cache = cache
+        self._made: dict[tuple[str, str], LoweredTrunk] = {}
+
+    def get(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None = None) -> LoweredTrunk:
+        """Return the trunk in a format and scheme; `calibration` [N, H, W, C] sets the ranges of int8.
+
+        Raises:
+            BuildError: a scheme that the format does not have.
+        """
+        if (form, scheme) not in self._made:
+            self._made[form, scheme] = self._cached(form, scheme, None if scheme == "float32" else calibration)
+        return self._made[form, scheme]
+
+    def as_float(self) -> TrunkFile:
+        """Return the float32 TFLite file for featurizing, lowered when it is first needed."""
+        kind = next(kind for kind in KINDS if kind.format == "tflite")
+        return TrunkFile(self.fingerprint, self.trunk.width, lambda: self.get("tflite", "float32"), kind)
+
+    def _cached(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None) -> LoweredTrunk:
+        seen = None if calibration is None else hashlib.sha256(calibration.tobytes()).hexdigest()
+        versions = [importlib.metadata.version(name) for name in _LIBRARIES]
+        recipe = ["trunk file", _FORMAT, self.fingerprint, self.trunk.backbone.name, form, scheme, seen, versions]
+        key = hashlib.sha256(json.dumps(recipe).encode()).digest()
+        with caching(self._cache) as cache:
+            found = None if cache is None else cache.get(key)
+        if found is not None:
+            return LoweredTrunk(form, scheme, found)
+        file = self._lower(form, scheme, calibration)
+        if len(file.data) <= _LARGEST:
+            with caching(self._cache) as cache:
+                if cache is not None:
+                    cache.put([(key, file.data)])
+        return file
+
+    def _lower(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None) -> LoweredTrunk:
+        if form == "onnx":
+            from .lower_onnx import lower_trunk_onnx
+
+            return lower_trunk_onnx(self.trunk, scheme)
+        from .lower_tflite import lower_trunk_tflite
+
+        return lower_trunk_tflite(self.trunk, scheme, calibration)
+
+
+def fingerprint(trunk: Trunk) -> str:
+    """Return a hash of all that decides what the trunk gives for given pixels, but for the engine and the scheme."""
+    layers = json.dumps(trunk.model.get_config(), default=str, sort_keys=True)
+    for i, layer in enumerate(trunk.model.layers):
+        # Keras numbers layers without a name as they come: the same network must have the same fingerprint.
+        layers = layers.replace(f'"{layer.name}"', f'"#{i}"')
+    layers = layers.replace(f'"{trunk.model.name}"', '""')
+    parts = [layers, asdict(trunk.backbone.input), arrays_sha256(trunk.model.get_weights())]
+    parts.append(importlib.metadata.version("tensorflow"))
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
