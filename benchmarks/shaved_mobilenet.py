@@ -28,14 +28,15 @@ from tlc.compiler.backbones import load_backbone
 from tlc.compiler.calibration import choose_calibration
 from tlc.compiler.data import load_dataset
 from tlc.compiler.featurize import featurize, trunk_file
-from tlc.compiler.fuse import fuse
 from tlc.compiler.heads import train_head
 from tlc.compiler.lower_tflite import lower_trunk_tflite, tflite_model
 from tlc.compiler.neck import make_neck
+from tlc.compiler.records import Fused
+from tlc.compiler.reference import run_keras
 from tlc.compiler.shave import POOLS, shave
 from tlc.compiler.toolchain import load_tensorflow
 from tlc.compiler.trunk_files import TrunkFiles
-from tlc.compiler.verify import images_of, run_engine, run_keras, top_class, wilson
+from tlc.compiler.verify import images_of, run_engine, top_class, wilson
 from tlc.runtime import Preprocessing
 from tlc.runtime.engines import KINDS, open_model
 
@@ -58,7 +59,7 @@ def cross_validate(backbone: str, data: str, pool: str, kind: str, folds: int, s
         device = lower_trunk_tflite(trunk, "int8", images[choose_calibration(truth, train, 100, seed)])
         again = featurize(trunk_file(device, trunk.width), [found.samples[i] for i in train], spec).features
         head = train_head(kind, [features, again], truth[train], len(labels), seed)
-        fused = fuse(trunk, make_neck(trunk, features), head, labels, spec)
+        fused = Fused(trunk, make_neck(trunk, features), head, labels, spec)
         lowered = tflite_model(device, fused, again)
         right["float"] += int((top_class(run_keras(fused, images[test])) == truth[test]).sum())
         answers = top_class(run_engine(open_model(KINDS[0], lowered.data, 0), images[test]))

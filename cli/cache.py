@@ -30,7 +30,7 @@ def info(cache: str | None, as_json: bool) -> None:
         click.echo("the cache is off")
         return
     click.echo(f"folder    {found.folder}")
-    click.echo(f"features  {found.entries:,} vectors, {size(found.features)} of at most {size(found.limit)}")
+    click.echo(f"features  {found.entries:,} entries, {size(found.features)} of at most {size(found.limit)}")
     click.echo(f"data      {size(found.data)} of downloads and unpacked archives")
 
 

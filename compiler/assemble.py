@@ -26,9 +26,9 @@ from .data import Sample, Skipped
 from .duplicates import Group, count_groups
 from .exemplars import pack_exemplars
 from .golden import choose_golden, png
-from .records import Floats, Fused
+from .records import Floats, Fused, Outputs
 from .report import render
-from .verify import Judged, Labelled, Outputs, wilson
+from .verify import Judged, Labelled, wilson
 from .weights import arrays_sha256
 
 _LIBRARIES = (

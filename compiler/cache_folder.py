@@ -24,7 +24,7 @@ class CacheInfo:
     folder: str | None
     """None where it is off."""
     entries: int = 0
-    """Images whose features it holds, once for each trunk."""
+    """Features of images, once for each trunk, and lowered trunks."""
     features: int = 0
     limit: int = 0
     """Of the features; beyond, those used longest ago go."""

@@ -24,18 +24,18 @@ from .data import Origin, Sample, Skipped, load_dataset
 from .duplicates import Group, find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
 from .featurize import featurize, trunk_file
-from .fuse import fuse
 from .heads import train_head
 from .lower_onnx import onnx_model
 from .lower_tflite import tflite_model
 from .neck import make_neck
-from .records import Asked, LoweredTrunk, Restored, Score
+from .records import Asked, Fused, LoweredTrunk, Restored, Score
+from .reference import run_keras
 from .shave import cost_of_flatten, shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow, require_toolchain
 from .trunk_files import TrunkFiles
-from .verify import Answers, Labelled, check_drop, check_embeddings, images_of, judge, run_keras
+from .verify import Answers, Labelled, check_drop, check_embeddings, images_of, judge
 
 
 @dataclass(frozen=True)
@@ -183,18 +183,21 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         neck = make_neck(trunk, featurized.features[parts.train])
         embedded = neck.project(featurized.features[parts.train])
 
-    with step("fuse"):  # the float graph that every file is measured against, and the files themselves
-        fused = fuse(trunk, neck, head, labels if head.layers else (), preprocessing)
+    with step("fuse"):  # head and neck are written into the lowered trunks
+        fused = Fused(trunk, neck, head, labels if head.layers else (), preprocessing)
         lowered = {
             key: tflite_model(file, fused, views[key]) if file.format == "tflite" else onnx_model(file, fused)
             for key, file in trunks.items()
         }
 
-    with step("verify") as report:  # before anything is written: a file that falls too far stops the build
+    with (
+        step("verify") as report,
+        caching(options.cache) as cache,
+    ):  # before anything is written: a file that falls too far stops the build
         held_out = np.sort(np.concatenate([parts.validation, parts.test]))
         images = images_of([samples[i] for i in held_out], preprocessing)
         labelled = Labelled(images, classes[held_out], Answers(embedded, classes[parts.train]))
-        reference = run_keras(fused, images, report)
+        reference = run_keras(fused, images, report, cache)
         judged = {key: judge(file, labelled, reference, options.threads) for key, file in lowered.items()}
         float_accuracy = labelled.accuracy(reference)
         check_embeddings(list(judged.values()))

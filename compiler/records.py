@@ -171,14 +171,23 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Fused:
-    """One graph, normalised image in, probabilities and embedding out, as a Keras model."""
+    """One graph, pixels in, probabilities and embedding out; lowering writes it as a file."""
 
-    model: Any
     trunk: Trunk
     neck: Neck
     head: Head
     labels: tuple[str, ...]
     preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a model gave for each of N images."""
+
+    probabilities: Floats
+    """[N, C]; C is 0 for a model without a head."""
+    embeddings: Floats
+    """[N, D]"""
 
 
 @dataclass(frozen=True, eq=False)

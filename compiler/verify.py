@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import queue
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,21 +17,10 @@ from tlc.runtime.engines import KINDS, OUTPUTS, Engine, choose, open_model
 from tlc.runtime.errors import BuildError, DataError, TlcError
 from tlc.runtime.manifest import ModelFile, Preprocessing
 from tlc.runtime.progress import Count, silent
-from tlc.runtime.quiet import quiet
 from tlc.runtime.vectors import unit_rows
 
 from .data import Dataset, Sample, Skipped, decode_all
-from .records import Floats, Fused, Lowered, Score
-
-
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """What a model gave for each of N images."""
-
-    probabilities: Floats
-    """[N, C]; C is 0 for a model without a head."""
-    embeddings: Floats
-    """[N, D]"""
+from .records import Floats, Lowered, Outputs, Score
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,46 +70,41 @@ def judge(file: Lowered, labelled: Labelled, reference: Outputs, threads: int = 
     """Run a lowered file in the engine of its format over held-out images and compare with the float graph."""
     kind = next(k for k in KINDS if k.format == file.info.format)
     names = OUTPUTS if reference.probabilities.shape[1] else OUTPUTS[1:]
-    engine = open_model(kind, file.data, threads, names, file.info.file)
-    outputs = run_engine(engine, labelled.images)
+    # Engines of one thread, one a core: no core waits for another.
+    count = min(threads or os.cpu_count() or 1, len(labelled.images))
+    engines = [open_model(kind, file.data, 1, names, file.info.file) for _ in range(count)]
+    outputs = run_engines(engines, labelled.images)
     answers = labelled.answers(outputs)
     scored = score(file.info, kind.name, answers, labelled.truth, outputs, (labelled.answers(reference), reference))
-    return Judged(file, engine, outputs, answers, scored)
+    return Judged(file, engines[0], outputs, answers, scored)
 
 
-def run_engine(
-    engine: Engine,
-    images: NDArray[np.uint8],
-    progress: Count = silent,
-) -> Outputs:
+def run_engine(engine: Engine, images: NDArray[np.uint8], progress: Count = silent) -> Outputs:
     """Run a fused file over images [N, H, W, C]."""
+    return run_engines([engine], images, progress)
+
+
+def run_engines(engines: Sequence[Engine], images: NDArray[np.uint8], progress: Count = silent) -> Outputs:
+    """Run a fused file over images [N, H, W, C], opened once for each thread that shall run it."""
+    free: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+    for engine in engines:
+        free.put(engine)
+
+    def run(image: NDArray[np.uint8]) -> tuple[Floats, ...]:
+        engine = free.get()
+        try:
+            return engine.run(image)
+        finally:
+            free.put(engine)
+
     probabilities: list[Floats] = []
     embeddings: list[Floats] = []
-    for i, image in enumerate(images):
-        given = engine.run(image)
-        progress(i + 1, len(images))
-        probabilities.append(given[0] if len(given) == 2 else given[0][:0])
-        embeddings.append(given[-1])
+    with ThreadPoolExecutor(len(engines)) as pool:
+        for i, given in enumerate(pool.map(run, images)):
+            progress(i + 1, len(images))
+            probabilities.append(given[0] if len(given) == 2 else given[0][:0])
+            embeddings.append(given[-1])
     return Outputs(np.stack(probabilities), np.stack(embeddings))
-
-
-def run_keras(fused: Fused, images: NDArray[np.uint8], progress: Count = silent) -> Outputs:
-    """Run the float Keras graph over images [N, H, W, C]."""
-    from .graph import serving
-
-    serve = serving(fused.model, fused.trunk.backbone.input, from_pixels=True, batch=None)
-    probabilities: list[Floats] = []
-    embeddings: list[Floats] = []
-    batch = 16
-    for start in range(0, len(images), batch):
-        with quiet():  # tracing the graph, at the first batch, is chatty
-            outputs = serve(images[start : start + batch])
-        # A model with one output gives it bare.
-        given = [g.numpy() for g in outputs] if isinstance(outputs, list | tuple) else [outputs.numpy()]
-        probabilities.append(given[0] if len(given) == 2 else given[0][:, :0])
-        embeddings.append(given[-1])
-        progress(min(start + batch, len(images)), len(images))
-    return Outputs(np.concatenate(probabilities), np.concatenate(embeddings))
 
 
 def images_of(samples: Sequence[Sample], preprocessing: Preprocessing) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.compiler.fuse import fuse
 from tlc.compiler.records import Backbone, Classifier, Dense, Fused, Head, InputSpec, Neck, Provenance, Trunk
 from tlc.compiler.shave import shave
 from tlc.compiler.toolchain import load_tensorflow
@@ -56,7 +55,7 @@ def fused_with(trunk: Trunk, labels: tuple[str, ...] = LABELS, hidden: int = 0, 
     head = Head("mlp" if hidden else "linear" if labels else "none", layers)
     made = Neck("pca", 5, floats(generator, width, 5), floats(generator, 5)) if neck else Neck("none", width)
     size = trunk.backbone.input
-    return fuse(trunk, made, head, labels, Preprocessing(size.height, size.width))
+    return Fused(trunk, made, head, labels, Preprocessing(size.height, size.width))
 
 
 def small_images(count: int, seed: int = 0) -> NDArray[np.uint8]:

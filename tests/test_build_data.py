@@ -48,8 +48,8 @@ def test_duplicates_notes_and_cache(photos: Path, tmp_path: Path, capfd: pytest.
     assert "images[12], images[41]: one picture in the classes 1 and 3; a label is wrong" in again.err
 
     kept = json.loads(here(capfd, "cache", "info", "--cache", cache, "--json").out)
-    assert (kept["folder"], kept["entries"]) == (str(cache), 41)  # the picture that is in two classes is one
-    assert "41 vectors" in here(capfd, "cache", "info", "--cache", cache).out
+    assert (kept["folder"], kept["entries"]) == (str(cache), 44)  # 41 pictures, two files, one reference
+    assert "44 entries" in here(capfd, "cache", "info", "--cache", cache).out
     assert json.loads(here(capfd, "cache", "clear", "--cache", cache, "--json").out)["freed"] > 41 * 5000
     assert json.loads(here(capfd, "cache", "info", "--cache", cache, "--json").out)["entries"] == 0
     assert here(capfd, "cache", "info", "--cache", "off").out == "the cache is off\n"
@@ -68,7 +68,7 @@ def test_a_cache_that_cannot_be_used_only_makes_it_slower(
     done = here(capfd, "cache", "info")
     assert (done.code, done.out) == (
         0,
-        f"folder    {tmp_path / 'file'}\nfeatures  0 vectors, 0 B of at most 2000.0 MB\n"
+        f"folder    {tmp_path / 'file'}\nfeatures  0 entries, 0 B of at most 2000.0 MB\n"
         "data      0 B of downloads and unpacked archives\n",
     )
 

@@ -184,7 +184,7 @@ def test_targets_need_the_standard_library_and_the_errors(path: Path) -> None:
         ("def f():\n    from keras import layers", {"keras.layers"}),
         ("from .errors import TlcError", {"tlc.runtime.errors.TlcError"}),
         ("from . import bundle", {"tlc.runtime.bundle"}),
-        ("from ..compiler import fuse", {"tlc.compiler.fuse"}),
+        ("from ..compiler import shave", {"tlc.compiler.shave"}),
         ("from tlc import compiler", {"tlc.compiler"}),
         ("x = 'import torch'", set[str]()),
     ],

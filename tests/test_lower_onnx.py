@@ -8,8 +8,8 @@ from small_networks import LABELS, fused_with, small_fused, small_images
 
 from tlc.compiler.lower_onnx import OPSET, lower_trunk_onnx, onnx_model
 from tlc.compiler.records import Backbone, Fused
+from tlc.compiler.reference import run_keras
 from tlc.compiler.shave import shave
-from tlc.compiler.verify import run_keras
 from tlc.runtime import Bundle
 from tlc.runtime.errors import BuildError
 

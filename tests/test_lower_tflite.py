@@ -7,8 +7,9 @@ import pytest
 from small_networks import LABELS, feature_map, small_fused, small_images
 
 from tlc.compiler.lower_tflite import lower_trunk_tflite, tflite_model
-from tlc.compiler.records import Fused, LoweredTrunk
-from tlc.compiler.verify import Outputs, cosines, run_engine, run_keras
+from tlc.compiler.records import Fused, LoweredTrunk, Outputs
+from tlc.compiler.reference import run_keras
+from tlc.compiler.verify import cosines, run_engine
 from tlc.runtime.engines import KINDS, open_model, outputs_for
 from tlc.runtime.errors import BuildError
 
@@ -87,12 +88,10 @@ def test_an_unlikely_class_is_not_called_likely(trunks: dict[str, LoweredTrunk])
     # Logits far apart: the range is cut off where a probability is as good as zero.
     from dataclasses import replace
 
-    from tlc.compiler.fuse import fuse
-
     fused, images = small_fused(), small_images(20)
     (layer,) = fused.head.layers
     steep = replace(fused.head, layers=(replace(layer, kernel=layer.kernel * 40, bias=layer.bias * 40),))
-    fused = fuse(fused.trunk, fused.neck, steep, LABELS, fused.preprocessing)
+    fused = Fused(fused.trunk, fused.neck, steep, LABELS, fused.preprocessing)
     found = answers(tflite_model(trunks["int8"], fused, features_of(fused)).data, LABELS, images)
     reference = run_keras(fused, images)
     assert reference.probabilities.max(axis=1).min() > 0.9

@@ -223,13 +223,15 @@ class TestFinish:
 def converted() -> bytes:
     """Return a file as the converter leaves it, int8 inside, with two outputs."""
     import tensorflow as tf
+    from keras import Model, layers
 
     from tlc.compiler.graph import freeze
     from tlc.runtime.quiet import quiet
 
-    fused = small_fused()
+    trunk = small_fused().trunk
     with quiet():
-        function = freeze(fused.model, fused.trunk.backbone.input, from_pixels=False).function
+        model = Model(trunk.model.input, [layers.Dense(3)(trunk.model.output), trunk.model.output])
+        function = freeze(model, trunk.backbone.input, from_pixels=False).function
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: (

@@ -13,16 +13,15 @@ from small_networks import LABELS, feature_map, small_fused, small_images
 from tlc.compiler.data import load_dataset
 from tlc.compiler.lower_onnx import lower_trunk_onnx, onnx_model
 from tlc.compiler.lower_tflite import lower_trunk_tflite, tflite_model
-from tlc.compiler.records import Fused, Lowered, Score
+from tlc.compiler.records import Fused, Lowered, Outputs, Score
+from tlc.compiler.reference import run_keras
 from tlc.compiler.verify import (
     Answers,
     Labelled,
-    Outputs,
     check_drop,
     cosines,
     images_of,
     judge,
-    run_keras,
     score,
     top_class,
     verify_bundle,
