@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from tlc.runtime.progress import Count, silent
 from tlc.runtime.quiet import quiet
 
-from .heads import standardize
+from .heads import balance, standardize
 from .records import Dense, Floats, Head
+from .temperature import Fit
 
 UNITS = 64
 EPOCHS = 300
@@ -29,8 +30,8 @@ def train_mlp(
     seed: int,
     progress: Count = silent,
     units: int = UNITS,
-) -> Head:
-    """Train on all views ([N, F] each).
+) -> tuple[Head, Fit]:
+    """Train on all views ([N, F] each); returned with the head: how to train the like on other images.
 
     The weights are held back by a Gaussian prior of unit variance, on features of about unit variance: its pull
     fades as images are added, so it needs no choosing. Of 1,000 images and more a sixth trains nothing and
@@ -38,6 +39,13 @@ def train_mlp(
     came to 0.944 by cross-validation, without it to 0.978; there training ends when it gains nothing any more.
     With equal seeds, versions and thread counts the result is the same.
     """
+    head = _train_one(views, targets, classes, seed, progress, units)
+    return head, lambda v, t: _train_one(v, t, classes, seed, silent, units)
+
+
+def _train_one(
+    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count, units: int
+) -> Head:
     mean, common = standardize(views)
     spread = np.mean([np.square(view - mean).mean(axis=0) for view in views], axis=0)
     scale = np.sqrt(spread + (_FLOOR * common) ** 2)
@@ -88,6 +96,7 @@ def _train(
 ) -> tuple[list[NDArray[np.float32]], int, float]:
     """Return the best epoch's weights, its number, and its loss: on the watched images, else in training."""
     x, y = np.concatenate([view[~watched] for view in views]), np.tile(targets[~watched], len(views))
+    weights = np.tile(balance(targets[~watched]), len(views))
     best, best_epoch, best_loss = network.get_weights(), 0, float("inf")
     generator = np.random.default_rng(seed)
     for epoch in range(1, EPOCHS + 1):
@@ -97,7 +106,7 @@ def _train(
             network.reset_metrics()
             for start in range(0, len(order), _BATCH):
                 rows = order[start : start + _BATCH]
-                loss = float(network.train_on_batch(x[rows], y[rows]))  # the mean of this epoch so far
+                loss = float(network.train_on_batch(x[rows], y[rows], weights[rows]))  # the mean of this epoch so far
             if watched.any():
                 loss = _log_loss(np.asarray(network(views[-1][watched], training=False)), targets[watched])
         if loss < 0.999 * best_loss:
@@ -121,4 +130,5 @@ def _sixth(targets: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
 def _log_loss(probabilities: Floats, targets: NDArray[np.int64]) -> float:
     if not len(targets):
         return 0.0
-    return float(-np.mean(np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-7))))
+    losses = -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-7))
+    return float(np.average(losses, weights=balance(targets)))

@@ -162,6 +162,12 @@ class Head:
     notes: dict[str, Any] = field(default_factory=dict[str, Any])
     """How it was chosen; goes into the manifest."""
 
+    def logits(self, features: Floats) -> Floats:
+        """Return [N, C] for pooled features [N, F], before the last activation."""
+        for layer in self.layers[:-1]:
+            features = layer(features)
+        return self.layers[-1].linear(features)
+
     def probabilities(self, features: Floats) -> Floats:
         """Return [N, C] for pooled features [N, F]."""
         for layer in self.layers:
