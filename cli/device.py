@@ -53,14 +53,12 @@ def predict(bundle: str, images: tuple[str, ...], top: int, rate: str | None, as
     results: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     with Classifier.open(bundle, unknown=_rate(rate), **options) as classifier:
-        for name in images:
-            try:
-                prediction = classifier.predict(_source(name))
-            except ImageError as e:
-                say(f"Error: {e}")
-                failed.append({"image": name, "error": str(e)})
-                continue
-            if as_json:
+        sources = [_source(name) for name in images]
+        for name, prediction in zip(images, classifier.predict_many(sources, errors="return"), strict=True):
+            if isinstance(prediction, ImageError):
+                say(f"Error: {prediction}")
+                failed.append({"image": name, "error": str(prediction)})
+            elif as_json:
                 results.append(_document(name, prediction))
             else:
                 click.echo(f"{name}: {_line(prediction, top)}")

@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Generator
 from pathlib import Path
+from time import perf_counter
 from typing import IO, Any, cast
 
 import numpy as np
@@ -60,13 +61,21 @@ def load_image(source: Source, spec: Preprocessing, order: str = "RGB", name: st
         ImageError: it is missing, not an image, damaged, too large, or an array of another kind.
         BundleError: `spec` asks for what this version does not know.
     """
+    return load_timed(source, spec, order, name)[0]
+
+
+def load_timed(
+    source: Source, spec: Preprocessing, order: str = "RGB", name: str | None = None
+) -> tuple[NDArray[np.uint8], float]:
+    """Do what `load_image` does; return also when (`perf_counter`) decoding was over and resizing began."""
     if spec.fit != "stretch" or spec.filter != "bilinear" or spec.channels not in (1, 3):
         asked = f"{spec.fit}, {spec.filter}, {spec.channels} channels"
         raise BundleError(f"unknown preprocessing ({asked}); upgrade tlc or build the bundle again")
     if order not in ("RGB", "BGR"):
         raise ValueError(f"order {order!r}, expected 'RGB' or 'BGR'")
     if isinstance(source, np.ndarray):
-        return _load_array(cast("NDArray[Any]", source), spec, order)
+        start = perf_counter()
+        return _load_array(cast("NDArray[Any]", source), spec, order), start
     name = source_name(source) if name is None else name
     image = source if isinstance(source, Image.Image) else io.BytesIO(read_bytes(source, name))
     with _quiet_pillow():
@@ -164,18 +173,20 @@ def _load_array(array: NDArray[Any], spec: Preprocessing, order: str) -> NDArray
     return np.ascontiguousarray(pixels[:, :, ::-1] if late else pixels)
 
 
-def _load_pillow(source: Image.Image | io.BytesIO, spec: Preprocessing) -> NDArray[np.uint8]:
+def _load_pillow(source: Image.Image | io.BytesIO, spec: Preprocessing) -> tuple[NDArray[np.uint8], float]:
     if isinstance(source, Image.Image):
         source.load()
-        return _finish(_upright(source), spec)
+        decoded = perf_counter()
+        return _finish(_upright(source), spec), decoded
     with _open(source) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{image.width}x{image.height} pixels, more than the limit of {MAX_PIXELS}")
         if image.format in ("JPEG", "MPO"):
             _draft(image, spec)
         image.load()
+        decoded = perf_counter()
         # Only after load(): a PNG may say it behind its pixels.
-        return _finish(_upright(image), spec)
+        return _finish(_upright(image), spec), decoded
 
 
 def _open(file: io.BytesIO) -> Image.Image:
