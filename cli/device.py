@@ -53,7 +53,7 @@ def predict(bundle: str, images: tuple[str, ...], top: int, rate: str | None, as
     results: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     with Classifier.open(bundle, unknown=_rate(rate), **options) as classifier:
-        sources = [_source(name) for name in images]
+        sources = [image_source(name) for name in images]
         for name, prediction in zip(images, classifier.predict_many(sources, errors="return"), strict=True):
             if isinstance(prediction, ImageError):
                 say(f"Error: {prediction}")
@@ -84,7 +84,7 @@ def enroll(
 ) -> None:
     """Teach the class LABEL from a few example IMAGEs; it is on disk when this returns."""
     with Classifier.open(bundle, **options) as classifier:
-        change = classifier.enroll(label, [_source(i) for i in images], thumbnails=not no_thumbnails)
+        change = classifier.enroll(label, [image_source(i) for i in images], thumbnails=not no_thumbnails)
     _report(change, as_json, added=True)
 
 
@@ -111,7 +111,8 @@ def undo(bundle: str, as_json: bool, **options: Any) -> None:
     _report(change, as_json, added=change.added > 0)
 
 
-def _source(name: str) -> Source:
+def image_source(name: str) -> Source:
+    """Return what an IMAGE argument stands for; `-` is standard input."""
     if name != "-":
         return name
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so Python says that it is closed

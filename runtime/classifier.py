@@ -148,6 +148,12 @@ class Classifier:
         """Name and version of the engine in use."""
         return f"{self._engine.name} {self._engine.version}"
 
+    @property
+    def rows(self) -> int:
+        """How many stored examples an image is compared with: the bundle's own and those enrolled."""
+        self._follow()
+        return len(self._bank)
+
     # Predicting
 
     def predict(self, image: Source, order: str = "RGB") -> Prediction:

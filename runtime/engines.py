@@ -196,6 +196,16 @@ def open_model(
         raise
 
 
+def threads_for(bundle: Bundle, threads: int | None = None) -> int:
+    """Return the threads to run a bundle with: those asked for, or the target's; 0 stands for one a core."""
+    cores = os.cpu_count() or 1
+    if threads is None:
+        wanted: Any = bundle.manifest.target.get("threads", 0)
+        # More threads than cores only wait for each other.
+        return min(wanted, cores) if isinstance(wanted, int) and wanted > 0 else cores
+    return threads or cores
+
+
 def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None = None) -> tuple[Engine, ModelFile]:
     """Load a bundle's model into the best engine here; `threads` None takes the target's number.
 
@@ -204,10 +214,7 @@ def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None =
         BundleError: the model is not the one that the manifest describes.
     """
     kind, model = choose(bundle.manifest.models, engine)
-    if threads is None:
-        wanted: Any = bundle.manifest.target.get("threads", 0)
-        # More threads than cores only wait for each other.
-        threads = min(wanted, os.cpu_count() or 1) if isinstance(wanted, int) and wanted > 0 else 0
+    threads = threads_for(bundle, threads)
     spec, m = bundle.manifest.preprocessing, bundle.manifest
     opened = open_model(kind, bundle.read(model.file), threads, outputs_for(m.labels), model.file)
     widths = (len(m.labels), m.embedding_width) if m.labels else (m.embedding_width,)
