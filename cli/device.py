@@ -36,23 +36,26 @@ def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _gallery(engine_options(command))
 
 
-@click.command()
-@click.argument("bundle")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
-@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Classes to show for each image.")
-@click.option(
+rate_option: Callable[[Any], Any] = click.option(
     "--unknown",
     "rate",
     metavar="RATE|off",
     help="Share of known images that may be called unknown.  [default: the bundle's]",
 )
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
+@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Classes to show for each image.")
+@rate_option
 @device_options
 @json_option
 def predict(bundle: str, images: tuple[str, ...], top: int, rate: str | None, as_json: bool, **options: Any) -> None:
     """Say what is on each IMAGE (- reads one from standard input)."""
     results: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    with Classifier.open(bundle, unknown=_rate(rate), **options) as classifier:
+    with Classifier.open(bundle, unknown=unknown_rate(rate), **options) as classifier:
         sources = [image_source(name) for name in images]
         for name, prediction in zip(images, classifier.predict_many(sources, errors="return"), strict=True):
             if isinstance(prediction, ImageError):
@@ -120,7 +123,8 @@ def image_source(name: str) -> Source:
     return sys.stdin.buffer
 
 
-def _rate(text: str | None) -> float | None:
+def unknown_rate(text: str | None) -> float | None:
+    """Return what `--unknown` stands for: a false-alarm rate, 0 where it is switched off, None for the bundle's."""
     if text is None:
         return None
     if text == "off":
