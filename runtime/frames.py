@@ -134,5 +134,5 @@ def _follow(stream: Generator[tuple[Source, str] | str], every: float) -> Frames
         if isinstance(item, str):
             yield Gap(item)
         elif time.monotonic() >= due:
-            due = max(due + every, time.monotonic())
+            due = time.monotonic() + every
             yield Frame(item[0], item[1])

@@ -80,12 +80,15 @@ class Mqtt:
             raise DeviceError("--mqtt needs paho-mqtt, which is not installed; run: pip install 'tlc[mqtt]'") from None
         self.name = f"mqtt {parts.hostname}"
         self._connected = threading.Event()
+        self._tried = threading.Event()
+        """Set from the first connection, or failure to connect, on."""
         self._trouble = "cannot be reached"
         self._sent: tuple[bytes, Any] | None = None
         self._client: Any = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         self._client.connect_timeout = _TIMEOUT
         self._client.reconnect_delay_set(1, 30)
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
+        self._client.on_connect_fail = lambda *_: self._tried.set()
         user = os.environ.get("TLC_MQTT_USER")
         if user:
             self._client.username_pw_set(user, os.environ.get("TLC_MQTT_PASSWORD"))
@@ -94,7 +97,8 @@ class Mqtt:
 
     def send(self, message: bytes) -> None:
         """Publish one message and wait for the broker's word that it has it."""
-        if not self._connected.wait(_TIMEOUT):
+        self._tried.wait(_TIMEOUT)
+        if not self._connected.is_set():
             raise OSError(self._trouble)
         if self._sent is None or self._sent[0] is not message:
             self._sent = (message, self._client.publish(self._topic, message, qos=1, retain=True))
@@ -119,6 +123,7 @@ class Mqtt:
             self._trouble = f"refuses the connection ({code})"
         else:
             self._connected.set()
+        self._tried.set()
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         self._connected.clear()
