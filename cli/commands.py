@@ -11,7 +11,7 @@ import click
 
 from tlc.runtime.errors import TlcError
 
-from . import backbone, bench, build, cache, device, gallery, inspect, watch
+from . import backbone, bench, build, cache, device, doctor, gallery, inspect, watch
 from .interrupt import MESSAGE, Interrupt
 from .output import say
 
@@ -41,6 +41,7 @@ for _command in (
     device.undo,
     watch.watch,
     bench.bench,
+    doctor.doctor,
     gallery.gallery,
     cache.cache,
 ):

@@ -242,7 +242,9 @@ def _opencv(where: str) -> Any:
     except ImportError as e:
         missing = isinstance(e, ModuleNotFoundError) and e.name == "cv2"
         why = "is not installed" if missing else f"does not load ({e})"
-        raise DeviceError(f"{_named(where)} needs OpenCV, which {why}; run: pip install 'tlc[camera]'") from None
+        raise DeviceError(
+            f"{_named(where)} needs OpenCV, which {why}; run: pip install opencv-python-headless"
+        ) from None
 
 
 def _is_device(where: str) -> bool:

@@ -186,7 +186,11 @@ def open_model(
         raise UsageError(f"threads is {threads}, expected 0 (every core) to {MAX_THREADS}")
     try:
         return kind.make(kind.name, kind.module, model, threads or os.cpu_count() or 1, outputs)
-    except (ImportError, ValueError, RuntimeError, AttributeError, OSError, TypeError) as e:
+    except (ImportError, ValueError, RuntimeError, AttributeError, OSError, TypeError, SystemError) as e:
+        if kind.name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
+            raise EngineError(
+                f"{kind.name} needs numpy below 2, and {np.__version__} is installed; run: pip install 'numpy<2'"
+            ) from None
         reason = str(e).strip().split("\n")[0]
         raise EngineError(f"{kind.name} cannot run {file} ({reason}); try another --engine") from None
     except Exception as e:

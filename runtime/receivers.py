@@ -77,7 +77,7 @@ class Mqtt:
         try:
             mqtt: Any = importlib.import_module("paho.mqtt.client")
         except ImportError:
-            raise DeviceError("--mqtt needs paho-mqtt, which is not installed; run: pip install 'tlc[mqtt]'") from None
+            raise DeviceError("--mqtt needs paho-mqtt, which is not installed; run: pip install paho-mqtt") from None
         self.name = f"mqtt {parts.hostname}"
         self._connected = threading.Event()
         self._tried = threading.Event()

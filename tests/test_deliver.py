@@ -214,7 +214,7 @@ def test_what_is_no_address_of_a_broker(address: str) -> None:
 
 def test_without_paho_the_line_to_run_is_said(bundle_path: Path, tmp_path: Path) -> None:
     done = apart("watch", bundle_path, "--camera", tmp_path, "--mqtt", "host/x", **without(tmp_path, "paho"))
-    assert done.failed() == "Error: --mqtt needs paho-mqtt, which is not installed; run: pip install 'tlc[mqtt]'\n"
+    assert done.failed() == "Error: --mqtt needs paho-mqtt, which is not installed; run: pip install paho-mqtt\n"
 
 
 # --- a real broker

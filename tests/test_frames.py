@@ -185,7 +185,10 @@ def test_a_file_that_is_no_video(tmp_path: Path) -> None:
 
 def test_without_opencv_the_line_to_run_is_said(bundle_path: Path, tmp_path: Path) -> None:
     done = apart("watch", bundle_path, "--camera", 0, **without(tmp_path, "cv2"))
-    assert done.failed() == "Error: camera 0 needs OpenCV, which is not installed; run: pip install 'tlc[camera]'\n"
+    assert (
+        done.failed()
+        == "Error: camera 0 needs OpenCV, which is not installed; run: pip install opencv-python-headless\n"
+    )
 
 
 # --- a video
