@@ -11,7 +11,7 @@ import click
 
 from tlc.runtime.errors import TlcError
 
-from . import backbone, build, cache, device, gallery, inspect
+from . import backbone, bench, build, cache, device, doctor, gallery, inspect, watch
 from .interrupt import MESSAGE, Interrupt
 from .output import say
 
@@ -39,6 +39,9 @@ for _command in (
     device.enroll,
     device.forget,
     device.undo,
+    watch.watch,
+    bench.bench,
+    doctor.doctor,
     gallery.gallery,
     cache.cache,
 ):

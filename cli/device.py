@@ -36,31 +36,32 @@ def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _gallery(engine_options(command))
 
 
-@click.command()
-@click.argument("bundle")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
-@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Classes to show for each image.")
-@click.option(
+rate_option: Callable[[Any], Any] = click.option(
     "--unknown",
     "rate",
     metavar="RATE|off",
     help="Share of known images that may be called unknown.  [default: the bundle's]",
 )
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
+@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Classes to show for each image.")
+@rate_option
 @device_options
 @json_option
 def predict(bundle: str, images: tuple[str, ...], top: int, rate: str | None, as_json: bool, **options: Any) -> None:
     """Say what is on each IMAGE (- reads one from standard input)."""
     results: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    with Classifier.open(bundle, unknown=_rate(rate), **options) as classifier:
-        for name in images:
-            try:
-                prediction = classifier.predict(_source(name))
-            except ImageError as e:
-                say(f"Error: {e}")
-                failed.append({"image": name, "error": str(e)})
-                continue
-            if as_json:
+    with Classifier.open(bundle, unknown=unknown_rate(rate), **options) as classifier:
+        sources = [image_source(name) for name in images]
+        for name, prediction in zip(images, classifier.predict_many(sources, errors="return"), strict=True):
+            if isinstance(prediction, ImageError):
+                say(f"Error: {prediction}")
+                failed.append({"image": name, "error": str(prediction)})
+            elif as_json:
                 results.append(_document(name, prediction))
             else:
                 click.echo(f"{name}: {_line(prediction, top)}")
@@ -86,7 +87,7 @@ def enroll(
 ) -> None:
     """Teach the class LABEL from a few example IMAGEs; it is on disk when this returns."""
     with Classifier.open(bundle, **options) as classifier:
-        change = classifier.enroll(label, [_source(i) for i in images], thumbnails=not no_thumbnails)
+        change = classifier.enroll(label, [image_source(i) for i in images], thumbnails=not no_thumbnails)
     _report(change, as_json, added=True)
 
 
@@ -113,7 +114,8 @@ def undo(bundle: str, as_json: bool, **options: Any) -> None:
     _report(change, as_json, added=change.added > 0)
 
 
-def _source(name: str) -> Source:
+def image_source(name: str) -> Source:
+    """Return what an IMAGE argument stands for; `-` is standard input."""
     if name != "-":
         return name
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so Python says that it is closed
@@ -121,7 +123,8 @@ def _source(name: str) -> Source:
     return sys.stdin.buffer
 
 
-def _rate(text: str | None) -> float | None:
+def unknown_rate(text: str | None) -> float | None:
+    """Return what `--unknown` stands for: a false-alarm rate, 0 where it is switched off, None for the bundle's."""
     if text is None:
         return None
     if text == "off":

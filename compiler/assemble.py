@@ -102,7 +102,10 @@ def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unkno
         embedding_width=fused.neck.width,
         unknown=unknown,
         scheme=scheme,
-        target={"name": target.name, "title": target.title, "threads": target.threads},
+        target={
+            **{"name": target.name, "title": target.title, "threads": target.threads},
+            "expect": [asdict(figure) for figure in target.expect],
+        },
         backbone={**asdict(fused.trunk.backbone.provenance), **described["backbone"]},
         shave=described["shave"],
         neck=described["neck"],

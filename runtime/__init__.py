@@ -13,6 +13,7 @@ from .errors import (
     BuildError,
     BundleError,
     DataError,
+    DeviceError,
     EngineError,
     FingerprintError,
     GalleryError,
@@ -43,5 +44,6 @@ __all__ = [
     "SelftestError",
     "GalleryError",
     "FingerprintError",
+    "DeviceError",
     "BuildError",
 ]

@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .ahead import Decoded, decode, decode_ahead
 from .bank import Bank
 from .bundle import Bundle
 from .decision import decide
 from .engines import open_engine
 from .enroll_warnings import Doubts, Seen, sharpness
-from .errors import GalleryError, TlcError, UsageError, unknown_name
+from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
 from .gallery import Change, ExampleSource, Gallery, clean_label
 from .images import Source, load_image, read_bytes, source_name
 from .manifest import Unknown
@@ -66,7 +69,7 @@ class Prediction:
     knownness: float
     """Cosine to the nearest stored example."""
     milliseconds: dict[str, float]
-    """Time spent on `decode`, `inference` and `decision`."""
+    """Time spent on `decode` (reading included), `resize`, `inference`, `search` and `decision`."""
 
 
 class Classifier:
@@ -145,6 +148,12 @@ class Classifier:
         """Name and version of the engine in use."""
         return f"{self._engine.name} {self._engine.version}"
 
+    @property
+    def rows(self) -> int:
+        """How many stored examples an image is compared with: the bundle's own and those enrolled."""
+        self._follow()
+        return len(self._bank)
+
     # Predicting
 
     def predict(self, image: Source, order: str = "RGB") -> Prediction:
@@ -153,15 +162,53 @@ class Classifier:
         Raises:
             ImageError: it cannot be read.
         """
+        return self._answer(decode(image, self._spec, order))
+
+    @overload
+    def predict_many(self, images: Iterable[Source], order: str = "RGB") -> Iterator[Prediction]: ...
+
+    @overload
+    def predict_many(
+        self, images: Iterable[Source], order: str = "RGB", *, errors: Literal["raise", "return"]
+    ) -> Iterator[Prediction | ImageError]: ...
+
+    def predict_many(
+        self, images: Iterable[Source], order: str = "RGB", *, errors: Literal["raise", "return"] = "raise"
+    ) -> Iterator[Prediction | ImageError]:
+        """Classify images one after the other, in order; the next ones are decoded meanwhile, in threads.
+
+        A few images are taken ahead of the one that is answered, so live frames that must be answered at
+        once are for `predict`. With `errors="return"` an image that cannot be read gives its ImageError in
+        its place and the others go on; by default it is raised there, which ends the iteration.
+
+        Raises:
+            ImageError: an image cannot be read.
+        """
+        if errors not in ("raise", "return"):
+            raise ValueError(f"errors {errors!r}, expected 'raise' or 'return'")
+        return self._answers(decode_ahead(images, self._spec, order), errors)
+
+    def _answers(
+        self, decoded: Generator[Decoded | ImageError], errors: Literal["raise", "return"]
+    ) -> Iterator[Prediction | ImageError]:
+        with closing(decoded):
+            for one in decoded:
+                if isinstance(one, Decoded):
+                    yield self._answer(one)
+                elif errors == "return":
+                    yield one
+                else:
+                    raise one
+
+    def _answer(self, image: Decoded) -> Prediction:
         start = perf_counter()
-        pixels = load_image(image, self._spec, order)
-        decoded = perf_counter()
-        *head, embedding = self._engine.run(pixels)
+        *head, embedding = self._engine.run(image.pixels)
         probabilities = head[0] if head else np.zeros(0, np.float32)
         ran = perf_counter()
         self._follow()
         bank, manifest = self._bank, self.bundle.manifest
         rows, similarities = bank.nearest(embedding, manifest.decision.k)
+        searched = perf_counter()
         in_order = np.argsort(rows)  # the bundle's own come first
         rows, similarities = rows[in_order], similarities[in_order]
         ranking = decide(
@@ -190,16 +237,13 @@ class Classifier:
             ),
             knownness=knownness,
             milliseconds={
-                "decode": (decoded - start) * 1e3,
-                "inference": (ran - decoded) * 1e3,
-                "decision": (perf_counter() - ran) * 1e3,
+                "decode": image.decode,
+                "resize": image.resize,
+                "inference": (ran - start) * 1e3,
+                "search": (searched - ran) * 1e3,
+                "decision": (perf_counter() - searched) * 1e3,
             },
         )
-
-    def predict_many(self, images: Iterable[Source]) -> Iterator[Prediction]:
-        """Classify images one after the other."""
-        for image in images:
-            yield self.predict(image)
 
     def embed(self, image: Source, order: str = "RGB") -> Floats:
         """Return one image's embedding, float32 [D], as the model gives it (not of unit length)."""

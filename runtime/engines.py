@@ -186,7 +186,11 @@ def open_model(
         raise UsageError(f"threads is {threads}, expected 0 (every core) to {MAX_THREADS}")
     try:
         return kind.make(kind.name, kind.module, model, threads or os.cpu_count() or 1, outputs)
-    except (ImportError, ValueError, RuntimeError, AttributeError, OSError, TypeError) as e:
+    except (ImportError, ValueError, RuntimeError, AttributeError, OSError, TypeError, SystemError) as e:
+        if kind.name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
+            raise EngineError(
+                f"{kind.name} needs numpy below 2, and {np.__version__} is installed; run: pip install 'numpy<2'"
+            ) from None
         reason = str(e).strip().split("\n")[0]
         raise EngineError(f"{kind.name} cannot run {file} ({reason}); try another --engine") from None
     except Exception as e:
@@ -194,6 +198,16 @@ def open_model(
         if type(e).__module__.startswith("onnxruntime"):
             raise EngineError(f"{kind.name} cannot run {file} ({e}); try another --engine") from None
         raise
+
+
+def threads_for(bundle: Bundle, threads: int | None = None) -> int:
+    """Return the threads to run a bundle with: those asked for, or the target's; 0 stands for one a core."""
+    cores = os.cpu_count() or 1
+    if threads is None:
+        wanted: Any = bundle.manifest.target.get("threads", 0)
+        # More threads than cores only wait for each other.
+        return min(wanted, cores) if isinstance(wanted, int) and wanted > 0 else cores
+    return threads or cores
 
 
 def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None = None) -> tuple[Engine, ModelFile]:
@@ -204,10 +218,7 @@ def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None =
         BundleError: the model is not the one that the manifest describes.
     """
     kind, model = choose(bundle.manifest.models, engine)
-    if threads is None:
-        wanted: Any = bundle.manifest.target.get("threads", 0)
-        # More threads than cores only wait for each other.
-        threads = min(wanted, os.cpu_count() or 1) if isinstance(wanted, int) and wanted > 0 else 0
+    threads = threads_for(bundle, threads)
     spec, m = bundle.manifest.preprocessing, bundle.manifest
     opened = open_model(kind, bundle.read(model.file), threads, outputs_for(m.labels), model.file)
     widths = (len(m.labels), m.embedding_width) if m.labels else (m.embedding_width,)

@@ -9,6 +9,7 @@
     ├── SelftestError        the device's answers differ from the expected ones
     ├── GalleryError         a gallery cannot be opened or changed
     │   └── FingerprintError it belongs to another model
+    ├── DeviceError          a camera, or what is sent to, cannot be used
     └── BuildError           a build step failed
 
 The message is one sentence for the person at the terminal: what was wrong, the value,
@@ -59,6 +60,10 @@ class GalleryError(TlcError):
 
 class FingerprintError(GalleryError):
     """A gallery holds embeddings of another model."""
+
+
+class DeviceError(TlcError):
+    """A camera cannot be used, or a place that answers are sent to."""
 
 
 class BuildError(TlcError):

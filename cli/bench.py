@@ -1,0 +1,67 @@
+"""`tlc bench`: how fast a bundle is on this device."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from tlc.runtime.bench import Bench
+from tlc.runtime.bench import bench as run_bench
+
+from .device import device_options, image_source
+from .output import Steps, json_option, put_json, size, table
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, metavar="[IMAGE]…")
+@click.option("--runs", default=100, show_default=True, type=click.IntRange(min=1), help="Predictions to time.")
+@device_options
+@json_option
+def bench(bundle: str, images: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Time every step of a prediction, the start of a fresh process, and its memory.
+
+    IMAGEs are predicted in turn; without any, a 12-megapixel JPEG is made from the bundle's golden samples.
+    """
+    with Steps(quiet=as_json) as progress:
+        found = run_bench(
+            bundle, [image_source(i) for i in images], progress=lambda d, t: progress("predict", d, t), **options
+        )
+    if as_json:
+        put_json(_document(found))
+        return
+    _print(found)
+
+
+def _print(found: Bench) -> None:
+    start, shown = found.startup, len(found.images)
+    what = f"{shown} images" if shown > 1 else found.images[0]
+    threads = f"{found.threads} thread{'' if found.threads == 1 else 's'}"
+    click.echo(f"{found.file} ({found.scheme}) on {found.engine}, {threads}; {found.rows} stored examples")
+    click.echo(f"{found.runs} prediction{'' if found.runs == 1 else 's'} of {what}\n")
+    rows = [(step, f"{ms.p50:.2f}", f"{ms.p95:.2f}") for step, ms in found.milliseconds.items()]
+    click.echo(table(rows, ("step", "p50 ms", "p95 ms")))
+    click.echo(
+        f"\nstart-up  {start.total:.2f} s in a fresh process: import {start.imports:.2f}, open {start.opening:.2f}, "
+        f"first prediction {start.first_prediction:.2f}"
+    )
+    held = [f"{size(n)} {word}" for n, word in ((start.resident, "resident"), (start.peak, "at its peak")) if n]
+    if held:
+        click.echo(f"memory    {', '.join(held)}, after the first prediction")
+    if found.published:
+        click.echo(f"\npublished for {found.target}, of other models and programs:")
+        for figure in found.published:
+            click.echo(f"  {figure.milliseconds:g} ms  {figure.what}\n      {figure.source}")
+
+
+def _document(found: Bench) -> dict[str, Any]:
+    start = {**asdict(found.startup), "total": found.startup.total}
+    return {
+        **asdict(found),
+        "milliseconds": {
+            step: {"p50": round(ms.p50, 3), "p95": round(ms.p95, 3)} for step, ms in found.milliseconds.items()
+        },
+        "startup": {key: round(value, 4) if isinstance(value, float) else value for key, value in start.items()},
+    }

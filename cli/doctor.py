@@ -1,0 +1,41 @@
+"""`tlc doctor`: what works on this device and what to install next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from tlc.runtime.doctor import Diagnosis, diagnose
+from tlc.runtime.errors import BundleError, EngineError
+
+from .output import json_option, put_json, table
+
+
+@click.command()
+@click.argument("bundle", required=False)
+@json_option
+def doctor(bundle: str | None, as_json: bool) -> None:
+    """Say what is installed, what works, and what to install next; fails where no prediction is possible.
+
+    With a BUNDLE, every engine also runs its golden samples.
+    """
+    found = diagnose(bundle)
+    if as_json:
+        put_json({"works": found.works, **asdict(found)})
+    else:
+        _print(found)
+    if found.bundle is not None:
+        raise BundleError(found.bundle)
+    if not found.works:
+        raise EngineError(f"this device cannot predict yet; next: {'; '.join(found.next) or 'see above'}")
+
+
+def _print(found: Diagnosis) -> None:
+    cores = f"{found.cores} core{'' if found.cores == 1 else 's'}"
+    click.echo(f"tlc {found.tlc or '(not installed)'}, Python {found.python}, {found.machine}, {cores}\n")
+    for kind, parts in (("library", found.libraries), ("engine", found.engines)):
+        rows = [(p.name, p.version or "-", "yes" if p.works else "no", p.detail) for p in parts]
+        click.echo(table(rows, (kind, "version", "works", "")) + "\n")
+    extras = [(p.detail, p.name, p.version or f"not installed; {p.install}") for p in found.extras]
+    click.echo(table(extras, ("for", "library", "version")))

@@ -1,0 +1,83 @@
+"""`tlc watch`: a camera, a video or a folder, and what is on it whenever that changes."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlc.runtime.classifier import Classifier
+
+from .device import device_options, rate_option, unknown_rate
+from .output import say
+
+if TYPE_CHECKING:
+    from tlc.runtime.watch import Event
+
+
+@click.command()
+@click.argument("bundle")
+@click.option(
+    "--camera",
+    required=True,
+    metavar="WHERE",
+    help="A camera's number (0), an address (rtsp://…, http://…), a video file, or a folder that gets new images.",
+)
+@click.option(
+    "--smooth",
+    type=click.IntRange(min=1),
+    metavar="FRAMES",
+    help="A label must have more than two thirds of this many frames.  [default: 5; for a folder 1]",
+)
+@click.option("--every", type=click.FloatRange(min=0), default=0.0, help="Look at a live camera every so many seconds.")
+@click.option("--webhook", metavar="URL", help="POST each change there as JSON.")
+@click.option(
+    "--mqtt",
+    metavar="HOST[:PORT]/TOPIC",
+    help="Publish each change there as JSON; TLC_MQTT_USER and TLC_MQTT_PASSWORD log in.",
+)
+@rate_option
+@device_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document a line.")
+def watch(
+    bundle: str,
+    camera: str,
+    smooth: int | None,
+    every: float,
+    webhook: str | None,
+    mqtt: str | None,
+    rate: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Print what a camera sees whenever it changes, until Ctrl-C or the end of the video.
+
+    The answer is smoothed: a label is told when it has more than two thirds of the latest frames, and
+    stays until another one has. A camera that goes away is waited for. A folder is watched for new images.
+    """
+    from tlc.runtime.deliver import Outbox, Receiver
+    from tlc.runtime.frames import is_folder, open_frames
+    from tlc.runtime.receivers import Mqtt, Webhook
+    from tlc.runtime.steady import Steady
+    from tlc.runtime.watch import watch as run_watch
+
+    with ExitStack() as stack:
+        classifier = stack.enter_context(Classifier.open(bundle, unknown=unknown_rate(rate), **options))
+        receivers: list[Receiver] = [*([Webhook(webhook)] if webhook else []), *([Mqtt(mqtt)] if mqtt else [])]
+        frames = stack.enter_context(closing(open_frames(camera, every)))
+        steady = Steady(smooth or (1 if is_folder(camera) else 5))  # a folder's images need not follow each other
+        outboxes = [stack.enter_context(Outbox(r, say)) for r in receivers]
+        for event in run_watch(classifier, frames, steady, say):
+            document = json.dumps(event.document(), ensure_ascii=True)
+            click.echo(document if as_json else _line(event))
+            for outbox in outboxes:
+                outbox.put(document.encode())
+
+
+def _line(event: Event) -> str:
+    p = event.prediction
+    label = f"unknown (nearest: {p.label} {p.score:.2f})" if p.unknown else f"{p.label} {p.score:.2f}"
+    parts = [event.time, event.name, label, f"(was: {event.was})" if event.was is not None else None]
+    return "  ".join(part for part in parts if part)

@@ -1,0 +1,70 @@
+"""Watching: frames in, an event out whenever the label changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .classifier import Classifier, Prediction
+from .errors import ImageError
+from .frames import Frame, Gap
+from .steady import Steady
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Event:
+    """The label changed."""
+
+    time: str
+    """UTC, ISO 8601."""
+    frame: int
+    """Number of the frame that tipped it, from 1."""
+    prediction: Prediction
+    """For that frame."""
+    was: str | None
+    """The label before, `unknown`, or None for the first one."""
+    name: str | None
+    """The frame's file, where it is one."""
+
+    def document(self) -> dict[str, Any]:
+        """Return the event as JSON values."""
+        p = self.prediction
+        return {
+            "time": self.time,
+            "label": p.label,
+            "score": round(p.score, 6),
+            "source": p.source,
+            "unknown": p.unknown,
+            "was": self.was,
+            "frame": self.frame,
+            "image": self.name,
+        }
+
+
+def watch(
+    classifier: Classifier, frames: Iterable[Frame | Gap], steady: Steady, note: Callable[[str], None]
+) -> Generator[Event]:
+    """Predict every frame and yield an event when `steady` says that the label changed.
+
+    `note` is told of gaps and of images that cannot be read; both are survived.
+    """
+    count = 0
+    for frame in frames:
+        if isinstance(frame, Gap):
+            steady.clear()
+            note(frame.text)
+            continue
+        try:
+            prediction = classifier.predict(frame.image, frame.order)
+        except ImageError as e:
+            note(str(e))
+            continue
+        count += 1
+        was = (UNKNOWN if steady.label is None else steady.label) if steady.announced else None
+        if steady.see(None if prediction.unknown else prediction.label):
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            yield Event(now, count, prediction, was, frame.name)
