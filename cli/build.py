@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from tlc.compiler.records import Asked
 
 
+def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    from tlc.compiler.augmentations import DEFAULT, parse_augment
+
+    return DEFAULT if value is None else parse_augment(value)
+
+
 @click.command()
 @data_options
 @click.option(
@@ -53,10 +59,21 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--head",
-    type=click.Choice(["linear", "mlp", "prototype", "none"]),
     default="linear",
     show_default=True,
-    help="What maps features to classes; none: every class is enrolled on the device.",
+    metavar="KIND|FILE",
+    help="What maps features to classes: linear, mlp, prototype (class means), none (every class is enrolled on "
+    "the device), or a .keras file with a trained one.",
+)
+@click.option(
+    "--augment",
+    callback=_kinds,
+    metavar="LIST|none",
+    help="Copies of training images that are changed: mirror, rotate, crop, colour, resize-filter.  "
+    "[default: resize-filter]",
+)
+@click.option(
+    "--copies", default=1, show_default=True, type=click.IntRange(0, 100), help="Changed copies of each image."
 )
 @click.option(
     "--scheme",

@@ -49,6 +49,7 @@ def train_head(
     Raises:
         UsageError: there is no such kind.
     """
+    check_kind(kind)
     if kind == "none":
         return Head("none", ())
     if kind == "linear":
@@ -57,11 +58,19 @@ def train_head(
         from .mlp import train_mlp
 
         head, fit = train_mlp(views, targets, classes, seed, progress)
-    elif kind == "prototype":
-        head, fit = prototypes(views, targets, classes), lambda v, t: prototypes(v, t, classes)
     else:
-        raise unknown_name("head", kind, KINDS)
+        head, fit = prototypes(views, targets, classes), lambda v, t: prototypes(v, t, classes)
     return calibrate(head, fit, views, targets, seed)
+
+
+def check_kind(kind: str) -> None:
+    """Check a kind of head before anything is loaded.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise unknown_name("head", kind, (*KINDS, "FILE.keras"))
 
 
 def train_linear(

@@ -17,6 +17,8 @@ from tlc.runtime.progress import Count
 from tlc.targets import Target, load_target
 
 from .assemble import Evidence, assemble
+from .augment import copies
+from .augmentations import DEFAULT as DEFAULT_AUGMENT
 from .backbones import DEFAULT, find_backbone, load_backbone
 from .cache_folder import caching
 from .calibration import choose_calibration
@@ -24,7 +26,8 @@ from .data import Origin, Sample, Skipped, load_dataset
 from .duplicates import Group, find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
 from .featurize import featurize, trunk_file
-from .heads import train_head
+from .head_file import check_head_file, is_head_file, load_head
+from .heads import check_kind, train_head
 from .lower_onnx import onnx_model
 from .lower_tflite import tflite_model
 from .neck import make_neck
@@ -52,6 +55,11 @@ class Options:
     shave: str | None = None
     pool: str = "avg"
     head: str = "linear"
+    """One of `heads.KINDS`, or the path of a Keras file."""
+    augment: tuple[str, ...] = DEFAULT_AUGMENT
+    """Kinds of `augmentations.KINDS` that change the copies of training images."""
+    copies: int = 1
+    """Augmented copies of each training image."""
     scheme: str | None = None
     """For the TFLite file, in place of the target's own."""
     seed: int = 0
@@ -128,6 +136,10 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         require_toolchain()
         targets = [load_target(name) for name in options.targets]
         find_backbone(options.backbone, options.asked)
+        if is_head_file(options.head):
+            check_head_file(options.head)
+        else:
+            check_kind(options.head)
         outputs = _outputs(options, targets)
         origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
         dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
@@ -168,25 +180,34 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("lower") as report:  # the trunk once a format and scheme, however many targets take it
         trunks = _lower(files, [k for t in targets for k in _keys(t, options)], calibration, report)
 
-    with step("featurize again") as report, caching(options.cache) as cache:  # as the device will see the images
+    # As the device will see the images, and copies of them.
+    with step("featurize again") as report, caching(options.cache) as cache:
         training = [samples[i] for i in parts.train]
-        views = {("tflite", "float32"): featurized.features[parts.train]}
+        seen = {("tflite", "float32"): featurized.features[parts.train]}
+        device = files.as_float()
         for key, file in trunks.items():
-            if file.format == "tflite" and key not in views:
+            if file.format == "tflite" and key not in seen:
                 device = trunk_file(file, trunk.width)
                 again = featurize(device, training, preprocessing, options.threads, report, cache=cache)
-                views[key] = again.features
+                seen[key] = again.features
+        varied = [
+            featurize(device, training, preprocessing, options.threads, report, cache=cache, view=view).features
+            for view in copies(options.augment, options.copies, options.seed)
+        ]
 
     with step("train head") as report:  # on what float and device trunks give: it learns to bear the difference
         truth = classes[parts.train]
-        head = train_head(options.head, list(views.values()), truth, len(labels), options.seed, report)
+        if is_head_file(options.head):
+            head = load_head(options.head, trunk.width, labels)
+        else:
+            head = train_head(options.head, [*varied, *seen.values()], truth, len(labels), options.seed, report)
         neck = make_neck(trunk, featurized.features[parts.train])
         embedded = neck.project(featurized.features[parts.train])
 
     with step("fuse"):  # head and neck are written into the lowered trunks
         fused = Fused(trunk, neck, head, labels if head.layers else (), preprocessing)
         lowered = {
-            key: tflite_model(file, fused, views[key]) if file.format == "tflite" else onnx_model(file, fused)
+            key: tflite_model(file, fused, seen[key]) if file.format == "tflite" else onnx_model(file, fused)
             for key, file in trunks.items()
         }
 
@@ -219,7 +240,13 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             counts=_counts(parts),
             skipped=skipped,
             duplicates=duplicates,
-            settings={"seed": options.seed, "max_drop": options.max_drop, "calibration": len(calibration)},
+            settings={
+                "seed": options.seed,
+                "max_drop": options.max_drop,
+                "calibration": len(calibration),
+                "augment": ", ".join(options.augment) or "none",
+                "copies": options.copies if options.augment else 0,
+            },
         )
         # All are made before the first is written: an error in making one leaves none.
         made = [

@@ -6,16 +6,14 @@ here: it lives in the model's graph.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import os
 import stat
-import threading
-import warnings
-from collections.abc import Generator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, cast
+from time import perf_counter
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +21,11 @@ from PIL import Image, UnidentifiedImageError
 
 from .errors import BundleError, ImageError
 from .manifest import Preprocessing
+from .quiet_pillow import quiet_pillow
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8]
+
+T = TypeVar("T")
 
 MAX_PIXELS = 89_478_485
 """Images above this are refused before they are decoded: 256 MiB as RGB, where Pillow begins to warn."""
@@ -60,18 +61,58 @@ def load_image(source: Source, spec: Preprocessing, order: str = "RGB", name: st
         ImageError: it is missing, not an image, damaged, too large, or an array of another kind.
         BundleError: `spec` asks for what this version does not know.
     """
-    if spec.fit != "stretch" or spec.filter != "bilinear" or spec.channels not in (1, 3):
-        asked = f"{spec.fit}, {spec.filter}, {spec.channels} channels"
-        raise BundleError(f"unknown preprocessing ({asked}); upgrade tlc or build the bundle again")
+    return load_timed(source, spec, order, name)[0]
+
+
+def load_timed(
+    source: Source, spec: Preprocessing, order: str = "RGB", name: str | None = None
+) -> tuple[NDArray[np.uint8], float]:
+    """Do what `load_image` does; return also when (`perf_counter`) decoding was over and resizing began."""
+    _check(spec)
     if order not in ("RGB", "BGR"):
         raise ValueError(f"order {order!r}, expected 'RGB' or 'BGR'")
     if isinstance(source, np.ndarray):
-        return _load_array(cast("NDArray[Any]", source), spec, order)
+        start = perf_counter()
+        return _load_array(cast("NDArray[Any]", source), spec, order), start
+    return _load(source, spec, name, _finish)
+
+
+def decode_image(source: Source, spec: Preprocessing, name: str | None = None) -> Image.Image:
+    """Return any image upright, in mode L or RGB as `spec` asks, but at its own size.
+
+    That of a JPEG may be halved until it is no less than twice the model's. What a build changes about an image
+    it does here, between decoding and resizing.
+
+    Raises:
+        ImageError, BundleError: as in `load_image`.
+    """
+    _check(spec)
+    if isinstance(source, np.ndarray):
+        array = cast("NDArray[Any]", source)
+        _check_array(array)
+        return _flat(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array), spec)
+    return _load(source, spec, name, _flat)[0]
+
+
+def resize(image: Image.Image, spec: Preprocessing, resample: Image.Resampling) -> NDArray[np.uint8]:
+    """Return an image of mode L or RGB as the model's input, resized in a way of one's own."""
+    return _pixels(image.resize((spec.width, spec.height), resample), spec)
+
+
+def _check(spec: Preprocessing) -> None:
+    if spec.fit != "stretch" or spec.filter != "bilinear" or spec.channels not in (1, 3):
+        asked = f"{spec.fit}, {spec.filter}, {spec.channels} channels"
+        raise BundleError(f"unknown preprocessing ({asked}); upgrade tlc or build the bundle again")
+
+
+def _load(
+    source: Any, spec: Preprocessing, name: str | None, finish: Callable[[Image.Image, Preprocessing], T]
+) -> tuple[T, float]:
     name = source_name(source) if name is None else name
     image = source if isinstance(source, Image.Image) else io.BytesIO(read_bytes(source, name))
-    with _quiet_pillow():
+    with quiet_pillow():
         try:
-            return _load_pillow(image, spec)
+            return _load_pillow(image, spec, finish)
         except ImageError as e:
             raise ImageError(f"{name}: {e}") from None
         except Exception as e:
@@ -145,12 +186,8 @@ def _load_array(array: NDArray[Any], spec: Preprocessing, order: str) -> NDArray
     wanted = (spec.height, spec.width, spec.channels)
     if array.dtype == np.uint8 and array.shape == wanted and (order == "RGB" or spec.channels == 1):
         return array
+    _check_array(array)
     layout = array.shape[2:]
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or layout not in ((), (1,), (3,), (4,)) or not array.size:
-        raise ImageError(
-            f"array of {array.dtype} {list(array.shape)}, expected uint8 [H, W], [H, W, 3] or [H, W, 4] "
-            "with values from 0 to 255"
-        )
     if layout == (1,):
         array = array[:, :, 0]
     late = order == "BGR" and layout == (3,) and spec.channels == 3
@@ -164,18 +201,31 @@ def _load_array(array: NDArray[Any], spec: Preprocessing, order: str) -> NDArray
     return np.ascontiguousarray(pixels[:, :, ::-1] if late else pixels)
 
 
-def _load_pillow(source: Image.Image | io.BytesIO, spec: Preprocessing) -> NDArray[np.uint8]:
+def _check_array(array: NDArray[Any]) -> None:
+    layout = array.shape[2:]
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or layout not in ((), (1,), (3,), (4,)) or not array.size:
+        raise ImageError(
+            f"array of {array.dtype} {list(array.shape)}, expected uint8 [H, W], [H, W, 3] or [H, W, 4] "
+            "with values from 0 to 255"
+        )
+
+
+def _load_pillow(
+    source: Image.Image | io.BytesIO, spec: Preprocessing, finish: Callable[[Image.Image, Preprocessing], T]
+) -> tuple[T, float]:
     if isinstance(source, Image.Image):
         source.load()
-        return _finish(_upright(source), spec)
+        decoded = perf_counter()
+        return finish(_upright(source), spec), decoded
     with _open(source) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{image.width}x{image.height} pixels, more than the limit of {MAX_PIXELS}")
         if image.format in ("JPEG", "MPO"):
             _draft(image, spec)
         image.load()
+        decoded = perf_counter()
         # Only after load(): a PNG may say it behind its pixels.
-        return _finish(_upright(image), spec)
+        return finish(_upright(image), spec), decoded
 
 
 def _open(file: io.BytesIO) -> Image.Image:
@@ -211,14 +261,21 @@ def _orientation(image: Image.Image) -> int:
 
 def _finish(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     """Bring an upright image of any mode to the wanted channels and size."""
+    image = _flat(image, spec)
+    if image.size == (spec.width, spec.height):
+        return _pixels(image, spec)
+    return resize(image, spec, Image.Resampling.BILINEAR)
+
+
+def _flat(image: Image.Image, spec: Preprocessing) -> Image.Image:
+    """Bring an upright image of any mode to L or RGB; grey is only made three equal channels after resizing."""
     if not image.width * image.height:
         raise ImageError(f"{image.width}x{image.height} pixels, so there is nothing to see")
     image = _flatten(image, spec.background)
-    if spec.channels == 1:
-        image = image.convert("L")
-    size = (spec.width, spec.height)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+    return image.convert("L") if spec.channels == 1 else image
+
+
+def _pixels(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     if spec.channels == 3 and image.mode == "L":
         image = image.convert("RGB")  # only now: three equal channels resize like one
     return np.asarray(image).reshape(spec.height, spec.width, spec.channels)
@@ -270,32 +327,3 @@ def _explain(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "too large for this machine's memory"
     return f"damaged or incomplete ({error or type(error).__name__}); replace the file"
-
-
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_quiet_filters: warnings.catch_warnings[None] | None = None
-
-
-@contextlib.contextmanager
-def _quiet_pillow() -> Generator[None, None, None]:
-    """Ignore Pillow's warnings (a damaged EXIF block, an odd palette) while any thread is in here.
-
-    `catch_warnings` alone is not safe in threads: two that overlap restore each other's filters, and
-    the wrong ones stay. So the first one in sets the filter, and the last one out takes it away.
-    """
-    global _quiet_depth, _quiet_filters
-    with _quiet_lock:
-        if _quiet_depth == 0:
-            _quiet_filters = warnings.catch_warnings()
-            _quiet_filters.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-        _quiet_depth += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0 and _quiet_filters is not None:
-                _quiet_filters.__exit__(None, None, None)
-                _quiet_filters = None

@@ -1,0 +1,90 @@
+"""A head from a Keras file: dense layers that were trained elsewhere, attached as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlc.runtime.errors import BuildError, UsageError
+
+from .records import Dense, Head
+
+SUFFIXES = (".keras", ".h5", ".hdf5")
+_IDLE = frozenset({"InputLayer", "Dropout", "Flatten"})  # they do nothing to a vector when they do not train
+_ACTIVATIONS = frozenset({"linear", "relu", "softmax"})
+
+
+def is_head_file(name: str) -> bool:
+    """Return whether `--head` names a file rather than a kind."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def check_head_file(name: str) -> None:
+    """Check that the file is there, before anything heavy is loaded.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not Path(name).is_file():
+        raise UsageError(f"--head {name}: no such file")
+
+
+def load_head(name: str, width: int, labels: tuple[str, ...]) -> Head:
+    """Return the head in a Keras file; its outputs are the classes in the order of `labels`.
+
+    Raises:
+        BuildError: it is damaged, carries code, is no row of dense layers that ends in a softmax, or does not fit.
+    """
+    from .keras_file import load_keras_file
+
+    model, digest = load_keras_file(Path(name))
+    layers: list[Dense] = []
+    for layer in model.layers:
+        layers = _append(layers, layer, name)
+    if not layers:
+        raise BuildError(f"--head {name}: has no Dense layer, expected one or more with a softmax at the end")
+    inputs, outputs = layers[0].kernel.shape[0], layers[-1].kernel.shape[1]
+    if inputs != width:
+        raise BuildError(
+            f"--head {name}: takes {inputs} features, and the trunk gives {width}; "
+            "choose the --backbone, --shave and --pool that it was trained on"
+        )
+    if outputs != len(labels):
+        raise BuildError(
+            f"--head {name}: tells {outputs} classes apart, and the data has {len(labels)} ({', '.join(labels[:12])})"
+        )
+    if layers[-1].activation != "softmax":
+        raise BuildError(
+            f"--head {name}: ends in {layers[-1].activation}, expected a softmax, which gives probabilities"
+        )
+    if any(layer.activation == "softmax" for layer in layers[:-1]):
+        raise BuildError(f"--head {name}: has a softmax before its last layer, which no target's file can hold")
+    return Head("file", tuple(layers), {"file": Path(name).name, "sha256": digest})
+
+
+def _append(layers: list[Dense], layer: Any, name: str) -> list[Dense]:
+    """Return the dense layers with one more of Keras' layers taken in."""
+    kind = type(layer).__name__
+    if kind in _IDLE:
+        return layers
+    if kind == "Dense":
+        weights = [np.asarray(w, np.float32) for w in layer.get_weights()]
+        bias = weights[1] if len(weights) > 1 else np.zeros(weights[0].shape[1], np.float32)
+        return [*layers, Dense(weights[0], bias, _known(layer.activation.__name__, layer.name, name))]
+    if kind in ("Activation", "ReLU", "Softmax") and layers and layers[-1].activation == "linear":
+        plain = kind != "ReLU" or (layer.max_value is None and not layer.negative_slope and not layer.threshold)
+        if plain:
+            asked = layer.activation.__name__ if kind == "Activation" else kind.lower()
+            return [*layers[:-1], replace(layers[-1], activation=_known(asked, layer.name, name))]
+    raise BuildError(
+        f"--head {name}: layer {layer.name} is {kind}, expected Dense with linear, relu or softmax, or Dropout"
+    )
+
+
+def _known(activation: str, layer: str, name: str) -> str:
+    if activation not in _ACTIVATIONS:
+        raise BuildError(f"--head {name}: layer {layer} has the activation {activation}, expected relu or softmax")
+    return activation
