@@ -14,7 +14,7 @@ from .output import Steps, json_option, put_json, say, size, table
 
 if TYPE_CHECKING:
     from tlc.compiler.pipeline import Result
-    from tlc.compiler.records import Asked
+    from tlc.compiler.records import Asked, FineTune
 
 
 def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -76,6 +76,26 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     "--copies", default=1, show_default=True, type=click.IntRange(0, 100), help="Changed copies of each image."
 )
 @click.option(
+    "--fine-tune",
+    metavar="N|PATTERN|auto",
+    help="Train the last N layers too, or those whose names match, or as many as the amount of data bears.",
+)
+@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1), help="Epochs of fine-tuning at most.")
+@click.option(
+    "--learning-rate",
+    default=1e-4,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Step of fine-tuning.",
+)
+@click.option(
+    "--checkpoints",
+    metavar="DIR",
+    help="Where each epoch's state is kept.  [default: OUT.checkpoints, until the bundle is written]",
+)
+@click.option("--resume", is_flag=True, help="Go on with a fine-tuning that was stopped.")
+@click.option("--logdir", metavar="DIR", help="Where logs for TensorBoard go.")
+@click.option(
     "--scheme",
     type=click.Choice(["float32", "int8"]),
     help="Quantization scheme of the TFLite file.  [default: the target's]",
@@ -116,6 +136,7 @@ def build(as_json: bool, target: str, output: str | None, data: str, asked: Aske
     from tlc.compiler import build as run
 
     given["unknown_rate"] = given.pop("unknown")
+    given["fine_tune"] = _fine_tune(**{name: given.pop(name) for name in _FINE_TUNE})
     options = Options(
         data=data,
         targets=tuple(t.strip() for t in target.split(",") if t.strip()),
@@ -130,6 +151,22 @@ def build(as_json: bool, target: str, output: str | None, data: str, asked: Aske
     else:
         say_notes((), result.restored)
         _print(result)
+
+
+_FINE_TUNE = ("fine_tune", "epochs", "learning_rate", "checkpoints", "resume", "logdir")
+
+
+def _fine_tune(
+    fine_tune: str | None, checkpoints: str | None, resume: bool, logdir: str | None, **numbers: Any
+) -> FineTune | None:
+    from tlc.compiler.records import FineTune
+
+    if fine_tune is None:
+        if checkpoints or resume or logdir:
+            raise click.UsageError("--checkpoints, --resume and --logdir are for --fine-tune")
+        return None
+    folders = [Path(p) if p else None for p in (checkpoints, logdir)]
+    return FineTune(fine_tune, checkpoints=folders[0], resume=resume, logdir=folders[1], **numbers)
 
 
 def _output_name(data: str) -> str:

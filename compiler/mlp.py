@@ -50,7 +50,7 @@ def _train_one(
     spread = np.mean([np.square(view - mean).mean(axis=0) for view in views], axis=0)
     scale = np.sqrt(spread + (_FLOOR * common) ** 2)
     scaled = [((view - mean) / scale).astype(np.float32) for view in views]
-    watched = _sixth(targets, seed) if len(targets) >= _PLENTY else np.zeros(len(targets), bool)
+    watched = watch(targets, seed) if len(targets) >= _PLENTY else np.zeros(len(targets), bool)
     weights, epochs, loss = _train(
         scaled, targets, watched, _network(mean.size, units, classes, ~watched, seed), seed, progress
     )
@@ -117,7 +117,7 @@ def _train(
     return best, best_epoch, best_loss
 
 
-def _sixth(targets: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+def watch(targets: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     """Return which images are watched, [N]: a sixth of each class, at least one where it has two or more."""
     generator = np.random.default_rng(seed)
     watched = np.zeros(len(targets), bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,15 @@ from .data import Origin, Sample, Skipped, load_dataset
 from .duplicates import Group, find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
 from .featurize import featurize, trunk_file
+from .fine_tune_logs import check_logs
+from .fine_tune_state import remove_checkpoints
+from .fine_tune_step import checkpoints_beside, fine_tune_step
 from .head_file import check_head_file, is_head_file, load_head
 from .heads import check_kind, train_head
 from .lower_onnx import onnx_model
 from .lower_tflite import tflite_model
 from .neck import make_neck
-from .records import Asked, Fused, LoweredTrunk, Restored, Score
+from .records import Asked, FineTune, Fused, LoweredTrunk, Restored, Score
 from .reference import run_keras
 from .shave import cost_of_flatten, shave
 from .split import Split, split
@@ -73,6 +76,7 @@ class Options:
     """Images that set the int8 ranges."""
     limit: int | None = None
     """Images to use at most, spread over the classes."""
+    fine_tune: FineTune | None = None
     strict: bool = False
     """Fail where a file would be skipped."""
     force: bool = False
@@ -140,6 +144,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             check_head_file(options.head)
         else:
             check_kind(options.head)
+        if options.fine_tune is not None and options.fine_tune.logdir is not None:
+            check_logs()
         outputs = _outputs(options, targets)
         origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
         dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
@@ -173,6 +179,19 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         labels = tuple(sorted({s.label for s in samples}))
         classes = np.array([labels.index(s.label) for s in samples], np.int64)
 
+    views = copies(options.augment, options.copies, options.seed)
+    fine_tune = options.fine_tune and replace(
+        options.fine_tune, checkpoints=options.fine_tune.checkpoints or checkpoints_beside(options.output)
+    )
+    if fine_tune is not None:  # before anything is lowered for a device: it changes the trunk
+        with step("fine-tune") as report:
+            given = ([samples[i] for i in parts.train], featurized.features[parts.train], classes[parts.train])
+            trunk, said = fine_tune_step(fine_tune, trunk, given, views, preprocessing, options.seed, report)
+            notes = (*notes, said)
+            files = TrunkFiles(trunk, options.cache)
+        with step("featurize tuned") as report, caching(options.cache) as cache:
+            featurized = featurize(files.as_float(), samples, preprocessing, options.threads, report, cache=cache)
+
     with step("calibrate"):  # from training images alone: the held-out ones must not set the ranges
         chosen = choose_calibration(classes, parts.train, options.calibration, options.seed)
         calibration = images_of([samples[i] for i in chosen], preprocessing)
@@ -192,7 +211,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
                 seen[key] = again.features
         varied = [
             featurize(device, training, preprocessing, options.threads, report, cache=cache, view=view).features
-            for view in copies(options.augment, options.copies, options.seed)
+            for view in views
         ]
 
     with step("train head") as report:  # on what float and device trunks give: it learns to bear the difference
@@ -261,6 +280,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             bundles.append(Built(path, target.name, bundle.manifest.scheme, size, scores))
             report(len(bundles), len(targets))
 
+    if options.fine_tune is not None and options.fine_tune.checkpoints is None:
+        remove_checkpoints(checkpoints_beside(options.output))  # they have served
     costs = cost_of_flatten(trunk)
     return Result(
         tuple(bundles),

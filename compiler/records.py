@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,22 @@ class Asked:
     """What the network was trained on: one of `tlc.compiler.pixels.PIXELS`."""
     restore: tuple[str, ...] = ()
     """Patterns of the layers to restore from a checkpoint; none: all."""
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """How a trunk is to be fine-tuned."""
+
+    layers: str = "auto"
+    """A number of last layers, a pattern of names, or `auto`: by the amount of data."""
+    epochs: int = 10
+    learning_rate: float = 1e-4
+    checkpoints: Path | None = None
+    """Folder that gets the state after each epoch; None: beside the output, until the bundle is written."""
+    resume: bool = False
+    """Go on from the last state in that folder."""
+    logdir: Path | None = None
+    """Folder for TensorBoard."""
 
 
 @dataclass(frozen=True, eq=False)
