@@ -80,10 +80,10 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     metavar="N|PATTERN|auto",
     help="Train the last N layers too, or those whose names match, or as many as the amount of data bears.",
 )
-@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1), help="Epochs of fine-tuning at most.")
+@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="Epochs of fine-tuning at most.")
 @click.option(
     "--learning-rate",
-    default=1e-4,
+    default=3e-5,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="Step of fine-tuning.",

@@ -27,12 +27,12 @@ from .fine_tune_layers import Choice
 from .fine_tune_logs import Logs
 from .fine_tune_state import Checkpoints, State
 from .heads import balance
-from .mlp import watch
+from .network import nodes
 from .records import FineTune, Floats, Head, Trunk
 from .trunk_files import fingerprint
 
 _BATCH = 16
-_PATIENCE = 3
+_PATIENCE = 5
 _MEMORY = 4_000_000_000
 """Bytes that the inputs of the trained layers may take."""
 
@@ -57,6 +57,7 @@ def fine_tune(
     choice: Choice,
     views: Sequence[NDArray[np.uint8]],
     targets: NDArray[np.int64],
+    watched: NDArray[np.bool_],
     settings: FineTune,
     seed: int,
     progress: Count = silent,
@@ -65,12 +66,13 @@ def fine_tune(
 
     Args:
         trunk: stays as it is.
-        head: trained on the trunk's features; where training starts.
+        head: trained on the trunk's features of the images that are not watched; where training starts.
         choice: the layers to train; at least one.
         views: the training images [N, H, W, C], and augmented copies of them.
         targets: class indices, [N].
+        watched: which images train nothing and judge each epoch, [N]; `head` must not have seen them either.
         settings: how long, how fast, and what is kept.
-        seed: decides which images are watched, and their order.
+        seed: decides the order of the images.
         progress: told the epochs done.
 
     Raises:
@@ -84,7 +86,7 @@ def fine_tune(
             f"and their copies, more than {_MEMORY / 1e9:.0f}; train fewer layers, or use --limit or fewer --copies"
         )
     inputs = [cut.run_prefix(images) for images in views]
-    run = _Run(cut, inputs, targets, watch(targets, seed), settings, seed)
+    run = _Run(cut, inputs, targets, watched, settings, seed)
     state = run.train(views[0][:8], progress, _recipe(trunk, choice, views, targets, (settings.learning_rate, seed)))
     if not state.best_epoch:
         return Tuned(trunk, 0, tuple(state.losses), run.resumed)
@@ -163,7 +165,7 @@ class _Run:
         return State(
             epoch=epoch,
             weights=weights,
-            optimizer=[np.asarray(v) for v in self._optimizer.variables],
+            optimizer=[v.numpy().copy() for v in self._optimizer.variables],
             best_epoch=epoch if better else state.best_epoch,
             best=weights if better else state.best,
             losses=[*state.losses, loss],
@@ -191,8 +193,10 @@ def _recipe(
     settings: tuple[float, int],
 ) -> str:
     """Return a hash of all that decides the training but for its length."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps([fingerprint(trunk), choice.layers, settings, len(views)]).encode())
+    # By their places: Keras names layers without a name as they come.
+    names = [n.name for n in nodes(trunk.model)]
+    places = [names.index(name) for name in choice.layers]
+    digest = hashlib.sha256(json.dumps([fingerprint(trunk), places, settings, len(views)]).encode())
     for images in views:
         digest.update(images.tobytes())
     digest.update(targets.tobytes())

@@ -44,7 +44,7 @@ class Cut:
 
     def get_weights(self) -> list[Floats]:
         """Return the values of what is trained."""
-        return [np.array(v) for v in self.model.trainable_variables]
+        return [v.numpy().copy() for v in self.model.trainable_variables]
 
     def set_weights(self, values: Sequence[Floats]) -> None:
         """Set them."""

@@ -84,7 +84,8 @@ class Checkpoints:
         )
         for path in names:
             try:
-                with np.load(path, allow_pickle=False) as file:
+                # Opened here: numpy leaves a file that is no archive open.
+                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                     recipe = str(file["recipe"])
                     state = _unpack(file)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

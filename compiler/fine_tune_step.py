@@ -17,6 +17,7 @@ from .featurize import PLAIN, View
 from .fine_tune import fine_tune
 from .fine_tune_layers import choose
 from .heads import train_linear
+from .mlp import watch
 from .records import FineTune, Floats, Trunk
 
 
@@ -47,9 +48,10 @@ def fine_tune_step(
     choice = choose(trunk, asked.layers, len(samples), classes)
     if not choice.layers:
         return trunk, f"fine-tuning trained {choice.reason}"
-    head, _ = train_linear([features], targets, classes, seed)
+    watched = watch(targets, seed)
+    head, _ = train_linear([features[~watched]], targets[~watched], classes, seed)
     images = [_load(samples, view, preprocessing) for view in (PLAIN, *views)]
-    tuned = fine_tune(trunk, head, choice, images, targets, asked, seed, progress)
+    tuned = fine_tune(trunk, head, choice, images, targets, watched, asked, seed, progress)
     went_on = f", of which an earlier run did {tuned.resumed}" if tuned.resumed else ""
     done = f"fine-tuning trained {choice.reason}; {len(tuned.losses) - 1} epochs{went_on}"
     if not tuned.epoch:
