@@ -97,7 +97,7 @@ def make(
     )
     evidence = Evidence(
         labels=tuple(labels),
-        fused=Fused(None, _trunk(), Neck("none", count + 2), head, tuple(labels), Preprocessing(8, 8)),
+        fused=Fused(_trunk(), Neck("none", count + 2), head, tuple(labels), Preprocessing(8, 8)),
         study=study,
         reference=given,
         labelled=Labelled(images, truth, Answers(embeddings(own, count), own)),
