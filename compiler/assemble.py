@@ -28,6 +28,7 @@ from .exemplars import pack_exemplars
 from .findings import Findings, find
 from .golden import choose_golden, png
 from .records import Floats, Fused, Outputs
+from .report_images import Pictures
 from .report_json import report_json
 from .report_page import report_html
 from .study import Study
@@ -71,8 +72,8 @@ class Evidence:
     duplicates: Sequence[Group]
     settings: Mapping[str, Any]
     """Seed, rates and the like, as the manifest shows them."""
-    thumbnails: bool = True
-    """Whether the report may show some of the images."""
+    pictures: Pictures | None = None
+    """What the report may show; None for no images at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unkno
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     findings = find(manifest, evidence, judged)
-    files["report.html"] = report_html(findings, evidence.labelled.images if evidence.thumbnails else None)
+    files["report.html"] = report_html(findings, evidence.pictures)
     files["report.json"] = report_json(findings)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return Assembled(replace(manifest, files=hashes), files, findings)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .assemble import Evidence
 
 LISTED = 200
-"""Images that are listed by name as wrong answers, at most."""
+"""Images of one kind that are listed by name, at most."""
 _UNSURE = 8
 
 
@@ -96,6 +96,17 @@ class AnsweredImage:
     probability_of_truth: float | None
 
 
+@dataclass(frozen=True)
+class OddImage:
+    """A training image with only images of other classes around it."""
+
+    image: str
+    label: str
+    looks_like: str
+    votes: int
+    """How many of its nearest images are of that class; see `odd_labels`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Findings:
     """All that is known about one bundle. What is measured is measured on held-out images."""
@@ -122,6 +133,8 @@ class Findings:
     """Wrong answers, the surest first; `LISTED` at most."""
     unsure: tuple[AnsweredImage, ...]
     """A few right answers, the least sure first."""
+    odd: tuple[OddImage, ...]
+    """The clearest first; `LISTED` at most."""
     study: Study
     skipped: tuple[Skipped, ...]
     duplicates: tuple[Group, ...]
@@ -152,6 +165,7 @@ def find(manifest: Manifest, evidence: Evidence, judged: Sequence[Judged]) -> Fi
         names=tuple(s.name for s in evidence.samples),
         wrong=wrong,
         unsure=unsure,
+        odd=_odd(evidence.study, labels),
         study=evidence.study,
         skipped=tuple(evidence.skipped),
         duplicates=tuple(evidence.duplicates),
@@ -226,6 +240,13 @@ def _images(evidence: Evidence, judged: Judged) -> tuple[tuple[AnsweredImage, ..
     wrong = [image(int(i)) for i in surest if answers[i] != truth[i]][:LISTED]
     doubtful = [] if headless else [image(int(i)) for i in np.argsort(stated, kind="stable") if answers[i] == truth[i]]
     return tuple(wrong), tuple(doubtful[:_UNSURE])
+
+
+def _odd(study: Study, labels: tuple[str, ...]) -> tuple[OddImage, ...]:
+    return tuple(
+        OddImage(study.train_names[o.index], labels[study.train_classes[o.index]], labels[o.like], o.votes)
+        for o in study.odd[:LISTED]
+    )
 
 
 def confused_pairs(findings: Findings) -> list[tuple[int, int, int]]:

@@ -37,6 +37,7 @@ from .lower_tflite import tflite_model
 from .neck import make_neck
 from .records import Asked, FineTune, Fused, LoweredTrunk, Restored, Score
 from .reference import run_keras
+from .report_images import ODD_THUMBNAILS, Pictures
 from .shave import cost_of_flatten, shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
@@ -266,6 +267,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             options.seed,
             report,
         )
+        odd = images_of([training[o.index] for o in studied.odd[:ODD_THUMBNAILS]], preprocessing)
         milliseconds = {key: median_milliseconds(j.engine, images) for key, j in judged.items()}
 
     with step("write") as report:  # last, whole or not at all
@@ -289,7 +291,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
                 "augment": ", ".join(options.augment) or "none",
                 "copies": options.copies if options.augment else 0,
             },
-            thumbnails=options.thumbnails,
+            pictures=Pictures(images, odd) if options.thumbnails else None,
         )
         # All are made before the first is written: an error in making one leaves none.
         made = [

@@ -43,6 +43,7 @@ def report_json(findings: Findings) -> bytes:
         + [{"truth": f.labels[i], "answer": f.labels[j], "images": n} for n, i, j in confused_pairs(f)],
         "wrong": f.wrong,
         "unsure": f.unsure,
+        "odd": f.odd,
         "learning_curve": f.study.curve,
         "map": _map(f),
         "unknown": m.metrics["unknown"],

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from .findings import AnsweredImage, Findings, settings, worst_class
+from .findings import Findings, settings, worst_class
 from .report_figures import accuracy_plot, curve_plot, map_plot, marker, names_fit, reliability_plot, shapes
+from .report_images import Pictures, images_section
 from .report_style import STYLE
 from .report_tables import (
     accuracy_table,
@@ -31,22 +26,19 @@ from .report_tables import (
 )
 from .worries import worries
 
-THUMBNAILS = 24
-"""Images of the user's own in a page, at most."""
-_SIDE = 128
 # Nothing from elsewhere, no script: even if an escape were forgotten.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def report_html(findings: Findings, images: NDArray[np.uint8] | None) -> bytes:
+def report_html(findings: Findings, pictures: Pictures | None) -> bytes:
     """Return the page as UTF-8; the same for equal findings.
 
     Args:
         findings: what the page says.
-        images: the held-out images [N, H, W, C], a few of which go into the page as thumbnails; None for none.
+        pictures: what it may show; None for no images at all.
     """
     title = f"{findings.manifest.target['title']}: {len(findings.labels)} classes"
-    sections = [(key, heading, make(findings, images)) for key, heading, make in _SECTIONS]
+    sections = [(key, heading, make(findings, pictures)) for key, heading, make in _SECTIONS]
     links = " ".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
     body = "".join(
         f'<section aria-labelledby="{key}"><h2 id="{key}">{heading}</h2>{content}</section>'
@@ -103,7 +95,7 @@ def _worries(f: Findings) -> str:
     )
 
 
-def _accuracy(f: Findings, _images: Any) -> str:
+def _accuracy(f: Findings, _pictures: Any) -> str:
     how = (
         ""
         if f.manifest.labels
@@ -118,57 +110,15 @@ def _accuracy(f: Findings, _images: Any) -> str:
     )
 
 
-def _classes(f: Findings, _images: Any) -> str:
+def _classes(f: Findings, _pictures: Any) -> str:
     return f"<p class=note>By {escape(f.first.file)}, the file that the device prefers.</p>" + class_table(f)
 
 
-def _confusion(f: Findings, _images: Any) -> str:
+def _confusion(f: Findings, _pictures: Any) -> str:
     return confusion_table(f)
 
 
-def _look(f: Findings, images: NDArray[np.uint8] | None) -> str:
-    if f.wrong:
-        shown = f.wrong[:THUMBNAILS]
-        total = f.first.accuracy.total - f.first.accuracy.right
-        first = f"the {len(shown)} surest of {total}" if total > len(shown) else f"all {total}"
-        said = (
-            f"<p>Wrong answers, {first}, the surest first. Look at the first ones closely: an image that the model is "
-            "sure about and wrong is often one with a wrong label.</p>"
-        )
-    else:
-        shown = f.unsure
-        said = "<p>No held-out image was answered wrong. "
-        said += "These were the least certain ones.</p>" if shown else "</p>"
-    cards = "".join(f"<li>{_card(m, images)}</li>" for m in shown)
-    return f"{said}<ul class=cards>{cards}</ul>"
-
-
-def _card(m: AnsweredImage, images: NDArray[np.uint8] | None) -> str:
-    picture = "" if images is None else f'<img src="{data_uri(images[m.index])}" alt="{escape(m.image)}">'
-    if m.truth == m.answer:
-        said = f"{name(m.truth)} {_probability(m.probability)}"
-    else:
-        said = (
-            f"answer <b>{name(m.answer)}</b> {_probability(m.probability)}<br>"
-            f"label <b>{name(m.truth)}</b> {_probability(m.probability_of_truth)}"
-        )
-    return f"{picture}<span>{said}</span><span class=file>{name(m.image)}</span>"
-
-
-def _probability(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def data_uri(image: NDArray[np.uint8]) -> str:
-    """Return an image [H, W, C] as a small JPEG in a `data:` address."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture.thumbnail((_SIDE, _SIDE))
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
-
-
-def _reliability(f: Findings, _images: Any) -> str:
+def _reliability(f: Findings, _pictures: Any) -> str:
     measured = [(x, x.reliability) for x in f.files if x.reliability]
     if not measured:
         return "<p>A bundle without a head gives no probabilities that could be judged.</p>"
@@ -184,7 +134,7 @@ def _reliability(f: Findings, _images: Any) -> str:
     )
 
 
-def _curve(f: Findings, _images: Any) -> str:
+def _curve(f: Findings, _pictures: Any) -> str:
     curve = f.study.curve
     if curve.skipped:
         return f"<p>No learning curve: {escape(curve.skipped)}.</p>"
@@ -197,7 +147,7 @@ def _curve(f: Findings, _images: Any) -> str:
     )
 
 
-def _map(f: Findings, _images: Any) -> str:
+def _map(f: Findings, _pictures: Any) -> str:
     shown, named = f.study.map, names_fit(f.labels)
     legend = "".join(
         f'<li><svg viewBox="-9 -9 18 18" class=key aria-hidden=true>{marker(i, 0, 0, "judged")}</svg>'
@@ -216,14 +166,14 @@ def _map(f: Findings, _images: Any) -> str:
     )
 
 
-def _sizes(f: Findings, _images: Any) -> str:
+def _sizes(f: Findings, _pictures: Any) -> str:
     return size_table(f) + (
         "<p class=note>Speed is left out on purpose: it differs from run to run and from machine to machine, and a "
         "build can be repeated to the byte. The build prints what it measured on the workstation.</p>"
     )
 
 
-def _unknown(f: Findings, _images: Any) -> str:
+def _unknown(f: Findings, _pictures: Any) -> str:
     metrics: Any = f.manifest.metrics
     unknown = metrics["unknown"]
     if not unknown["test_images"]:
@@ -234,7 +184,7 @@ def _unknown(f: Findings, _images: Any) -> str:
     )
 
 
-def _data(f: Findings, _images: Any) -> str:
+def _data(f: Findings, _pictures: Any) -> str:
     parts = [[escape(part), str(f.images.get(part, 0))] for part in ("train", "validation", "test")]
     largest, smallest = max(f.classes, key=lambda c: c.train), min(f.classes, key=lambda c: c.train)
     if largest.train == smallest.train:
@@ -248,7 +198,7 @@ def _data(f: Findings, _images: Any) -> str:
     return counts + balance + duplicates_table(f) + skipped_table(f)
 
 
-def _made(f: Findings, _images: Any) -> str:
+def _made(f: Findings, _pictures: Any) -> str:
     m = f.manifest
     rows: Sequence[tuple[str, Any]] = [
         ("weights", m.backbone.get("source", "")),
@@ -261,11 +211,11 @@ def _made(f: Findings, _images: Any) -> str:
     return choice_table(f) + f"<details><summary>All settings and versions</summary>{settings_table(rows)}</details>"
 
 
-_SECTIONS: Sequence[tuple[str, str, Callable[[Findings, NDArray[np.uint8] | None], str]]] = (
+_SECTIONS: Sequence[tuple[str, str, Callable[[Findings, Pictures | None], str]]] = (
     ("accuracy", "Accuracy", _accuracy),
     ("classes", "Class by class", _classes),
     ("confusion", "What is taken for what", _confusion),
-    ("look", "Images to look at", _look),
+    ("look", "Images to look at", images_section),
     ("calibration", "How far to trust a probability", _reliability),
     ("curve", "Would more images help?", _curve),
     ("map", "Map of the embeddings", _map),

@@ -12,6 +12,7 @@ from tlc.runtime.progress import Count, silent
 from .embedding_map import EmbeddingMap, draw_map
 from .learning_curve import Curve, Material, draw_curve
 from .network import count_macs
+from .odd_labels import Odd, find_odd
 from .records import Floats, Fused
 
 
@@ -29,6 +30,8 @@ class Study:
     """Of the training images, [M]."""
     train_classes: NDArray[np.int64]
     """[M]"""
+    odd: tuple[Odd, ...]
+    """Training images that look like another class."""
     macs: int | None
     """Multiply-accumulates for one image, of convolutions and dense layers; None where they cannot be counted."""
 
@@ -68,5 +71,6 @@ def study(
         map=draw_map(train.embeddings, train.classes, held_out.embeddings, held_out.classes, seed),
         train_names=names,
         train_classes=train.classes,
+        odd=find_odd(train.embeddings, train.classes),
         macs=None if trunk is None else trunk + extra,
     )

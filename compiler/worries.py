@@ -31,6 +31,8 @@ MISCALIBRATED = 0.05
 """Calibration error from which on probabilities are not to be taken at their word, where chance alone gives less."""
 SURE = 0.9
 """Probability from which on a wrong answer suggests that the label is wrong."""
+OVERLAPPING = 0.05
+"""Share of odd training images above which the classes overlap, and the labels are not to blame."""
 _FEW_JUDGES = 3  # held-out images below which a class is hardly judged at all
 
 
@@ -200,6 +202,17 @@ def _suspects(f: Findings) -> str | None:
     )
 
 
+def _odd(f: Findings) -> str | None:
+    count, total = len(f.study.odd), len(f.study.train_classes)
+    if not 0 < count <= OVERLAPPING * total:
+        return None
+    return (
+        f"{_count(count, 'training image looks', 'training images look')} like another class than "
+        f"{'its' if count == 1 else 'their'} own; look whether {'its label is' if count == 1 else 'their labels are'} "
+        f"wrong: {_list([o.image for o in f.odd])}."
+    )
+
+
 def _skipped(f: Findings) -> str | None:
     if not f.skipped:
         return None
@@ -216,6 +229,7 @@ _WORRIES: Sequence[tuple[str, Callable[[Findings], str | None]]] = (
     ("held-back", _held_back),
     ("more-images", _more_images),
     ("suspect-labels", _suspects),
+    ("odd-labels", _odd),
     ("uneven-classes", _uneven),
     ("miscalibrated", _miscalibrated),
     ("lossy", _lossy),

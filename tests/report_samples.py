@@ -15,6 +15,7 @@ from tlc.compiler.duplicates import Group
 from tlc.compiler.embedding_map import EmbeddingMap, draw_map
 from tlc.compiler.findings import Findings, find
 from tlc.compiler.learning_curve import Curve
+from tlc.compiler.odd_labels import Odd
 from tlc.compiler.records import (
     Backbone,
     Floats,
@@ -28,6 +29,7 @@ from tlc.compiler.records import (
     Score,
     Trunk,
 )
+from tlc.compiler.report_images import Pictures
 from tlc.compiler.study import Study
 from tlc.compiler.verify import Answers, Judged, Labelled
 from tlc.runtime.manifest import Manifest, ModelFile, Preprocessing
@@ -64,8 +66,9 @@ def make(
     train_accuracy: float = 1.0,
     kind: str = "linear",
     mapped: bool = True,
-) -> tuple[Findings, NDArray[np.uint8]]:
-    """Return the findings about a bundle of one float file, and its held-out images.
+    odd: Sequence[Odd] = (),
+) -> tuple[Findings, Pictures]:
+    """Return the findings about a bundle of one float file, and pictures for its report.
 
     The held-out image i is of class i modulo their number; those in `wrong` are answered with the next class.
     """
@@ -93,6 +96,7 @@ def make(
         map=draw_map(embeddings(own, count), own, given.embeddings, truth, 0) if mapped else NO_MAP,
         train_names=tuple(f"{labels[c]}/t{i}.png" for i, c in enumerate(own.tolist())),
         train_classes=own,
+        odd=tuple(odd),
         macs=384_000_000,
     )
     evidence = Evidence(
@@ -111,7 +115,7 @@ def make(
         settings={"seed": 0, "calibration": 4},
     )
     judged = Judged(Lowered(info, b""), cast("Any", None), given, answers, scored)
-    return find(_manifest(labels, head, info), evidence, [judged]), images
+    return find(_manifest(labels, head, info), evidence, [judged]), Pictures(images, images[: len(odd)])
 
 
 def _trunk() -> Trunk:

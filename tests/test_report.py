@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from report_samples import make
 
 from tlc.compiler.data_records import Skipped
 from tlc.compiler.duplicates import Group
 from tlc.compiler.findings import Findings, confused_pairs, worst_class
 from tlc.compiler.learning_curve import Curve, CurvePoint
+from tlc.compiler.odd_labels import Odd
 from tlc.compiler.report_figures import look
+from tlc.compiler.report_images import THUMBNAILS, Pictures
 from tlc.compiler.report_json import report_json
-from tlc.compiler.report_page import THUMBNAILS, report_html
+from tlc.compiler.report_page import report_html
 
-Made = tuple[Findings, NDArray[np.uint8]]
+Made = tuple[Findings, Pictures]
 EMPTY = {"meta", "img", "br", "link", "input", "hr"}
 EVIL = "<script>alert('x')</script> & \"quoted\" 'too'"
 
@@ -162,6 +162,16 @@ class TestPage:
             **{"probability": 0.9, "probability_of_truth": 0.1},
         }
         assert all(said in html.text for said in ("dir/im1.jpg", "dir/im2.jpg"))
+
+    def test_training_images_amid_another_class(self) -> None:
+        made = make(["a", "b"], 8, odd=[Odd(3, 1, 6)])
+        html = page(made)
+        assert "1 training image amid another class" in html.text
+        assert "looks like blabel aa/t3.png" in html.text
+        assert data(made)["odd"] == [{"image": "a/t3.png", "label": "a", "looks_like": "b", "votes": 6}]
+        assert len(html.images()) == 9  # eight unsure ones and this
+        assert page(made, thumbnails=False).images() == []
+        assert "amid another class" not in page(make(["a", "b"], 8)).text
 
     def test_without_thumbnails_the_names_stay(self, three: Made) -> None:
         html = page(three, thumbnails=False)

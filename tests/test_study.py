@@ -14,6 +14,7 @@ from tlc.compiler.embedding_map import draw_map
 from tlc.compiler.featurize import featurize
 from tlc.compiler.heads import train_head
 from tlc.compiler.learning_curve import Curve, CurvePoint, Material, draw_curve
+from tlc.compiler.odd_labels import AGREEING, NEIGHBOURS, find_odd
 from tlc.compiler.records import Backbone, Floats, Head
 from tlc.compiler.shave import shave
 from tlc.compiler.split import split
@@ -135,6 +136,33 @@ class TestCurve:
         draw_curve(Head("prototype", ()), Material(x, y, x, y), 3, 0, lambda done, total: seen.append((done, total)))
         assert [done for done, _ in seen] == list(range(1, 8))
         assert {total for _, total in seen} == {7}
+
+
+class TestOddLabels:
+    @pytest.mark.skipif(not (SHARED / "chess").is_dir(), reason="the chess photos are not here")
+    def test_changed_labels_of_photos_are_found(self, lite0: Backbone) -> None:
+        m, _ = material(lite0, "top_activation", load_dataset(str(SHARED / "chess")).samples)
+        x = m.train - m.train.mean(axis=0)
+        assert find_odd(x, m.classes) == ()
+        wrong = m.classes.copy()
+        wrong[[5, 40]] = (wrong[[5, 40]] + 1) % 6
+        found = find_odd(x, wrong)
+        assert {(o.index, o.like) for o in found} == {(i, m.classes[i]) for i in (5, 40)}
+        assert all(AGREEING <= o.votes <= NEIGHBOURS for o in found)
+
+    def test_the_same_over_several_blocks(self) -> None:
+        x, y = blobs(500)
+        y[[7, 1200]] = 1, 0
+        x[7], x[1200] = np.eye(8)[0], np.eye(8)[2]  # amid their own
+        found = find_odd(x, y)
+        assert {(o.index, o.like) for o in found} >= {(7, 0), (1200, 2)}
+        assert len(found) < 60
+        few = find_odd(x[:7], y[:7])
+        assert few == ()
+
+    def test_a_copy_of_an_image_is_not_itself(self) -> None:
+        x = np.repeat(np.eye(2, dtype=np.float32), 10, axis=0)
+        assert find_odd(x, np.repeat([0, 1], 10)) == ()
 
 
 class TestMap:

@@ -10,6 +10,7 @@ from report_samples import make
 from tlc.compiler.data_records import Skipped
 from tlc.compiler.duplicates import Group
 from tlc.compiler.learning_curve import Curve, CurvePoint
+from tlc.compiler.odd_labels import Odd
 from tlc.compiler.report_page import report_html
 from tlc.compiler.worries import worries
 
@@ -94,6 +95,12 @@ def test_nothing_to_worry_about_is_said_as_well() -> None:
             {"sure": 0.91},
             {"sure": 0.89},
             "8 held-out images are answered wrong with a probability of 0.9 or more; look at them first",
+        ),
+        (
+            "odd-labels",
+            {"odd": [Odd(3, 1, 6), Odd(60, 0, 5)]},
+            {"odd": [Odd(i, 1, 6) for i in range(6)]},  # of 100: such classes overlap
+            "2 training images look like another class than their own; look whether their labels are wrong: king/t3.png",
         ),
         ("uneven-classes", {"train": (60, 20)}, {"train": (59, 20)}, "king has 60 training images, queen only 20"),
         ("miscalibrated", {**LOW, "sure": 0.99}, LOW, "the model is surer than it is right"),
