@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,7 @@ def draw_curve(head: Head, material: Material, count: int, seed: int, progress: 
         return Curve("", (), f"too little data: the smallest class has {fewest} training images, 4 are needed")
     from threadpoolctl import threadpool_limits
 
+    import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited
     name, strength = _stand_in(head)
     points: list[CurvePoint] = []
     total = _REPEATS * (len(fractions) - 1) + 1

@@ -171,7 +171,7 @@ class TestPage:
         assert data(made)["odd"] == [{"image": "a/t3.png", "label": "a", "looks_like": "b", "votes": 6}]
         assert len(html.images()) == 9  # eight unsure ones and this
         assert page(made, thumbnails=False).images() == []
-        assert "amid another class" not in page(make(["a", "b"], 8)).text
+        assert "training image amid another class" not in page(make(["a", "b"], 8)).text
 
     def test_without_thumbnails_the_names_stay(self, three: Made) -> None:
         html = page(three, thumbnails=False)

@@ -100,7 +100,7 @@ def test_nothing_to_worry_about_is_said_as_well() -> None:
             "odd-labels",
             {"odd": [Odd(3, 1, 6), Odd(60, 0, 5)]},
             {"odd": [Odd(i, 1, 6) for i in range(6)]},  # of 100: such classes overlap
-            "2 training images look like another class than their own; look whether their labels are wrong: king/t3.png",
+            "2 training images look like another class than their own; look whether their labels are wrong",
         ),
         ("uneven-classes", {"train": (60, 20)}, {"train": (59, 20)}, "king has 60 training images, queen only 20"),
         ("miscalibrated", {**LOW, "sure": 0.99}, LOW, "the model is surer than it is right"),
