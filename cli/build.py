@@ -263,7 +263,7 @@ def _print(result: Result) -> None:
         click.echo(f"\n{b.path}  for {b.target}, {size(b.bytes)}")
         rows = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
         head = ("model", "scheme", "size", "accuracy", "95 % interval", "calibration error", "same answer as float")
-        click.echo(table(rows, (*head, "embedding cosine", "ms on this machine")))
+        click.echo(table(rows, (*head, "embedding cosine", "ms here")))
         worst = _worst(b.findings)
         if worst:
             click.echo(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
