@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ def list_choices(manifest: Manifest, evidence: Evidence) -> tuple[Choice, ...]:
         ),
         Choice("neck", f"{m.neck['kind']}, embedding of {m.embedding_width}", _NECKS.get(str(m.neck["kind"]), "")),
         *_head(m.head),
+        *_augmentation(evidence.settings),
         *_files(manifest, evidence),
         Choice(
             "unknown",
@@ -78,6 +80,14 @@ def _head(head: Any) -> list[Choice]:
             Choice("epochs", str(head["epochs"]), "chosen by how well a part of the training images is answered")
         )
     return found
+
+
+def _augmentation(settings: Mapping[str, Any]) -> list[Choice]:
+    kinds = settings.get("augment", "none")
+    if kinds == "none":
+        return []
+    why = "varied copies of each training image, none of a held-out one; as asked for with --augment, or the default"
+    return [Choice("augmentation", f"{kinds}: {settings.get('copies')} copies an image", why)]
 
 
 def _files(manifest: Manifest, evidence: Evidence) -> list[Choice]:

@@ -82,6 +82,8 @@ def _held_back(f: Findings) -> str | None:
         return None
     if f.manifest.head["kind"] == "prototype":
         return f"A head of class means is holding you back: {evidence}. Try --head linear."
+    if f.manifest.head["kind"] == "file":
+        return f"The head from the file does not suit these images: {evidence}. Compare it with --head linear."
     return (
         f"Training the head alone is holding you back: {evidence}. What the frozen network sees does not tell these "
         "classes apart: fine-tune it, cut it elsewhere (tlc sweep compares cuts), or take a larger backbone."
@@ -225,9 +227,9 @@ _WORRIES: Sequence[tuple[str, Callable[[Findings], str | None]]] = (
     ("uncertain", _uncertain),
     ("few-training-images", _few),
     ("hardly-judged", _hardly_judged),
-    ("weak-classes", _weak),
     ("held-back", _held_back),
     ("more-images", _more_images),
+    ("weak-classes", _weak),
     ("suspect-labels", _suspects),
     ("odd-labels", _odd),
     ("uneven-classes", _uneven),

@@ -133,6 +133,7 @@ def test_little_data_explains_what_looks_like_bad_probabilities() -> None:
 def test_class_means_are_not_blamed_on_the_network() -> None:
     text = said(**LOW, train_accuracy=0.82, kind="prototype")["held-back"]
     assert text.endswith("Try --head linear.")
+    assert "The head from the file does not suit" in said(**LOW, train_accuracy=0.82, kind="file")["held-back"]
     assert "fine-tune" in said(**LOW, train_accuracy=0.82)["held-back"]
 
 
