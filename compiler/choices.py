@@ -49,7 +49,7 @@ def list_choices(manifest: Manifest, evidence: Evidence) -> tuple[Choice, ...]:
         ),
         Choice("neck", f"{m.neck['kind']}, embedding of {m.embedding_width}", _NECKS.get(str(m.neck["kind"]), "")),
         *_head(m.head),
-        *_augmentation(evidence.settings),
+        *_training(evidence.settings),
         *_files(manifest, evidence),
         Choice(
             "unknown",
@@ -82,12 +82,16 @@ def _head(head: Any) -> list[Choice]:
     return found
 
 
-def _augmentation(settings: Mapping[str, Any]) -> list[Choice]:
+def _training(settings: Mapping[str, Any]) -> list[Choice]:
+    found: list[Choice] = []
+    if settings.get("fine_tune", "none") != "none":
+        why = "layers that were trained on, as asked for with --fine-tune; auto follows the amount of data"
+        found.append(Choice("fine-tuning", str(settings["fine_tune"]), why))
     kinds = settings.get("augment", "none")
     if kinds == "none":
-        return []
+        return found
     why = "varied copies of each training image, none of a held-out one; as asked for with --augment, or the default"
-    return [Choice("augmentation", f"{kinds}: {settings.get('copies')} copies an image", why)]
+    return [*found, Choice("augmentation", f"{kinds}: {settings.get('copies')} copies an image", why)]
 
 
 def _files(manifest: Manifest, evidence: Evidence) -> list[Choice]:

@@ -290,6 +290,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
                 "calibration": len(calibration),
                 "augment": ", ".join(options.augment) or "none",
                 "copies": options.copies if options.augment else 0,
+                "fine_tune": "none" if options.fine_tune is None else options.fine_tune.layers,
             },
             pictures=Pictures(images, odd) if options.thumbnails else None,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from .findings import ClassFindings, Findings
+from .findings import ClassFindings, Findings, settings
 from .learning_curve import Curve
 
 FEW_TRAINING = 10
@@ -84,9 +84,15 @@ def _held_back(f: Findings) -> str | None:
         return f"A head of class means is holding you back: {evidence}. Try --head linear."
     if f.manifest.head["kind"] == "file":
         return f"The head from the file does not suit these images: {evidence}. Compare it with --head linear."
+    if settings(f).get("fine_tune", "none") != "none":
+        return (
+            f"Even after fine-tuning, the network does not tell these classes apart: {evidence}. Fine-tune more layers "
+            "or longer, take a larger backbone, or look whether the labels can be told from the images at all."
+        )
     return (
         f"Training the head alone is holding you back: {evidence}. What the frozen network sees does not tell these "
-        "classes apart: fine-tune it, cut it elsewhere (tlc sweep compares cuts), or take a larger backbone."
+        "classes apart: fine-tune it (--fine-tune auto), cut it elsewhere (tlc sweep compares cuts), or take a larger "
+        "backbone."
     )
 
 

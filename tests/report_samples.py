@@ -67,6 +67,7 @@ def make(
     kind: str = "linear",
     mapped: bool = True,
     odd: Sequence[Odd] = (),
+    fine_tune: str = "none",
 ) -> tuple[Findings, Pictures]:
     """Return the findings about a bundle of one float file, and pictures for its report.
 
@@ -115,7 +116,7 @@ def make(
         settings={"seed": 0, "calibration": 4},
     )
     judged = Judged(Lowered(info, b""), cast("Any", None), given, answers, scored)
-    return find(_manifest(labels, head, info), evidence, [judged]), Pictures(images, images[: len(odd)])
+    return find(_manifest(labels, head, info, fine_tune), evidence, [judged]), Pictures(images, images[: len(odd)])
 
 
 def _trunk() -> Trunk:
@@ -123,7 +124,7 @@ def _trunk() -> Trunk:
     return Trunk(backbone, "last", "avg", None, 4)
 
 
-def _manifest(labels: Sequence[str], head: Head, info: ModelFile) -> Manifest:
+def _manifest(labels: Sequence[str], head: Head, info: ModelFile, fine_tune: str) -> Manifest:
     return Manifest(
         fingerprint="f" * 64,
         labels=() if head.kind == "none" else tuple(labels),
@@ -136,6 +137,9 @@ def _manifest(labels: Sequence[str], head: Head, info: ModelFile) -> Manifest:
         shave={"layer": "last", "pool": "avg", "width": 4},
         neck={"kind": "none", "width": len(labels) + 2},
         head={"kind": head.kind},
-        metrics={"unknown": {"rate": 0.05, "test_images": 0, "false_alarms": 0}, "settings": {"seed": 0}},
+        metrics={
+            "unknown": {"rate": 0.05, "test_images": 0, "false_alarms": 0},
+            "settings": {"seed": 0, "fine_tune": fine_tune},
+        },
         versions={"tlc": "0.1.0"},
     )

@@ -134,7 +134,8 @@ def test_class_means_are_not_blamed_on_the_network() -> None:
     text = said(**LOW, train_accuracy=0.82, kind="prototype")["held-back"]
     assert text.endswith("Try --head linear.")
     assert "The head from the file does not suit" in said(**LOW, train_accuracy=0.82, kind="file")["held-back"]
-    assert "fine-tune" in said(**LOW, train_accuracy=0.82)["held-back"]
+    assert "Even after fine-tuning" in said(**LOW, train_accuracy=0.82, fine_tune="auto")["held-back"]
+    assert "--fine-tune auto" in said(**LOW, train_accuracy=0.82)["held-back"]
 
 
 def test_held_back_and_more_images_are_not_said_together() -> None:
