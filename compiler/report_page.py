@@ -167,10 +167,16 @@ def _map(f: Findings, _pictures: Any) -> str:
 
 
 def _sizes(f: Findings, _pictures: Any) -> str:
-    return size_table(f) + (
-        "<p class=note>Speed is left out on purpose: it differs from run to run and from machine to machine, and a "
-        "build can be repeated to the byte. The build prints what it measured on the workstation.</p>"
+    expected: Any = f.manifest.target.get("expect", ())
+    rows = [[escape(str(e["what"])), f"{e['milliseconds']:g}", escape(str(e["source"]))] for e in expected]
+    caption = "Milliseconds an image that others measured on such a device, with other networks."
+    others = table(caption, ("what", "milliseconds", "source"), rows, "text") if rows else ""
+    note = (
+        "The speed of this bundle is left out on purpose: it differs from run to run and from machine to machine, "
+        "and a build can be repeated to the byte. The build prints what it measured on the workstation; "
+        "<code>tlc bench</code> measures on the device."
     )
+    return f"{size_table(f)}{others}<p class=note>{note}</p>"
 
 
 def _unknown(f: Findings, _pictures: Any) -> str:
