@@ -13,8 +13,9 @@ from .data_options import data_options
 from .output import Steps, json_option, put_json, say, size, table
 
 if TYPE_CHECKING:
-    from tlc.compiler.pipeline import Result
-    from tlc.compiler.records import Asked, FineTune
+    from tlc.compiler.findings import FileFindings, Findings
+    from tlc.compiler.pipeline import Built, Result
+    from tlc.compiler.records import Asked, FineTune, Score
 
 
 def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -123,6 +124,11 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     type=click.IntRange(min=0),
     help="Threads for inference during the build.  [default: one a core]",
 )
+@click.option(
+    "--thumbnails/--no-thumbnails",
+    default=True,
+    help="Show a few of your images in the bundle's report.  [default: show]",
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @json_option
 def build(as_json: bool, target: str, output: str | None, data: str, asked: Asked, **given: Any) -> None:
@@ -179,7 +185,34 @@ def _output_name(data: str) -> str:
     return f"{name[: -len(max(kinds, key=len))] if kinds else name}.tlc"
 
 
+def _models(built: Built) -> list[dict[str, Any]]:
+    return [
+        {
+            **asdict(score),
+            "interval": [round(found.accuracy.low, 5), round(found.accuracy.high, 5)],
+            "calibration_error": None if found.reliability is None else round(found.reliability.error, 5),
+            "milliseconds": round(milliseconds, 3),  # on this machine
+        }
+        for score, found, milliseconds in zip(built.scores, built.findings.files, built.milliseconds, strict=True)
+    ]
+
+
+def _worst(findings: Findings) -> dict[str, Any] | None:
+    from tlc.compiler.findings import worst_class
+
+    worst = worst_class(findings)
+    if worst is None:
+        return None
+    return {
+        "label": worst.label,
+        "held_out": worst.held_out,
+        "found": worst.recall.right if worst.recall else 0,
+    }
+
+
 def _document(result: Result) -> dict[str, Any]:
+    from tlc.compiler.worries import worries
+
     accuracy: dict[str, float] = {"float": result.float_accuracy}
     for bundle in result.bundles:
         # One target: the files' own names; several: a file of the same name may differ.
@@ -192,7 +225,9 @@ def _document(result: Result) -> dict[str, Any]:
                 "target": b.target,
                 "scheme": b.scheme,
                 "bytes": b.bytes,
-                "models": [asdict(s) for s in b.scores],
+                "models": _models(b),
+                "worst_class": _worst(b.findings),
+                "warnings": [asdict(w) for w in worries(b.findings)],
             }
             for b in result.bundles
         ],
@@ -223,21 +258,43 @@ def _print(result: Result) -> None:
         f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
         f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
     )
+    said: set[str] = set()
     for b in result.bundles:
         click.echo(f"\n{b.path}  for {b.target}, {size(b.bytes)}")
-        rows = [
-            (
-                s.file,
-                s.scheme,
-                size(s.bytes),
-                f"{s.accuracy:.3f}",
-                f"{s.agreement:.3f}",
-                f"{s.embedding_cosine:.4f}",
-            )
-            for s in b.scores
-        ]
-        click.echo(table(rows, ("model", "scheme", "size", "accuracy", "same answer as float", "embedding cosine")))
-    click.echo(f"\nNext, on the device:  tlc predict {result.bundles[0].path} IMAGE")
+        rows = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
+        head = ("model", "scheme", "size", "accuracy", "95 % interval", "calibration error", "same answer as float")
+        click.echo(table(rows, (*head, "embedding cosine", "ms here")))
+        worst = _worst(b.findings)
+        if worst:
+            click.echo(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
+        said |= _warn(b.findings, said)
+    first = result.bundles[0].path
+    click.echo(f"\nNext, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report")
+
+
+def _row(score: Score, found: FileFindings, milliseconds: float) -> tuple[str, ...]:
+    return (
+        score.file,
+        score.scheme,
+        size(score.bytes),
+        f"{score.accuracy:.3f}",
+        f"{found.accuracy.low:.3f} to {found.accuracy.high:.3f}",
+        "-" if found.reliability is None else f"{found.reliability.error:.3f}",
+        f"{score.agreement:.3f}",
+        f"{score.embedding_cosine:.4f}",
+        f"{milliseconds:.1f}",
+    )
+
+
+def _warn(findings: Findings, said: set[str]) -> set[str]:
+    """Print and return the warnings that were not printed yet; copies and skipped files have lines of their own."""
+    from tlc.compiler.worries import worries
+
+    elsewhere = ("copies-in-classes", "copies-in-parts", "skipped")
+    new = [w.text for w in worries(findings) if w.kind not in elsewhere and w.text not in said]
+    for text in new:
+        click.echo(f"! {text}")
+    return set(new)
 
 
 def _print_duplicates(result: Result) -> None:

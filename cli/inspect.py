@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,9 +11,10 @@ import click
 from tlc.runtime.bundle import Bundle
 from tlc.runtime.classifier import default_gallery
 from tlc.runtime.engines import open_engine
-from tlc.runtime.errors import DataError, SelftestError
+from tlc.runtime.errors import DataError, SelftestError, UsageError
 from tlc.runtime.gallery import Gallery
 from tlc.runtime.manifest import to_json
+from tlc.runtime.report import write_report
 from tlc.runtime.selftest import failure
 from tlc.runtime.selftest import selftest as run_selftest
 
@@ -23,12 +25,34 @@ from .output import Steps, json_option, put_json, say, size, table
 
 @click.command()
 @click.argument("bundle")
+@click.option("--report", is_flag=True, help="Write the bundle's report, a page for the browser, to a file.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Where the report goes; one that ends in .json is for machines.  [default: <bundle>.report.html]",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
-def inspect(bundle: str, as_json: bool) -> None:
-    """Show what is in a bundle; opening it checks every file's hash."""
+def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json: bool) -> None:
+    """Show what is in a bundle; opening it checks every file's hash.
+
+    \b
+    tlc inspect photos.tlc
+    tlc inspect photos.tlc --report -o photos.html
+    """
     import json
 
+    if not report and (output or force):
+        raise UsageError("-o and --force say where the report goes; add --report")
     opened = Bundle.open(bundle)
+    if report:
+        path = write_report(opened, Path(output) if output else None, force)
+        if as_json:
+            put_json({"report": str(path), "bytes": path.stat().st_size})
+        else:
+            click.echo(f"{path}: open it in a browser")
+        return
     m = opened.manifest
     enrolled: dict[str, int] = {}
     gallery = Gallery.open_any_if_exists(default_gallery(opened.path))

@@ -25,9 +25,13 @@ from tlc.targets import Target
 from .data import Sample, Skipped
 from .duplicates import Group, count_groups
 from .exemplars import pack_exemplars
+from .findings import Findings, find
 from .golden import choose_golden, png
 from .records import Floats, Fused, Outputs
-from .report import render
+from .report_images import Pictures
+from .report_json import report_json
+from .report_page import report_html
+from .study import Study
 from .verify import Judged, Labelled, wilson
 from .weights import arrays_sha256
 
@@ -50,7 +54,10 @@ _SCORES_KEPT = 200
 class Evidence:
     """What a build knows when the files have been verified: the same for all of its targets."""
 
+    labels: tuple[str, ...]
+    """The classes of the data, also where the bundle gets none."""
     fused: Fused
+    study: Study
     reference: Outputs
     """The float graph on the held-out images."""
     labelled: Labelled
@@ -65,6 +72,8 @@ class Evidence:
     duplicates: Sequence[Group]
     settings: Mapping[str, Any]
     """Seed, rates and the like, as the manifest shows them."""
+    pictures: Pictures | None = None
+    """What the report may show; None for no images at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +82,7 @@ class Assembled:
 
     manifest: Manifest
     files: dict[str, bytes]
+    findings: Findings
 
 
 def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unknown_rate: float) -> Assembled:
@@ -114,9 +124,11 @@ def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unkno
         versions=_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    files["report.html"] = render(manifest, evidence, judged)
+    findings = find(manifest, evidence, judged)
+    files["report.html"] = report_html(findings, evidence.pictures)
+    files["report.json"] = report_json(findings)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    return Assembled(replace(manifest, files=hashes), files)
+    return Assembled(replace(manifest, files=hashes), files, findings)
 
 
 def _embed(engine: Engine, images: NDArray[np.uint8]) -> Floats:

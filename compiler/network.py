@@ -85,3 +85,11 @@ def macs(node: Node, given: Sequence[tuple[int, ...]]) -> int | None:
     if kind == "SeparableConv2D":
         return int(depthwise + pixels * inputs * layer.depth_multiplier * node.shape[2])
     return int(depthwise)
+
+
+def count_macs(model: Any) -> int | None:
+    """Return the multiply-accumulates of a flat network for one image; None where a layer cannot be counted."""
+    found = nodes(model)
+    shapes = {node.name: node.shape for node in found}
+    counts = [macs(node, [shapes[name] for name in node.inputs]) for node in found]
+    return None if None in counts else sum(count or 0 for count in counts)

@@ -26,6 +26,7 @@ from .data import Origin, Sample, Skipped, load_dataset
 from .duplicates import Group, find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
 from .featurize import featurize, trunk_file
+from .findings import Findings
 from .fine_tune_logs import check_logs
 from .fine_tune_state import remove_checkpoints
 from .fine_tune_step import checkpoints_beside, fine_tune_step
@@ -36,9 +37,12 @@ from .lower_tflite import tflite_model
 from .neck import make_neck
 from .records import Asked, FineTune, Fused, LoweredTrunk, Restored, Score
 from .reference import run_keras
+from .report_images import ODD_THUMBNAILS, Pictures
 from .shave import cost_of_flatten, shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
+from .study import Seen, study
+from .timing import median_milliseconds
 from .toolchain import load_tensorflow, require_toolchain
 from .trunk_files import TrunkFiles
 from .verify import Answers, Labelled, check_drop, check_embeddings, images_of, judge
@@ -91,6 +95,8 @@ class Options:
     """`sha256:…` of what an address gives."""
     cache: str | None = None
     """Folder of the feature cache, `off`, or None for the user's own."""
+    thumbnails: bool = True
+    """Show a few of the images in the report, which is part of the bundle."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,10 @@ class Built:
     scheme: str
     bytes: int
     scores: tuple[Score, ...]
+    findings: Findings
+    """What its report says."""
+    milliseconds: tuple[float, ...]
+    """An image through each file of `scores`: the median on this machine, for comparing files, not a device's speed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,9 +257,24 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         best = choose_exemplars(embedded, classes[parts.train], len(labels), options.exemplars if head.layers else 0)
         rows = parts.train[best]
 
+    with step("study") as report:  # for the report; nothing that it finds changes a file
+        float_features = featurized.features
+        studied = study(
+            fused,
+            Seen(float_features[parts.train], embedded, classes[parts.train]),
+            Seen(float_features[held_out], neck.project(float_features[held_out]), classes[held_out]),
+            tuple(samples[i].name for i in parts.train),
+            options.seed,
+            report,
+        )
+        odd = images_of([training[o.index] for o in studied.odd[:ODD_THUMBNAILS]], preprocessing)
+        milliseconds = {key: median_milliseconds(j.engine, images) for key, j in judged.items()}
+
     with step("write") as report:  # last, whole or not at all
         evidence = Evidence(
+            labels=labels,
             fused=fused,
+            study=studied,
             reference=reference,
             labelled=labelled,
             samples=[samples[i] for i in held_out],
@@ -265,7 +290,9 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
                 "calibration": len(calibration),
                 "augment": ", ".join(options.augment) or "none",
                 "copies": options.copies if options.augment else 0,
+                "fine_tune": "none" if options.fine_tune is None else options.fine_tune.layers,
             },
+            pictures=Pictures(images, odd) if options.thumbnails else None,
         )
         # All are made before the first is written: an error in making one leaves none.
         made = [
@@ -275,9 +302,11 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         bundles: list[Built] = []
         for target, path, bundle in zip(targets, outputs, made, strict=True):
             write_bundle(path, bundle.manifest, bundle.files, options.force)
-            scores = tuple(judged[key].score for key in _keys(target, options))
+            keys = _keys(target, options)
+            scores = tuple(judged[key].score for key in keys)
+            speeds = tuple(milliseconds[key] for key in keys)
             size = len(to_json(bundle.manifest)) + sum(map(len, bundle.files.values()))
-            bundles.append(Built(path, target.name, bundle.manifest.scheme, size, scores))
+            bundles.append(Built(path, target.name, bundle.manifest.scheme, size, scores, bundle.findings, speeds))
             report(len(bundles), len(targets))
 
     if options.fine_tune is not None and options.fine_tune.checkpoints is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +10,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.engines import Engine, open_model
+from tlc.runtime.engines import open_model
 from tlc.runtime.errors import UsageError
 from tlc.runtime.manifest import Preprocessing
 from tlc.targets import Target, load_target
@@ -25,18 +23,18 @@ from .data_records import Dataset, Sample
 from .duplicates import find_groups
 from .featurize import Featurized, featurize, trunk_file
 from .heads import train_head
-from .network import macs, nodes
+from .network import count_macs, macs, nodes
 from .records import Asked, Backbone, Head, Trunk
 from .shave import cannot_cut, shave
 from .split import split
 from .steps import Progress, Steps, no_progress
+from .timing import RUNS, median_milliseconds
 from .toolchain import load_tensorflow, require_toolchain
 from .trunk_files import TrunkFiles
 from .verify import images_of
 
 # Shares of the work up to the default cut at which another cut is tried.
 _SHARES = (0.25, 0.5, 0.75)
-_RUNS = 12
 
 
 @dataclass(frozen=True)
@@ -192,10 +190,10 @@ def _measure(
         layer=trunk.layer,
         features=trunk.width,
         parameters=int(trunk.model.count_params()),
-        macs=_all_macs(trunk),
+        macs=count_macs(trunk.model) or 0,
         accuracy=float(np.mean(answers == classes[parts.validation])),
         bytes=len(lowered.data),
-        milliseconds=round(_time(opened, pixels), 3),
+        milliseconds=round(median_milliseconds(opened, pixels), 3),
     )
     return row, len(parts.validation)
 
@@ -204,26 +202,10 @@ def _calibration(
     samples: Sequence[Sample], classes: NDArray[np.int64], train: NDArray[np.int64], trunk: Trunk, seed: int
 ) -> NDArray[np.uint8]:
     # A few are enough for size and speed, which is all that this file is for.
-    chosen = choose_calibration(classes, train, _RUNS, seed)
+    chosen = choose_calibration(classes, train, RUNS, seed)
     return images_of([samples[i] for i in chosen], _preprocessing(trunk.backbone))
 
 
 def _answers(head: Head, features: NDArray[np.float32]) -> NDArray[np.int64]:
     layer = head.layers[0]
     return np.asarray(np.argmax(features @ layer.kernel + layer.bias, axis=1), np.int64)
-
-
-def _all_macs(trunk: Trunk) -> int:
-    found = nodes(trunk.model)
-    shapes = {n.name: n.shape for n in found}
-    return sum(macs(n, [shapes[i] for i in n.inputs]) or 0 for n in found)
-
-
-def _time(engine: Engine, images: NDArray[np.uint8]) -> float:
-    """Return the median milliseconds of a run on one thread, the first one left out."""
-    seconds: list[float] = []
-    for i in range(_RUNS + 1):
-        start = time.perf_counter()
-        engine.run(images[i % len(images)])
-        seconds.append(time.perf_counter() - start)
-    return 1000 * statistics.median(seconds[1:])

@@ -47,7 +47,7 @@ threads = 1
 "engine.threads" = "one core"
 """
 STEPS = ("load data", "load TensorFlow", "load backbone", "shave", "featurize", "split", "calibrate", "lower")
-STEPS += ("featurize again", "train head", "fuse", "verify", "choose exemplars", "write")
+STEPS += ("featurize again", "train head", "fuse", "verify", "choose exemplars", "study", "write")
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,8 @@ class TestBadImages:
         assert manifest.metrics["skipped"] == 4
         report = Bundle.open(both.bundles[0].path).read("report.html").decode()
         assert all(s.name in report for s in both.skipped)
+        document = json.loads(Bundle.open(both.bundles[0].path).read("report.json"))
+        assert {s["image"] for s in document["skipped"]} == {s.name for s in both.skipped}
 
     def test_strict_stops_at_the_first(self, quick: Options, folder: Path) -> None:
         with pytest.raises(DataError, match="lies outside the class folders"):

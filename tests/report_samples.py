@@ -1,0 +1,145 @@
+"""Findings made from a few numbers: what a build hands to the report, without a build."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.compiler.assemble import Evidence
+from tlc.compiler.data_records import Sample, Skipped
+from tlc.compiler.duplicates import Group
+from tlc.compiler.embedding_map import EmbeddingMap, draw_map
+from tlc.compiler.findings import Findings, find
+from tlc.compiler.learning_curve import Curve
+from tlc.compiler.odd_labels import Odd
+from tlc.compiler.records import (
+    Backbone,
+    Floats,
+    Fused,
+    Head,
+    InputSpec,
+    Lowered,
+    Neck,
+    Outputs,
+    Provenance,
+    Score,
+    Trunk,
+)
+from tlc.compiler.report_images import Pictures
+from tlc.compiler.study import Study
+from tlc.compiler.verify import Answers, Judged, Labelled
+from tlc.runtime.manifest import Manifest, ModelFile, Preprocessing
+
+NO_MAP = EmbeddingMap("PCA", np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
+TOO_LITTLE = Curve("", (), "too little data: the smallest class has 3 training images, 4 are needed")
+
+
+def outputs(truth: NDArray[np.int64], answers: NDArray[np.int64], sure: float, classes: int) -> Outputs:
+    """Return outputs that give `answers` with the probability `sure`, and embeddings that follow the truth."""
+    probabilities = np.full((len(truth), classes), (1 - sure) / max(1, classes - 1), np.float32)
+    probabilities[np.arange(len(truth)), answers] = sure
+    return Outputs(probabilities, embeddings(truth, classes))
+
+
+def embeddings(classes: NDArray[np.int64], count: int) -> Floats:
+    """Return a point near its class's own direction for each image, [N, count + 2]."""
+    generator = np.random.default_rng(1)
+    return np.asarray(np.eye(count + 2)[classes] + 0.1 * generator.random((len(classes), count + 2)), np.float32)
+
+
+def make(
+    labels: Sequence[str],
+    held_out: int,
+    *,
+    train: Sequence[int] | int = 12,
+    wrong: Sequence[int] = (),
+    sure: float = 0.9,
+    headless: bool = False,
+    names: Sequence[str] | None = None,
+    skipped: Sequence[Skipped] = (),
+    duplicates: Sequence[Group] = (),
+    curve: Curve = TOO_LITTLE,
+    train_accuracy: float = 1.0,
+    kind: str = "linear",
+    mapped: bool = True,
+    odd: Sequence[Odd] = (),
+    fine_tune: str = "none",
+) -> tuple[Findings, Pictures]:
+    """Return the findings about a bundle of one float file, and pictures for its report.
+
+    The held-out image i is of class i modulo their number; those in `wrong` are answered with the next class.
+    """
+    count = len(labels)
+    counts = np.full(count, train) if isinstance(train, int) else np.array(train)
+    own = np.repeat(np.arange(count), counts).astype(np.int64)
+    truth = (np.arange(held_out) % count).astype(np.int64)
+    answers = truth.copy()
+    answers[list(wrong)] = (answers[list(wrong)] + 1) % count
+    given = outputs(truth, answers, sure, count)
+    if headless:
+        given = Outputs(given.probabilities[:, :0], embeddings(answers, count))
+    samples = [
+        Sample(np.zeros((8, 8, 3), np.uint8), labels[c], None, names[i] if names else f"{labels[c]}/{i}.png")
+        for i, c in enumerate(truth.tolist())
+    ]
+    images = np.random.default_rng(0).integers(0, 255, (held_out, 8, 8, 3), np.uint8)
+    head = Head("none" if headless else kind, ())
+    info = ModelFile("model.tflite", "tflite", "float32", 4_000_000)
+    scored = Score(info.file, "ai-edge-litert", info.scheme, info.bytes, float(np.mean(answers == truth)), 1.0, 1.0)
+    study = Study(
+        train_accuracy=None if headless else train_accuracy,
+        train_counts=counts.astype(np.int64),
+        curve=curve,
+        map=draw_map(embeddings(own, count), own, given.embeddings, truth, 0) if mapped else NO_MAP,
+        train_names=tuple(f"{labels[c]}/t{i}.png" for i, c in enumerate(own.tolist())),
+        train_classes=own,
+        odd=tuple(odd),
+        macs=384_000_000,
+    )
+    evidence = Evidence(
+        labels=tuple(labels),
+        fused=Fused(_trunk(), Neck("none", count + 2), head, tuple(labels), Preprocessing(8, 8)),
+        study=study,
+        reference=given,
+        labelled=Labelled(images, truth, Answers(embeddings(own, count), own)),
+        samples=samples,
+        is_test=np.zeros(held_out, np.bool_),
+        exemplar_images=images[:0],
+        exemplar_classes=own[:0],
+        counts=Counter(train=len(own), validation=held_out, test=0),
+        skipped=skipped,
+        duplicates=duplicates,
+        settings={"seed": 0, "calibration": 4},
+    )
+    judged = Judged(Lowered(info, b""), cast("Any", None), given, answers, scored)
+    return find(_manifest(labels, head, info, fine_tune), evidence, [judged]), Pictures(images, images[: len(odd)])
+
+
+def _trunk() -> Trunk:
+    backbone = Backbone("tiny", None, InputSpec(8, 8), Provenance("a test", "", "Apache-2.0", "nothing"), "last")
+    return Trunk(backbone, "last", "avg", None, 4)
+
+
+def _manifest(labels: Sequence[str], head: Head, info: ModelFile, fine_tune: str) -> Manifest:
+    return Manifest(
+        fingerprint="f" * 64,
+        labels=() if head.kind == "none" else tuple(labels),
+        preprocessing=Preprocessing(8, 8),
+        models=(info,),
+        embedding_width=len(labels) + 2,
+        scheme="float32",
+        target={"name": "rpi", "title": "A board"},
+        backbone={"name": "tiny", "source": "a test", "licence": "Apache-2.0", "pretrained_on": "nothing"},
+        shave={"layer": "last", "pool": "avg", "width": 4},
+        neck={"kind": "none", "width": len(labels) + 2},
+        head={"kind": head.kind},
+        metrics={
+            "unknown": {"rate": 0.05, "test_images": 0, "false_alarms": 0},
+            "settings": {"seed": 0, "fine_tune": fine_tune},
+        },
+        versions={"tlc": "0.1.0"},
+    )
