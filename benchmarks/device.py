@@ -173,7 +173,8 @@ def predicting(bundle: Bundle, folder: Path, photos: list[Path], rounds: int) ->
 
         def plain() -> np.ndarray:
             """A 12-megapixel photo as a first script does it: open, convert, resize, invoke."""
-            picture = Image.open(io.BytesIO(data)).convert("RGB").resize((spec.width, spec.height))
+            picture = Image.open(io.BytesIO(data)).convert("RGB")
+            picture = picture.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
             return engine.run(np.asarray(picture))[-1]
 
         took = interleaved(
