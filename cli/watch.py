@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     metavar="FRAMES",
     help="A label must have more than two thirds of this many frames.  [default: 5; for a folder 1]",
 )
-@click.option("--every", type=click.FloatRange(min=0), default=0.0, help="Look at a live camera every so many seconds.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Look at a live camera this often.  [default: every frame]",
+)
 @click.option("--webhook", metavar="URL", help="POST each change there as JSON.")
 @click.option(
     "--mqtt",

@@ -6,6 +6,9 @@ here: it lives in the model's graph.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import io
 import logging
 import os
@@ -222,6 +225,8 @@ def _load_pillow(
             raise ImageError(f"{image.width}x{image.height} pixels, more than the limit of {MAX_PIXELS}")
         if image.format in ("JPEG", "MPO"):
             _draft(image, spec)
+        elif image.format == "TIFF":
+            _hush_libtiff()
         image.load()
         decoded = perf_counter()
         # Only after load(): a PNG may say it behind its pixels.
@@ -234,6 +239,20 @@ def _open(file: io.BytesIO) -> Image.Image:
     except UnidentifiedImageError:
         Image.init()
         return Image.open(file, formats=[name for name in Image.ID if name not in _REFUSED])
+
+
+@functools.cache
+def _hush_libtiff() -> None:
+    """Keep libtiff from printing, line after line, what Pillow raises anyway.
+
+    It writes to the process's standard error itself. That cannot be redirected while other threads print.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # linked in another way, or not at all
+        handler = ctypes.CDLL(importlib.import_module("PIL._imaging").__file__).TIFFSetErrorHandler
+        handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        handler(None)
 
 
 def _draft(image: Image.Image, spec: Preprocessing) -> None:

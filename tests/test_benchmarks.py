@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, SHARED
@@ -40,3 +42,13 @@ def test_a_shaved_mobilenet_tells_chess_pieces_apart() -> None:
     head, row = run("shaved_mobilenet.py")
     assert head.split()[:4] == ["pooling", "head", "float", "int8"]
     assert float(row.split()[3]) > 0.8
+
+
+def test_the_device_beside_tensorflow(built_bundle: Path) -> None:
+    rows = json.loads("\n".join(run("device.py", str(built_bundle), "--json")))
+    assert all(row.keys() == {"what", "value", "unit", "goal", "parts"} for row in rows)
+    assert all(row["value"] > 0 for row in rows), rows
+    start, memory = rows[:2]
+    # The one comparison that is not close: TensorFlow alone takes seconds to load, and half a gigabyte.
+    assert start["value"] < 0.7
+    assert memory["value"] < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -291,6 +292,29 @@ def test_another_process_enrols_and_the_next_prediction_knows(bundle_path: Path,
         assert classifier.predict(sevens[6]).label == "9"
         assert classifier.predict(sevens[5]).label == "7"
         assert classifier.classes() == {"0": 0, "1": 0, "2": 0, "3": 0, "7": 4, "8": 1, "9": 1}
+
+
+@pytest.mark.parametrize("change", ["replaced", "truncated", "deleted"])
+def test_a_bundle_that_changes_while_open_goes_on_as_it_was(
+    bundle_path: Path, photos: Path, sevens: list[Path], change: str
+) -> None:
+    """As an update does it: what is open stays whole, and who opens anew gets the new one, or a clear error."""
+    images = [photos / label / "0.png" for label in "0123"]
+    with Classifier.open(bundle_path) as classifier:
+        before = [told(classifier.predict(image)) for image in images]
+        if change == "replaced":
+            (bundle_path.parent / "new.tlc").write_bytes(b"another bundle")
+            (bundle_path.parent / "new.tlc").replace(bundle_path)
+        elif change == "truncated":
+            os.truncate(bundle_path, bundle_path.stat().st_size // 2)
+        else:
+            bundle_path.unlink()
+        assert [told(classifier.predict(image)) for image in images] == before
+        assert list(map(told, classifier.predict_many(images))) == before
+        classifier.enroll("7", sevens[:3])
+        assert classifier.predict(sevens[0]).label == "7"
+        with pytest.raises(BundleError):
+            Classifier.open(bundle_path)
 
 
 def test_two_classifiers_in_one_process_see_each_other(bundle_path: Path, sevens: list[Path]) -> None:

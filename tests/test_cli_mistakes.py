@@ -277,7 +277,11 @@ def test_without_the_compilers_libraries_the_device_does_all_it_must(
 ) -> None:
     env = without(tmp_path, "tensorflow", "keras", "sklearn", "scipy", "onnx", "tf2onnx", "onnxruntime", "flatbuffers")
     image = photos / "0" / "0.png"
-    for command in (["predict", bundle_path, image], ["enroll", bundle_path, "x", image], ["targets"], ["backbones"]):
+    commands = (
+        *(["predict", bundle_path, image], ["bench", bundle_path, image, "--runs", "1"], ["doctor", bundle_path]),
+        *(["enroll", bundle_path, "x", image], ["targets"], ["backbones"]),
+    )
+    for command in commands:
         done = apart(*command, "--json", **env)
         warned = f"Warning: {image} looks like '0'\n" if command[0] == "enroll" else ""
         assert (done.code, done.err) == (0, warned)
