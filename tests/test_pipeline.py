@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,6 +217,33 @@ class TestOwnTarget:
             assert classifier.embed(folder / "0" / "0.png").shape == (80,)
             assert classifier.predict(folder / "1" / "1.png").label in ("0", "1")
 
+    def test_fine_tuned_with_copies_and_then_a_head_of_ones_own(self, quick: Options, folder: Path) -> None:
+        import keras
+
+        from tlc.compiler.records import FineTune
+
+        tuned = replace(quick, fine_tune=FineTune("1", epochs=1), augment=("mirror",), copies=2)
+        result = build(tuned)
+        (built,) = result.bundles
+        manifest = Bundle.open(built.path).manifest
+        settings: Any = manifest.metrics["settings"]
+        assert (settings["augment"], settings["copies"]) == ("mirror", 2)
+        assert any(
+            n.startswith("fine-tuning trained the last 1 of 49 layers, as asked; 1 epochs") for n in result.notes
+        )
+        assert not built.path.with_name(f"{built.path.name}.checkpoints").exists()
+        assert ("fine-tune" in result.seconds, "featurize tuned" in result.seconds) == (True, True)
+        kept = folder.parent / "kept"
+        unchanged = replace(quick, force=True, fine_tune=FineTune("auto", checkpoints=kept))
+        (note,) = [n for n in build(unchanged).notes if n.startswith("fine-tuning")]
+        assert "no layer, for there are 8 training images" in note
+        assert not kept.exists()
+
+        head = folder.parent / "head.keras"
+        keras.Sequential([keras.layers.Input((1280,)), keras.layers.Dense(2, "softmax")]).save(head)
+        (built,) = build(replace(quick, force=True, head=str(head))).bundles
+        assert Bundle.open(built.path).manifest.head["kind"] == "file"
+
     def test_without_a_head_every_class_is_taught_on_the_device(self, quick: Options, folder: Path) -> None:
         (built,) = build(replace(quick, head="none")).bundles
         manifest = Bundle.open(built.path).manifest
@@ -237,6 +265,8 @@ class TestWrongOptions:
             ({"output": Path("/nowhere/at/all/b.tlc")}, BundleError, "no such folder to write b.tlc into"),
             ({"data": "/nowhere"}, DataError, "no such file or folder"),
             ({"limit": 1}, UsageError, "below the number of classes"),
+            ({"head": "linaer"}, UsageError, "unknown head 'linaer'; known: linear"),
+            ({"head": "gone.keras"}, UsageError, "--head gone.keras: no such file"),
         ],
     )
     def test_in_the_first_step(
