@@ -185,7 +185,11 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
 @loading_options
 @click.option("--layer", "layers", multiple=True, metavar="LAYER", help="Where to cut; may be repeated.")
 @click.option("--pool", type=click.Choice(["avg", "max", "flatten"]), default="avg", show_default=True)
-@click.option("--scheme", type=click.Choice(["float32", "int8"]), help="In place of the target's own.")
+@click.option(
+    "--scheme",
+    type=click.Choice(["float32", "float16", "dynamic", "int8", "int16x8"]),
+    help="In place of the target's own.",
+)
 @click.option("--plot", metavar="FILE.svg", help="Write the table as a picture too.")
 @click.option("--seed", default=0, show_default=True, help="Decides the split.")
 @click.option("--threads", default=0, type=click.IntRange(min=0), help="Threads to featurize.  [default: one a core]")

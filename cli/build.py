@@ -98,7 +98,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--logdir", metavar="DIR", help="Where logs for TensorBoard go.")
 @click.option(
     "--scheme",
-    type=click.Choice(["float32", "int8"]),
+    type=click.Choice(["float32", "float16", "dynamic", "int8", "int16x8"]),
     help="Quantization scheme of the TFLite file.  [default: the target's]",
 )
 @click.option(

@@ -72,11 +72,12 @@ class _Graph:
         """Return the tensor that the head reads; the last step to float32 is taken off an int8 trunk."""
         (output,) = self._graph.outputs
         last = self._graph.operators[-1]
-        if self._code(last) == _DEQUANTIZE and int(last.outputs[0]) == int(output):
+        inner = int(last.inputs[0])
+        if self._code(last) == _DEQUANTIZE and int(last.outputs[0]) == int(output) and self._int8(inner):
             self._graph.operators.pop()
             if int(output) == len(self._graph.tensors) - 1:
                 self._graph.tensors.pop()  # of no use any more; elsewhere it would shift the others
-            return int(last.inputs[0])
+            return inner
         return int(output)
 
     def stack(self, source: int, layers: Sequence[Dense], features: Floats, name: str, output: str) -> int:

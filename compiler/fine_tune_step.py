@@ -53,7 +53,7 @@ def fine_tune_step(
     images = [_load(samples, view, preprocessing) for view in (PLAIN, *views)]
     tuned = fine_tune(trunk, head, choice, images, targets, watched, asked, seed, progress)
     went_on = f", of which an earlier run did {tuned.resumed}" if tuned.resumed else ""
-    done = f"fine-tuning trained {choice.reason}; {len(tuned.losses) - 1} epochs{went_on}"
+    done = f"fine-tuning trained {choice.reason}; epochs: {len(tuned.losses) - 1}{went_on}"
     if not tuned.epoch:
         return trunk, f"{done}, and none was better than the start: the trunk stays as it was"
     return (

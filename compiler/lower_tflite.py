@@ -16,25 +16,30 @@ from tlc.runtime.quiet import quiet
 from .graph import Frozen, freeze
 from .records import Floats, Fused, InputSpec, Lowered, LoweredTrunk, Trunk
 
+SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")
+CALIBRATED = ("int8", "int16x8")
+"""Schemes whose ranges are set by images."""
+
 
 def lower_trunk_tflite(trunk: Trunk, scheme: str, calibration: NDArray[np.uint8] | None = None) -> LoweredTrunk:
     """Return the trunk as a TFLite file with the one output `features`, float32.
 
-    `calibration` [N, H, W, C] sets the ranges of int8.
+    `calibration` [N, H, W, C] sets the ranges of the schemes in `CALIBRATED`.
 
     Raises:
-        BuildError: a scheme that has no TFLite lowering.
+        BuildError: a scheme that has no TFLite lowering; or the file does not hold what the scheme says.
     """
+    from .tflite_content import check_content
     from .tflite_file import finish_tflite  # not above: it needs flatbuffers, which the device does not have
 
+    if scheme not in SCHEMES:
+        raise BuildError(f"scheme {scheme!r} has no TFLite lowering; choose {', '.join(SCHEMES)}")
     spec = trunk.backbone.input
-    if scheme == "float32":
-        raw = _convert(freeze(trunk.model, spec, from_pixels=True), None, spec)
-    elif scheme == "int8":
-        raw = _convert(freeze(trunk.model, spec, from_pixels=False), calibration, spec)
-    else:
-        raise BuildError(f"scheme {scheme!r} has no TFLite lowering; choose float32 or int8")
-    return LoweredTrunk("tflite", scheme, finish_tflite(raw, ["features"]))
+    # With int8 inputs the normalisation is the input's scale and zero point; elsewhere it is a part of the graph.
+    frozen = freeze(trunk.model, spec, from_pixels=scheme != "int8")
+    data = finish_tflite(_convert(frozen, scheme, calibration, spec), ["features"])
+    check_content(data, scheme)
+    return LoweredTrunk("tflite", scheme, data)
 
 
 def tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats) -> Lowered:
@@ -47,20 +52,29 @@ def tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats) -> Lowered
     return Lowered(ModelFile("model.tflite", "tflite", trunk.scheme, len(data)), data)
 
 
-def _convert(frozen: Frozen, calibration: NDArray[np.uint8] | None, spec: InputSpec) -> bytes:
+def _convert(frozen: Frozen, scheme: str, calibration: NDArray[np.uint8] | None, spec: InputSpec) -> bytes:
     with quiet():
         import tensorflow as tf
 
         converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
-        if calibration is not None:
+        if scheme != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: _samples(calibration, spec)
+        if scheme == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if scheme == "int8":
+            converter.representative_dataset = lambda: _normalised(calibration, spec)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
+        if scheme == "int16x8":
+            converter.representative_dataset = lambda: _pixels(calibration)
+            converter.target_spec.supported_ops = [
+                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+                tf.lite.OpsSet.TFLITE_BUILTINS,  # for pixels to floats, at the very start
+            ]
         return bytes(converter.convert())
 
 
-def _samples(calibration: NDArray[np.uint8], spec: InputSpec) -> Iterator[list[NDArray[np.float32]]]:
+def _normalised(calibration: Any, spec: InputSpec) -> Iterator[list[NDArray[np.float32]]]:
     for i, image in enumerate(calibration):
         pixels = image.astype(np.float32)
         if i == 0:
@@ -68,3 +82,8 @@ def _samples(calibration: NDArray[np.uint8], spec: InputSpec) -> Iterator[list[N
             # normalisation itself, 1/std and mean: the file takes raw pixels and needs no operation for it.
             pixels[0, 0], pixels[0, -1] = 0.0, 255.0
         yield [((pixels - spec.mean) / spec.std)[None]]
+
+
+def _pixels(calibration: Any) -> Iterator[list[NDArray[np.uint8]]]:
+    for image in calibration:
+        yield [image[None]]

@@ -52,3 +52,15 @@ def test_the_device_beside_tensorflow(built_bundle: Path) -> None:
     # The one comparison that is not close: TensorFlow alone takes seconds to load, and half a gigabyte.
     assert start["value"] < 0.7
     assert memory["value"] < 0.5
+
+
+@pytest.mark.parametrize("part", ["heads", "views", "handmade"])
+def test_what_a_head_is_trained_on(part: str) -> None:
+    pytest.importorskip("mlxtend")
+    pytest.importorskip("skimage")
+    if not (SHARED / "icons").is_dir():
+        pytest.skip(f"{SHARED} is not here")
+    _, name, _, *rows = run("training.py", part)
+    assert name == part
+    assert [row.split()[0] for row in rows] == ["digits", "chess", "icons"]
+    assert all(float(row.split()[1].rstrip(";")) > 0.5 for row in rows), rows

@@ -100,5 +100,19 @@ def test_an_unlikely_class_is_not_called_likely(trunks: dict[str, LoweredTrunk])
 
 
 def test_a_scheme_that_tflite_has_not() -> None:
-    with pytest.raises(BuildError, match="scheme 'int4' has no TFLite lowering; choose float32 or int8"):
+    with pytest.raises(BuildError, match="scheme 'int4' has no TFLite lowering; choose float32, float16, "):
         lower_trunk_tflite(small_fused().trunk, "int4", CALIBRATION)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "cosine", "difference"), [("float16", 0.9999, 1e-3), ("dynamic", 0.9999, 1e-3), ("int16x8", 0.999, 0.05)]
+)
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_the_schemes_between(scheme: str, cosine: float, difference: float, hidden: int) -> None:
+    fused, images = small_fused(hidden=hidden), small_images(20, seed=3)
+    trunk = lower_trunk_tflite(fused.trunk, scheme, CALIBRATION)
+    model = tflite_model(trunk, fused, features_of(fused))
+    found, reference = answers(model.data, fused.labels, images), run_keras(fused, images)
+    assert model.info.scheme == scheme
+    assert cosines(found.embeddings, reference.embeddings).min() > cosine
+    np.testing.assert_allclose(found.probabilities, reference.probabilities, atol=difference)

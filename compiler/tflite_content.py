@@ -1,0 +1,89 @@
+"""What a TFLite file is really made of: a file that claims a scheme and holds another is not shipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlc.runtime.errors import BuildError
+
+# TensorType of the TFLite schema.
+_NAMES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
+_LARGE = 1024
+_CONVERTING = frozenset({"DEQUANTIZE", "QUANTIZE", "CAST"})
+
+
+@dataclass(frozen=True)
+class Content:
+    """Counts over a file's one subgraph."""
+
+    operations: Counter[str]
+    """By name, as the TFLite schema spells them."""
+    activations: Counter[str]
+    """Operations by the type of what they give, those left out that only convert."""
+    weights: Counter[str]
+    """Bytes of constants of two dimensions and more, by their type."""
+    large: Counter[str]
+    """The same, of constants with 1,024 values or more: in `dynamic` the converter leaves smaller ones as they are."""
+
+
+def read_content(data: bytes) -> Content:
+    """Count a TFLite file's operations and tensors by type."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(data), 0))
+    codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    (graph,) = model.subgraphs
+    operations: Counter[str] = Counter()
+    activations: Counter[str] = Counter()
+    for operator in graph.operators:
+        name = codes[int(model.operatorCodes[operator.opcodeIndex].builtinCode)]
+        operations[name] += 1
+        if name not in _CONVERTING:
+            activations[_type(graph.tensors[int(operator.outputs[0])])] += 1
+    weights: Counter[str] = Counter()
+    large: Counter[str] = Counter()
+    for tensor in graph.tensors:
+        buffer = model.buffers[tensor.buffer].data
+        if buffer is not None and len(buffer) and tensor.shape is not None and len(tensor.shape) > 1:
+            weights[_type(tensor)] += int(np.size(buffer))
+            if int(np.prod(tensor.shape)) >= _LARGE:
+                large[_type(tensor)] += int(np.size(buffer))
+    return Content(operations, activations, weights, large)
+
+
+def check_content(data: bytes, scheme: str) -> None:
+    """Check that a file holds what its scheme says.
+
+    int8: every operation gives int8, every weight is int8; int16x8: int16 and int8; float16: weights are float16;
+    dynamic: the large weights are int8; float32: all is float32.
+
+    Raises:
+        BuildError: it does not; says what was found.
+    """
+    found = read_content(data)
+    small = sum(found.weights.values()) * 0.05  # the converter leaves the smallest constants as they are
+    floats = found.weights["float32"]
+    wrong = {
+        "int8": set(found.activations) - {"int8"} or floats,
+        "int16x8": set(found.activations) - {"int16"} - {"float32"} or floats > small,
+        "float16": floats > small or not found.weights["float16"],
+        "dynamic": set(found.large) - {"int8"} or set(found.activations) - {"float32"},
+        "float32": set(found.activations) - {"float32"} or set(found.weights) - {"float32", "int32"},
+    }[scheme]
+    if wrong:
+        raise BuildError(
+            f"the converter made a file that is not {scheme}: operations give {_said(found.activations)}, weights are "
+            f"{_said(found.weights)} (bytes); choose another --scheme, or report it"
+        )
+
+
+def _type(tensor: Any) -> str:
+    return _NAMES.get(int(tensor.type), f"type {int(tensor.type)}")
+
+
+def _said(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())

@@ -1,0 +1,51 @@
+"""What a file is made of: counted, and a file that is not what it claims is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_networks import small_fused, small_images
+
+from tlc.compiler.lower_tflite import SCHEMES, lower_trunk_tflite
+from tlc.compiler.records import Trunk
+from tlc.compiler.tflite_content import check_content, read_content
+from tlc.runtime.errors import BuildError
+
+
+def wide_trunk() -> Trunk:
+    """Return a trunk with more than 1,024 weights in a layer."""
+    from keras import Input, Model, layers, utils
+
+    from tlc.compiler.records import Backbone, InputSpec, Provenance
+    from tlc.compiler.shave import shave
+
+    utils.set_random_seed(1)
+    image = Input((8, 8, 3))
+    x = layers.Conv2D(16, 3, 2, "same", activation="relu")(image)
+    model = Model(image, layers.Conv2D(96, 1, name="wide", activation="relu")(x))
+    return shave(Backbone("wide", model, InputSpec(8, 8), Provenance("", "", "", ""), "wide"))
+
+
+def test_counts() -> None:
+    small_fused()  # TensorFlow is loaded
+    found = read_content(lower_trunk_tflite(wide_trunk(), "int8", small_images(8)).data)
+    assert found.operations == {"CONV_2D": 2, "MEAN": 1, "QUANTIZE": 1, "DEQUANTIZE": 1}
+    assert found.activations == {"int8": 3}
+    assert found.weights == {"int8": 16 * 27 + 96 * 16}
+    assert found.large == {"int8": 96 * 16}
+
+
+def test_every_scheme_is_taken_for_itself_and_for_no_other() -> None:
+    small_fused()
+    trunk = wide_trunk()
+    files = {scheme: lower_trunk_tflite(trunk, scheme, small_images(8)).data for scheme in SCHEMES}
+    sizes = {scheme: len(data) for scheme, data in files.items()}
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]
+    for scheme, data in files.items():
+        for claimed in SCHEMES:
+            if claimed == scheme:
+                check_content(data, claimed)
+            else:
+                with pytest.raises(BuildError, match=f"a file that is not {claimed}: operations give"):
+                    check_content(data, claimed)
+    assert np.all([len(data) > 1000 for data in files.values()])
