@@ -1,0 +1,145 @@
+"""What `tlc build` prints when it is done, for people and for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .output import say, size, table
+
+if TYPE_CHECKING:
+    from tlc.compiler.findings import FileFindings, Findings
+    from tlc.compiler.pipeline import Built, Result
+    from tlc.compiler.records import Score
+
+
+def _models(built: Built) -> list[dict[str, Any]]:
+    return [
+        {
+            **asdict(score),
+            "interval": [round(found.accuracy.low, 5), round(found.accuracy.high, 5)],
+            "calibration_error": None if found.reliability is None else round(found.reliability.error, 5),
+            "milliseconds": round(milliseconds, 3),  # on this machine
+        }
+        for score, found, milliseconds in zip(built.scores, built.findings.files, built.milliseconds, strict=True)
+    ]
+
+
+def _worst(findings: Findings) -> dict[str, Any] | None:
+    from tlc.compiler.findings import worst_class
+
+    worst = worst_class(findings)
+    if worst is None:
+        return None
+    return {
+        "label": worst.label,
+        "held_out": worst.held_out,
+        "found": worst.recall.right if worst.recall else 0,
+    }
+
+
+def document(result: Result) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    from tlc.compiler.worries import worries
+
+    accuracy: dict[str, float] = {"float": result.float_accuracy}
+    for bundle in result.bundles:
+        # One target: the files' own names; several: a file of the same name may differ.
+        prefix = f"{bundle.target}/" if len(result.bundles) > 1 else ""
+        accuracy.update({f"{prefix}{s.file}": s.accuracy for s in bundle.scores})
+    return {
+        "bundles": [
+            {
+                "path": str(b.path),
+                "target": b.target,
+                "scheme": b.scheme,
+                "bytes": b.bytes,
+                "models": _models(b),
+                "worst_class": _worst(b.findings),
+                "warnings": [asdict(w) for w in worries(b.findings)],
+            }
+            for b in result.bundles
+        ],
+        "accuracy": accuracy,
+        "seconds": {name: round(s, 3) for name, s in result.seconds.items()},
+        "labels": list(result.labels),
+        "images": dict(result.images),
+        "held_out": result.held_out,
+        "restored": [asdict(r) for r in result.restored],
+        "skipped": [{"file": s.name, "reason": s.reason} for s in result.skipped],
+        "duplicates": [asdict(group) for group in result.duplicates],
+        "cached": result.cached,
+        "notes": list(result.notes),
+    }
+
+
+def print_summary(result: Result) -> None:
+    """Print what a person wants to know at once."""
+    for note in result.notes:
+        say(note)
+    if result.cached:
+        say(f"{result.cached} images were seen before: their features come from the cache")
+    for skipped in result.skipped[:10]:
+        say(f"skipped {skipped.name}: {skipped.reason}")
+    if len(result.skipped) > 10:
+        say(f"… and {len(result.skipped) - 10} more; all are in report.html")
+    _print_duplicates(result)
+    click.echo(
+        f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
+        f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
+    )
+    said: set[str] = set()
+    for b in result.bundles:
+        click.echo(f"\n{b.path}  for {b.target}, {size(b.bytes)}")
+        rows = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
+        head = ("model", "scheme", "size", "accuracy", "95 % interval", "calibration error", "same answer as float")
+        click.echo(table(rows, (*head, "embedding cosine", "ms here")))
+        worst = _worst(b.findings)
+        if worst:
+            click.echo(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
+        said |= _warn(b.findings, said)
+    first = result.bundles[0].path
+    click.echo(f"\nNext, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report")
+
+
+def _row(score: Score, found: FileFindings, milliseconds: float) -> tuple[str, ...]:
+    return (
+        score.file,
+        score.scheme,
+        size(score.bytes),
+        f"{score.accuracy:.3f}",
+        f"{found.accuracy.low:.3f} to {found.accuracy.high:.3f}",
+        "-" if found.reliability is None else f"{found.reliability.error:.3f}",
+        f"{score.agreement:.3f}",
+        f"{score.embedding_cosine:.4f}",
+        f"{milliseconds:.1f}",
+    )
+
+
+def _warn(findings: Findings, said: set[str]) -> set[str]:
+    """Print and return the warnings that were not printed yet; copies and skipped files have lines of their own."""
+    from tlc.compiler.worries import worries
+
+    elsewhere = ("copies-in-classes", "copies-in-parts", "skipped")
+    new = [w.text for w in worries(findings) if w.kind not in elsewhere and w.text not in said]
+    for text in new:
+        click.echo(f"! {text}")
+    return set(new)
+
+
+def _print_duplicates(result: Result) -> None:
+    if not result.duplicates:
+        return
+    images = sum(len(group.images) for group in result.duplicates)
+    say(f"near-duplicates: {images} images show {len(result.duplicates)} pictures; each kept on one side of the split")
+    worrying = [g for g in result.duplicates if len(g.labels) > 1 or len(g.parts) > 1]
+    for group in worrying[:5]:
+        shown = ", ".join(group.images[:4]) + (", …" if len(group.images) > 4 else "")
+        if len(group.labels) > 1:
+            say(f"  {shown}: one picture in the classes {' and '.join(group.labels)}; a label is wrong")
+        else:
+            say(f"  {shown}: could not be kept together ({', '.join(group.parts)}); the accuracy flatters")
+    if len(worrying) > 5:
+        say(f"  … and {len(worrying) - 5} more like these; --json lists all")
