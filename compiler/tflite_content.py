@@ -69,7 +69,11 @@ def check_content(data: bytes, scheme: str) -> None:
     floats = found.weights["float32"]
     wrong = {
         "int8": set(found.activations) - {"int8"} or floats,
-        "int16x8": set(found.activations) - {"int16"} - {"float32"} or floats > small,
+        # Pixels become int16 through float32, at the very start; head and neck are float32.
+        "int16x8": set(found.activations) - {"int16", "float32"}
+        or set(found.weights) - {"int8", "float32", "int32"}
+        or not found.activations["int16"]
+        or floats > small,
         "float16": floats > small or not found.weights["float16"],
         "dynamic": set(found.large) - {"int8"} or set(found.activations) - {"float32"},
         "float32": set(found.activations) - {"float32"} or set(found.weights) - {"float32", "int32"},
