@@ -10,7 +10,7 @@ import click
 
 from .backbone import loading_options, say_notes
 from .data_options import data_options
-from .output import Steps, json_option, put_json, say, size, table
+from .output import Steps, json_option, put_json, rate_or_off, say, size, table, unknown_figures
 
 if TYPE_CHECKING:
     from tlc.compiler.findings import FileFindings, Findings
@@ -111,11 +111,16 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option(
     "--unknown",
-    default=0.05,
+    default="0.05",
     show_default=True,
-    type=click.FloatRange(0, 1, max_open=True),
-    metavar="RATE",
+    callback=rate_or_off,
+    metavar="RATE|off",
     help="Share of known images that may be called unknown.",
+)
+@click.option(
+    "--unknown-data",
+    metavar="SRC",
+    help="Images of anything else, to count how many pass for known.  [default: each class left out in turn]",
 )
 @click.option("--seed", default=0, show_default=True, help="Decides split, calibration set and folds.")
 @click.option(
@@ -228,6 +233,7 @@ def _document(result: Result) -> dict[str, Any]:
                 "models": _models(b),
                 "worst_class": _worst(b.findings),
                 "warnings": [asdict(w) for w in worries(b.findings)],
+                "unknown": b.unknown,
             }
             for b in result.bundles
         ],
@@ -267,6 +273,7 @@ def _print(result: Result) -> None:
         worst = _worst(b.findings)
         if worst:
             click.echo(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
+        click.echo(f"unknown: {unknown_figures(b.unknown)}")
         said |= _warn(b.findings, said)
     first = result.bundles[0].path
     click.echo(f"\nNext, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report")

@@ -106,6 +106,19 @@ def test_no_score_falls_below_zero_where_all_votes_are_enrolled() -> None:
         assert not np.signbit(found.scores).any()
 
 
+def test_the_means_of_the_classes_have_their_word() -> None:
+    def with_means(mean: float) -> list[float]:
+        rows, means = [(0.9, 0), (0.8, 1)], np.array([0.5, 0.8], np.float32)
+        similarities, classes = (np.array(column) for column in zip(*rows, strict=True))
+        decision = Decision(5, 0.1, mean)
+        return decide(np.zeros(0, np.float32), similarities, classes, 0, 2, decision, means).scores.tolist()
+
+    assert with_means(0.0) == pytest.approx([E / (1 + E), 1 / (1 + E)])  # the rows alone: 0.9 against 0.8
+    assert with_means(0.25) == pytest.approx([0.5, 0.5])  # 0.8 against 0.8
+    assert with_means(1.0) == pytest.approx([1 / (1 + E**3), E**3 / (1 + E**3)])  # 0.5 against 0.8
+    assert rank([], [(0.9, 0), (0.8, 1)], 0, 2).scores.tolist() == pytest.approx(with_means(0.0))
+
+
 def test_a_lower_temperature_listens_to_the_nearest_only() -> None:
     rows = [(0.9, 0), (0.8, 1)]
     assert np.allclose(rank([], rows, 0, 2, temperature=0.001).scores, [1, 0])
