@@ -5,8 +5,8 @@
 Every bundle is built as `tlc build` does, and every answer of "ours" is that of the runtime's `Classifier`, with
 its int8 file. Beside it, on the same images: k nearest neighbours alone (k = 5), the nearest class mean and
 imprinting (Qi et al. 2018) on the same embeddings, and a balanced logistic regression retrained on the 1,280
-float features of everything, its strength chosen in its favour. Needs the compiler extra; the icons and the chess
-pieces are in ../shared/data, and what is not there is skipped.
+float features of everything that trained the bundle or was enrolled, its strength chosen in its favour. Needs the
+compiler extra; the icons and the chess pieces are in ../shared/data, and what is not there is skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from few_shot_trials import SHARED, Trial, build_base, chess_files, digit_files, icons, photos
+from few_shot_trials import SHARED, Trial, build_base, chess_files, digit_files, icons, parts, photos
 from numpy.typing import NDArray
 
 from tlc.compiler.backbones import load_backbone
@@ -100,6 +100,7 @@ def measure(trial: Trial, bundle: Path, features: Features, folder: Path) -> Ite
     """Yield shots, way, and its accuracy over all, base and enrolled classes, and how that of base changed."""
     (folder / "gallery").unlink(missing_ok=True)
     base = {label for _, label in trial.base}
+    trained = [(path, label) for path, label, use in parts(trial.base) if use == "train"]
     is_base = np.array([label in base for _, label in trial.asked])
     with Classifier.open(bundle, folder / "gallery", threads=1) as classifier:
 
@@ -120,7 +121,7 @@ def measure(trial: Trial, bundle: Path, features: Features, folder: Path) -> Ite
             answers = {"ours": [classifier.predict(p).label for p, _ in trial.asked]}
             added = embeddings([p for p, _ in new]), [label for _, label in new]
             answers |= on_embeddings(stored, added, query)
-            answers["retrained"] = retrained(features, trial.base + new, trial.asked)
+            answers["retrained"] = retrained(features, trained + new, trial.asked)
             for way in WAYS:
                 hit = np.array([f == label for f, (_, label) in zip(answers[way], trial.asked, strict=True)])
                 yield shots, way, [hit.mean(), hit[is_base].mean(), hit[~is_base].mean(), hit[is_base].mean() - before]

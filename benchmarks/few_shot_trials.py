@@ -88,24 +88,29 @@ def digit_files(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def build_base(trial: Trial, folder: Path, head: str = "linear", rate: float = 0.05) -> Path:
-    """Build the trial's bundle for `rpi`; with no head it is the model alone, and every class is enrolled.
+def parts(base: Labelled) -> list[tuple[Path, str, str]]:
+    """Return the base images with what each is for: the last two of a class are held out, as every build must."""
+    found: list[tuple[Path, str, str]] = []
+    for label in dict.fromkeys(label for _, label in base):
+        own = [path for path, its in base if its == label]
+        uses = ["train"] * (len(own) - 2) + ["validation", "test"]
+        found += [(path, label, use) for path, use in zip(own, uses, strict=True)]
+    return found
 
-    A build holds two images or so of each class out for itself; they are no worse to train on, but that is
-    what a user's build does too.
-    """
+
+def build_base(trial: Trial, folder: Path, head: str = "linear") -> Path:
+    """Build the trial's bundle for `rpi`; with no head it is the model alone, and every class is enrolled."""
     listed = folder / "base.csv"
     with listed.open("w", newline="") as out:
-        csv.writer(out).writerows([("path", "label"), *((f.resolve(), label) for f, label in trial.base)])
+        csv.writer(out).writerows(
+            [("path", "label", "split"), *((p.resolve(), *rest) for p, *rest in parts(trial.base))]
+        )
     path = folder / f"{head}.tlc"
-    options = Options(
-        data=str(listed), targets=("rpi",), output=path, head=head, max_drop=100.0, force=True, unknown_rate=rate
-    )
-    build(options)
+    build(Options(data=str(listed), targets=("rpi",), output=path, head=head, max_drop=100.0, force=True))
     return path
 
 
-def shuffled(paths: list[Path], count: int) -> list[Path]:
+def spread(paths: list[Path], count: int) -> list[Path]:
     """Return `count` of the paths at most, spread over them."""
     chosen: NDArray[np.int64] = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(np.int64))
     return [paths[i] for i in chosen.tolist()]

@@ -18,18 +18,20 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from few_shot_trials import SHARED, Trial, build_base, chess_files, digit_files, icons, photos, shuffled
+from few_shot_trials import SHARED, Trial, build_base, chess_files, digit_files, icons, photos, spread
+from numpy.typing import NDArray
 
 from tlc.runtime import Classifier
+from tlc.runtime.unknown import known_ness_of
 
 SHOTS = (1, 3, 5, 10)
 RATES = (0.01, 0.05, 0.10)
 GROUPS = ("base", "enrolled", "near", "far")
 
 
-def auroc(known: list[float], unknown: list[float]) -> float:
+def auroc(known: NDArray[np.float64], unknown: NDArray[np.float64]) -> float:
     """Chance that a known image scores higher than an unknown one."""
-    a, b = np.array(known)[:, None], np.array(unknown)[None]
+    a, b = known[:, None], unknown[None]
     return float(np.mean(a > b) + np.mean(a == b) / 2)
 
 
@@ -40,18 +42,21 @@ class Tally:
         self.shares: dict[tuple[float, str], list[float]] = defaultdict(list)
         self.auroc: dict[str, list[float]] = defaultdict(list)
 
-    def add(self, bundle: Path, gallery: Path, images: dict[str, list[Path]]) -> None:
-        """Ask a classifier at every rate."""
+    def add(self, bundle: Path, gallery: Path, images: dict[str, list[NDArray[np.float32]]]) -> None:
+        """Ask a classifier at every rate, as `predict` does once it has an image's embedding."""
         for rate in RATES:
-            above: dict[str, list[float]] = {}
+            above: dict[str, NDArray[np.float64]] = {}
             with Classifier.open(bundle, gallery, threads=1, unknown=rate, selftest=False) as classifier:
-                for group, paths in images.items():
-                    found = [classifier.predict(p) for p in paths]
-                    if found:
-                        self.shares[rate, group].append(float(np.mean([p.unknown for p in found])))
-                        above[group] = [p.knownness - p.threshold for p in found]
+                bank, shift, asked = classifier._bank, classifier._calibration.shift, classifier._asked
+                for group, embeddings in images.items():
+                    rows = [bank.nearest(e, classifier.bundle.manifest.decision.k)[0] for e in embeddings]
+                    pairs = [known_ness_of(e, bank, r, shift, asked) for e, r in zip(embeddings, rows, strict=True)]
+                    above[group] = np.array([known - threshold for known, threshold in pairs])
+            for group, margins in above.items():
+                if len(margins):
+                    self.shares[rate, group].append(float(np.mean(margins < 0)))
             if rate == 0.05:
-                known = above.get("base", []) + above.get("enrolled", [])
+                known = np.concatenate([above.get(group, np.zeros(0)) for group in ("base", "enrolled")])
                 for group in ("near", "far"):
                     self.auroc[group].append(auroc(known, above[group]))
 
@@ -84,10 +89,10 @@ def main() -> None:
         folder, trials = Path(name), list[Trial]()
         others: dict[str, list[Path]] = {}
         if (SHARED / "chess").is_dir():
-            trials += photos("chess", chess_files(), 3, 2, 10, 1 if small else 4)
+            trials += photos("chess", chess_files(), 3, 2, 10, 1 if small else 3)
             others["chess"] = [p for files in chess_files().values() for p in files]
         if (SHARED / "icons").is_dir():
-            trials += icons(9, 0 if small else 4)
+            trials += icons(9, 0 if small else 3)
             others["icons"] = [p for thing in sorted((SHARED / "icons").iterdir()) for p in sorted(thing.iterdir())]
         if not trials:
             sys.exit(f"skipped: {SHARED} is not there")
@@ -96,7 +101,7 @@ def main() -> None:
             trials += photos("digits", digits, 5, 3, 30, 2)
             others["digits"] = [p for files in digits.values() for p in files]
         for trial in trials:
-            far = [p for kind, paths in others.items() if kind != trial.name for p in shuffled(paths, 40)]
+            far = [p for kind, paths in others.items() if kind != trial.name for p in spread(paths, 40)]
             old = {label for _, label in trial.base}
             images = {"base": [p for p, label in trial.asked if label in old]}
             images |= {"enrolled": [p for p, label in trial.asked if label in trial.enroll]}
@@ -104,13 +109,16 @@ def main() -> None:
             for head in ("linear", "none"):
                 bundle, gallery, done = build_base(trial, folder, head), folder / f"{head}.gallery", 0
                 gallery.unlink(missing_ok=True)
-                images = images if head == "linear" else {k: v for k, v in images.items() if k != "base"}
+                with Classifier.open(bundle, gallery, threads=1) as classifier:
+                    embedded = {group: [classifier.embed(p) for p in paths] for group, paths in images.items()}
+                if head == "none":
+                    del embedded["base"]
                 for shots in (0, *SHOTS):
                     if shots > max(map(len, trial.enroll.values())) or (head == "none" and not shots):
                         continue
                     taught(bundle, gallery, trial, shots, done)
                     done = shots
-                    asked = images if shots else {**images, "enrolled": []}
+                    asked = embedded if shots else {**embedded, "enrolled": []}
                     title = (
                         f"{trial.name}, {'base and enrolled classes' if head == 'linear' else 'enrolled classes only'}"
                     )

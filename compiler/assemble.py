@@ -49,7 +49,7 @@ _LIBRARIES = (
 )
 # benchmarks/few_shot.py: with 3 to 15 neighbours, a temperature of 0.03 to 0.1 and a weight of 0.3 to 0.7, all over
 # icons, chess pieces and digits were within a point of each other.
-DECISION = Decision(k=5, temperature=0.03, mean=0.5)
+DECISION = Decision(k=5, temperature=0.03, mean=0.5, balance=1.0)
 
 
 @dataclass(frozen=True, eq=False)

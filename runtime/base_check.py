@@ -58,6 +58,8 @@ def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
         head = np.zeros(base, np.float32)
         head[c] = 1.0
         count = int(np.count_nonzero(near < bank.exemplars))
-        ranking = decide(head, similarities, bank.row_class[near], count, len(bank.labels), decision, to_means)
+        ranking = decide(
+            head, similarities, bank.row_class[near], count, len(bank.labels), decision, to_means, enrolled
+        )
         lost += int(np.argmax(ranking.scores)) != c
     return len(rows), lost

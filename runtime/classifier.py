@@ -222,6 +222,7 @@ class Classifier:
             len(bank.labels),
             manifest.decision,
             bank.mean_cosines(embedding, bank.row_class[rows]),
+            self._examples,
         )
         if not len(ranking.scores):
             raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
@@ -376,9 +377,10 @@ class Classifier:
     # Unknown
 
     def _ask(self) -> None:
-        """Set the thresholds by what the bank holds now."""
+        """Count the examples and set the thresholds, by what the bank holds now."""
         scores = self._bank.enrolled_scores()
-        self._asked = thresholds(self._calibration, self._rate, *self._bank.counts(), scores)
+        own, self._examples = self._bank.counts()
+        self._asked = thresholds(self._calibration, self._rate, own, self._examples, scores)
 
 
 def default_gallery(bundle: Path) -> Path:

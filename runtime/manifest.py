@@ -54,10 +54,9 @@ class Decision:
     temperature: float = 0.03
     """Cosine difference at which a neighbour's vote falls to 1/e of the nearest one's."""
     mean: float = 0.0
-    """Weight of the cosine to the mean of a neighbour's class, against that to the neighbour itself: 0 to 1.
-
-    Left out of the JSON where it is 0, as it was before there was such a thing.
-    """
+    """Weight of the cosine to the mean of a neighbour's class, against that to the neighbour itself: 0 to 1."""
+    balance: float = 0.0
+    """An enrolled example's vote counts min(k, examples of its class) to the power of minus this: 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,9 @@ class Manifest:
 def to_json(manifest: Manifest) -> bytes:
     """Return the manifest as UTF-8 JSON with sorted keys, byte for byte the same for equal manifests."""
     document = asdict(manifest)
-    if not manifest.decision.mean:
-        del document["decision"]["mean"]
+    for name in ("mean", "balance"):  # what came later is left out where it is 0, as it was before
+        if not document["decision"][name]:
+            del document["decision"][name]
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
@@ -158,6 +158,7 @@ def _parse(doc: dict[str, Any]) -> Manifest:
             k=_whole(decision["k"], "k"),
             temperature=_real(decision["temperature"], "temperature", 1e-6),
             mean=_real(decision.get("mean", 0.0), "mean", 0.0, 1.0),
+            balance=_real(decision.get("balance", 0.0), "balance", 0.0, 1.0),
         ),
         unknown=Unknown(
             rate=_real(unknown["rate"], "rate", 0.0, 1.0),
