@@ -17,7 +17,7 @@ from PIL import Image
 
 from tlc.compiler import Options, Result, build
 from tlc.runtime import Bundle, Classifier
-from tlc.runtime.errors import BuildError, BundleError, DataError, TlcError, UsageError
+from tlc.runtime.errors import BuildError, BundleError, DataError, GalleryError, TlcError, UsageError
 from tlc.runtime.unknown import read_calibration
 
 # A device that takes a float TFLite file only: the lowering that takes the least time.
@@ -226,8 +226,12 @@ class TestOwnTarget:
         assert len(read_calibration(Bundle.open(built.path)).examples) == 3
         assert built.unknown["test_images"] == built.unknown["foreign_images"] == 2
         with Classifier.open(built.path) as classifier:
-            for label, digit in (("zero", 0), ("one", 1)):
-                classifier.enroll(label, sorted(folder.glob(f"{digit}/[0-3].png")))
+            with pytest.raises(GalleryError, match="nothing is enrolled; enroll a class first"):
+                classifier.predict(folder / "0" / "5.png")
+            classifier.enroll("zero", sorted(folder.glob("0/[0-3].png")))
+            alone = classifier.predict(folder / "0" / "5.png")
+            assert (alone.label, alone.score, alone.source) == ("zero", 1, "gallery")
+            classifier.enroll("one", sorted(folder.glob("1/[0-3].png")))
             assert [classifier.predict(folder / d / "5.png").label for d in "01"] == ["zero", "one"]
 
 
