@@ -157,7 +157,7 @@ def main() -> None:
         for shots in SHOTS:
             for way in WAYS:
                 a, b, c, d = np.mean(found[title, shots, way], axis=0)
-                print(f"  {shots:<9}{way:<14}{a:7.3f}{b:7.3f}{c:10.3f}{-100 * d:9.1f} pt")
+                print(f"  {shots:<9}{way:<14}{a:7.3f}{b:7.3f}{c:10.3f}{0.0 - 100 * d:9.1f} pt")
     mean = {w: np.mean([np.mean(v, axis=0)[0] for (_, _, way), v in found.items() if way == w]) for w in WAYS}
     print("mean over all of these: " + ", ".join(f"{w} {mean[w]:.3f}" for w in WAYS))
     print(f"goal, over all classes: at least retrained: {mean['ours'] - mean['retrained']:+.3f}")
