@@ -11,7 +11,7 @@ import click
 from .backbone import loading_options, say_notes
 from .build_summary import document, print_summary
 from .data_options import data_options
-from .output import Steps, json_option, put_json, size, table
+from .output import Steps, json_option, put_json, rate_or_off, size, table
 
 if TYPE_CHECKING:
     from tlc.compiler.records import Asked, FineTune
@@ -110,11 +110,16 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option(
     "--unknown",
-    default=0.05,
+    default="0.05",
     show_default=True,
-    type=click.FloatRange(0, 1, max_open=True),
-    metavar="RATE",
+    callback=rate_or_off,
+    metavar="RATE|off",
     help="Share of known images that may be called unknown.",
+)
+@click.option(
+    "--unknown-data",
+    metavar="SRC",
+    help="Images of anything else, to count how many pass for known.  [default: each class left out in turn]",
 )
 @click.option("--seed", default=0, show_default=True, help="Decides split, calibration set and folds.")
 @click.option(

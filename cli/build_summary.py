@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .output import say, size, table
+from .output import say, size, table, unknown_figures
 
 if TYPE_CHECKING:
     from tlc.compiler.findings import FileFindings, Findings
@@ -59,6 +59,7 @@ def document(result: Result) -> dict[str, Any]:
                 "models": _models(b),
                 "worst_class": _worst(b.findings),
                 "warnings": [asdict(w) for w in worries(b.findings)],
+                "unknown": b.unknown,
             }
             for b in result.bundles
         ],
@@ -99,6 +100,7 @@ def print_summary(result: Result) -> None:
         worst = _worst(b.findings)
         if worst:
             click.echo(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
+        click.echo(f"unknown: {unknown_figures(b.unknown)}")
         said |= _warn(b.findings, said)
     first = result.bundles[0].path
     click.echo(f"\nNext, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report")

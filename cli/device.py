@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from tlc.runtime.errors import ImageError
 from tlc.runtime.gallery import Change
 from tlc.runtime.images import Source
 
-from .output import json_option, put_json, say
+from .output import json_option, put_json, rate_or_off, say
 
 _gallery = click.option(
     "--gallery", metavar="FILE", help="Where enrolled examples are kept.  [default: <bundle>.gallery]"
@@ -40,6 +41,7 @@ rate_option: Callable[[Any], Any] = click.option(
     "--unknown",
     "rate",
     metavar="RATE|off",
+    callback=rate_or_off,
     help="Share of known images that may be called unknown.  [default: the bundle's]",
 )
 
@@ -51,11 +53,11 @@ rate_option: Callable[[Any], Any] = click.option(
 @rate_option
 @device_options
 @json_option
-def predict(bundle: str, images: tuple[str, ...], top: int, rate: str | None, as_json: bool, **options: Any) -> None:
+def predict(bundle: str, images: tuple[str, ...], top: int, rate: float | None, as_json: bool, **options: Any) -> None:
     """Say what is on each IMAGE (- reads one from standard input)."""
     results: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    with Classifier.open(bundle, unknown=unknown_rate(rate), **options) as classifier:
+    with Classifier.open(bundle, unknown=rate, **options) as classifier:
         sources = [image_source(name) for name in images]
         for name, prediction in zip(images, classifier.predict_many(sources, errors="return"), strict=True):
             if isinstance(prediction, ImageError):
@@ -87,7 +89,8 @@ def enroll(
 ) -> None:
     """Teach the class LABEL from a few example IMAGEs; it is on disk when this returns."""
     with Classifier.open(bundle, **options) as classifier:
-        change = classifier.enroll(label, [image_source(i) for i in images], thumbnails=not no_thumbnails)
+        sources = [image_source(i) for i in images]
+        change = classifier.enroll(label, sources, thumbnails=not no_thumbnails, check_base=True)
     _report(change, as_json, added=True)
 
 
@@ -123,18 +126,6 @@ def image_source(name: str) -> Source:
     return sys.stdin.buffer
 
 
-def unknown_rate(text: str | None) -> float | None:
-    """Return what `--unknown` stands for: a false-alarm rate, 0 where it is switched off, None for the bundle's."""
-    if text is None:
-        return None
-    if text == "off":
-        return 0.0
-    try:
-        return float(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a rate from 0 to 1 nor 'off'", param_hint="--unknown") from None
-
-
 def _document(name: str, p: Prediction) -> dict[str, Any]:
     return {
         "image": name,
@@ -144,6 +135,7 @@ def _document(name: str, p: Prediction) -> dict[str, Any]:
         "unknown": p.unknown,
         "ranked": [{"label": r.label, "score": round(r.score, 6)} for r in p.ranked],
         "knownness": round(p.knownness, 4),
+        "threshold": round(p.threshold, 4) if math.isfinite(p.threshold) else None,
         "neighbours": [{"id": n.id, "label": n.label, "similarity": round(n.similarity, 4)} for n in p.neighbours],
         "milliseconds": {k: round(v, 3) for k, v in p.milliseconds.items()},
     }
@@ -168,6 +160,7 @@ def _report(change: Change, as_json: bool, added: bool) -> None:
                 "skipped": change.skipped,
                 "gone": change.gone,
                 "warnings": [vars(w) for w in change.warnings],
+                **({"base": vars(change.base)} if change.base is not None else {}),
             }
         )
         return
@@ -180,3 +173,9 @@ def _report(change: Change, as_json: bool, added: bool) -> None:
         done += f", {change.gone} gave way to the limit (see `tlc gallery limit`)"
     click.echo(done)
     click.echo("enrolled: " + (", ".join(f"{c} {n}" for c, n in change.classes.items()) or "nothing"))
+    if change.base is not None and change.base.exemplars:
+        b = change.base
+        click.echo(
+            f"base classes: {b.after} of {b.exemplars} exemplars would now be taken for something enrolled "
+            f"({b.before} before)"
+        )

@@ -20,7 +20,7 @@ from tlc.runtime.selftest import selftest as run_selftest
 
 from .data_options import data_options
 from .device import engine_options
-from .output import Steps, json_option, put_json, say, size, table
+from .output import Steps, json_option, put_json, say, size, table, unknown_figures
 
 
 @click.command()
@@ -77,7 +77,7 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
         ("neck", f"{m.neck.get('kind')}, embedding of {m.embedding_width}"),
         ("head", m.head.get("kind")),
         ("input", f"{shape} uint8, {m.preprocessing.fit}, {m.preprocessing.filter}"),
-        ("unknown", f"calibrated to {100 * m.unknown.rate:g} % false alarms"),
+        ("unknown", unknown_figures(metrics.get("unknown"))),
         ("built", f"{m.created} with tlc {m.versions.get('tlc')}, TensorFlow {m.versions.get('tensorflow')}"),
         ("fingerprint", m.fingerprint[:16]),
         ("size", size(opened.bytes)),

@@ -56,6 +56,35 @@ def size(count: int) -> str:
     return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
+def rate_or_off(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Read a false-alarm rate for click: a number, or `off`, which is 0.
+
+    Raises:
+        click.BadParameter: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        return 0.0 if text == "off" else float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a rate from 0 to 1 nor 'off'") from None
+
+
+def unknown_figures(found: Any) -> str:
+    """Return what the manifest's metrics say of `unknown`, which hold what the tlc of that day wrote."""
+    try:
+        rate, alarms, images = found["rate"], found["false_alarms"], found["test_images"]
+    except (KeyError, TypeError):
+        return "not measured"
+    if not rate:
+        return "off"
+    text = f"{100 * rate:g} % of known images may be called so; {alarms} of {images} test images were"
+    if found.get("foreign_images"):
+        accepts, foreign = found["false_accepts"], found["foreign_images"]
+        text += f"; {accepts} of {foreign} foreign images ({found['foreign']}) passed for known"
+    return text
+
+
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
 )

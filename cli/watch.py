@@ -10,7 +10,7 @@ import click
 
 from tlc.runtime.classifier import Classifier
 
-from .device import device_options, rate_option, unknown_rate
+from .device import device_options, rate_option
 from .output import say
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def watch(
     every: float,
     webhook: str | None,
     mqtt: str | None,
-    rate: str | None,
+    rate: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -70,7 +70,7 @@ def watch(
     from tlc.runtime.watch import watch as run_watch
 
     with ExitStack() as stack:
-        classifier = stack.enter_context(Classifier.open(bundle, unknown=unknown_rate(rate), **options))
+        classifier = stack.enter_context(Classifier.open(bundle, unknown=rate, **options))
         receivers: list[Receiver] = [*([Webhook(webhook)] if webhook else []), *([Mqtt(mqtt)] if mqtt else [])]
         frames = stack.enter_context(closing(open_frames(camera, every)))
         steady = Steady(smooth or (1 if is_folder(camera) else 5))  # a folder's images need not follow each other

@@ -62,6 +62,15 @@ def read_folder(root: Path, skipped: list[Skipped]) -> list[Sample]:
     return sorted(samples, key=lambda sample: (sample.label, sample.name))
 
 
+def images_below(root: Path) -> list[Path]:
+    """Return every image in a folder and below that can be opened, in order.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    return [path for path, problem in _walk(root, root.resolve(), {root.resolve()}) if problem is None]
+
+
 def _class_folders(root: Path) -> list[tuple[Path, str | None]]:
     """Return each class's folder, with the split where the folders above the classes are splits."""
     tops = _folders(root)

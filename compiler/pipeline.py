@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from tlc.runtime.bundle import check_writable, write_bundle
 from tlc.runtime.errors import DataError, UsageError
 from tlc.runtime.manifest import Preprocessing, to_json
 from tlc.runtime.progress import Count
+from tlc.runtime.unknown import checked_rate
 from tlc.targets import Target, load_target
 
 from .assemble import Evidence, assemble
@@ -21,8 +23,11 @@ from .augment import copies
 from .augmentations import DEFAULT as DEFAULT_AUGMENT
 from .backbones import DEFAULT, find_backbone, load_backbone
 from .cache_folder import caching
+from .calibrate_unknown import calibrate_unknown
 from .calibration import choose_calibration
 from .data import Origin, Sample, Skipped, load_dataset
+from .data_foreign import load_foreign
+from .decode import decode_all
 from .duplicates import Group, find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
 from .featurize import featurize, trunk_file
@@ -46,6 +51,7 @@ from .timing import median_milliseconds
 from .toolchain import load_tensorflow, require_toolchain
 from .trunk_files import TrunkFiles
 from .verify import Answers, Labelled, check_drop, check_embeddings, images_of, judge
+from .whiten import whiten
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Options:
     """Points of accuracy that a file may lose against the float graph."""
     unknown_rate: float = 0.05
     """False-alarm rate that `unknown` is calibrated to."""
+    unknown_data: str | None = None
+    """Images of anything else, to count false accepts on; without them each class is left out in turn."""
     exemplars: int = PER_CLASS
     """Training images of each class whose embeddings travel with the bundle."""
     calibration: int = 100
@@ -113,6 +121,12 @@ class Built:
     milliseconds: tuple[float, ...]
     """An image through each file of `scores`: the median on this machine, for comparing files, not a device's speed."""
 
+    @property
+    def unknown(self) -> Mapping[str, Any]:
+        """How often it was wrong about what is unknown; the manifest's metrics of that name."""
+        found: Mapping[str, Any] = self.findings.manifest.metrics["unknown"]
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -148,6 +162,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
 
     with step("load data") as report:  # first: most mistakes are in it, and it costs nothing to find them
         require_toolchain()
+        checked_rate(options.unknown_rate)
         targets = [load_target(name) for name in options.targets]
         find_backbone(options.backbone, options.asked)
         if is_head_file(options.head):
@@ -160,6 +175,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
         dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
         _split(dataset.samples, dataset.skipped, options.seed)
+        foreign = load_foreign(options.unknown_data) if options.unknown_data is not None else []
 
     with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it
         load_tensorflow()
@@ -230,7 +246,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             head = load_head(options.head, trunk.width, labels)
         else:
             head = train_head(options.head, [*varied, *seen.values()], truth, len(labels), options.seed, report)
-        neck = make_neck(trunk, featurized.features[parts.train])
+        plain = make_neck(trunk, featurized.features[parts.train])
+        neck = whiten(plain, list(seen.values()), truth)
         embedded = neck.project(featurized.features[parts.train])
 
     with step("fuse"):  # head and neck are written into the lowered trunks
@@ -254,8 +271,21 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         check_drop([j.score for j in judged.values()], float_accuracy, len(images), options.max_drop)
 
     with step("choose exemplars"):  # by the float features; the device's own file embeds them below
-        best = choose_exemplars(embedded, classes[parts.train], len(labels), options.exemplars if head.layers else 0)
+        best = choose_exemplars(embedded, truth, len(labels), options.exemplars if head.layers else PER_CLASS)
         rows = parts.train[best]
+
+    with step("calibrate unknown"):  # across folds of the training images: the test images only count its mistakes
+        calibrations = {
+            key: calibrate_unknown(
+                plain,
+                list(seen.values()),
+                seen.get(key, seen["tflite", "float32"]),
+                truth,
+                best if head.layers else best[:0],
+                options.seed,
+            )
+            for key in {_keys(target, options)[0] for target in targets}
+        }
 
     with step("study") as report:  # for the report; nothing that it finds changes a file
         float_features = featurized.features
@@ -281,6 +311,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             is_test=np.isin(held_out, parts.test),
             exemplar_images=images_of([samples[i] for i in rows], preprocessing),
             exemplar_classes=classes[rows],
+            calibrations=calibrations,
+            foreign=decode_all(foreign, preprocessing)[1] if foreign else None,
             counts=_counts(parts),
             skipped=skipped,
             duplicates=duplicates,

@@ -183,11 +183,17 @@ def _unknown(f: Findings, _pictures: Any) -> str:
     metrics: Any = f.manifest.metrics
     unknown = metrics["unknown"]
     if not unknown["test_images"]:
-        return "<p>Nothing is calibrated at build time: the bundle has no classes of its own.</p>"
-    return (
-        f"<p>Calibrated to call {100 * f.manifest.unknown.rate:g} % of known images unknown. On "
-        f"{unknown['test_images']} test images it did so for {unknown['false_alarms']}.</p>"
+        return "<p>Not measured: no test images, or nothing to compare them with.</p>"
+    text = (
+        f"Calibrated to call {100 * f.manifest.unknown.rate:g} % of known images unknown. On "
+        f"{unknown['test_images']} test images it did so for {unknown['false_alarms']}."
     )
+    if unknown.get("foreign_images"):
+        text += (
+            f" Of {unknown['foreign_images']} foreign images ({escape(unknown['foreign'])}) "
+            f"{unknown['false_accepts']} passed for known."
+        )
+    return f"<p>{text}</p>"
 
 
 def _data(f: Findings, _pictures: Any) -> str:

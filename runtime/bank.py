@@ -8,6 +8,7 @@ same. It is decided when the rows are loaded, so that no prediction ever waits f
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from .bundle import Exemplars
 from .gallery_rows import GalleryRows
 from .left_out import LeftOut
 from .search import BoundedRows, FloatRows, Floats, Rows, principal_axes
-from .vectors import unit_rows
+from .vectors import row_lengths, unit_rows
 
 MANY = 20_000
 """Rows from which on the bound is faster than the full product, measured in docs/search.md."""
@@ -28,12 +29,15 @@ _MEMINFO = Path("/proc/meminfo")
 class Bank:
     """The rows to search, and which class each belongs to."""
 
-    def __init__(self, exemplars: Exemplars, labels: tuple[str, ...]) -> None:
+    def __init__(self, exemplars: Exemplars, labels: tuple[str, ...], shift: Floats | None = None) -> None:
+        """Start with a bundle's exemplars; `shift` [D] is what known-ness adds to embeddings, by default nothing."""
         self.labels: list[str] = list(labels)
         """Base classes first, then those only in the gallery, in the order in which they came."""
         self.exemplars = len(exemplars.labels)
         self._base = labels
         self._exemplars = exemplars
+        width = exemplars.vectors.shape[1]
+        self._shift = np.zeros(width, np.float32) if shift is None else shift
         self.clear()
 
     def __len__(self) -> int:
@@ -61,12 +65,33 @@ class Bank:
         """Return rows of unit length, float32 [n, D]."""
         return self._rows.take(rows)
 
+    def shifted(self, rows: NDArray[np.int64]) -> Floats:
+        """Return rows as known-ness compares them: of their own length, moved by the shift, then of unit length."""
+        return unit_rows(self._rows.take(rows) * self._lengths[rows][:, None] + self._shift)
+
+    def mean_cosines(self, embedding: Floats, classes: NDArray[np.int64]) -> Floats:
+        """Return the cosine of `embedding` [D] to the mean of the unit rows of each of `classes` [n]."""
+        return (unit_rows(self._sums[classes].astype(np.float32)) @ _unit(embedding)).astype(np.float32)
+
+    def sums(self) -> NDArray[np.float64]:
+        """Return the sum of the unit rows of each class, [C, D]."""
+        return self._sums[: len(self.labels)].copy()
+
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many exemplars and how many enrolled rows each class has, [C] and [C]."""
+        own = np.bincount(self._exemplars.labels, minlength=len(self.labels))
+        return own, np.bincount(self.row_class, minlength=len(self.labels)) - own
+
     def clear(self) -> None:
         """Take every enrolled row out again."""
         self.labels[:] = self._base
         self._index = {label: i for i, label in enumerate(self._base)}
         self._class = np.array(self._exemplars.labels, np.int64)
         self._ids = np.zeros(self.exemplars, np.int64)
+        lengths = self._exemplars.lengths
+        self._lengths = np.ones(self.exemplars, np.float32) if lengths is None else np.array(lengths, np.float32)
+        self._sums = np.zeros((len(self._base), self._exemplars.vectors.shape[1]), np.float64)
+        np.add.at(self._sums, self._exemplars.labels, self._exemplars.vectors)
         self._hold(FloatRows(self._exemplars.vectors.shape[1]))
 
     def append(self, rows: GalleryRows) -> None:
@@ -79,6 +104,7 @@ class Bank:
         holes = np.flatnonzero(np.isin(self.ids, rows.removed)) if len(rows.removed) else rows.removed
         for hole in holes.tolist():
             self._left_out.remove(hole, int(self._class[hole]))
+            self._sums[self._class[hole]] -= self._rows.take(np.array([hole]))[0]
         behind = len(rows.ids) - len(holes)
         if count == self.exemplars and _too_many(count + behind, rows.vectors.shape[1]):
             self._hold(self._bounded(rows))
@@ -86,20 +112,26 @@ class Bank:
         places = np.concatenate([holes, np.arange(count, count + behind)])
         self._class[places] = [self._class_of(label) for label in rows.labels]
         self._ids[places] = rows.ids
+        self._lengths[places] = row_lengths(rows.vectors) * rows.scales
+        self._make_room()
         for i, hole in enumerate(holes.tolist()):
-            self._rows.put(hole, unit_rows(rows.vectors[i])[0])
+            unit = unit_rows(rows.vectors[i])
+            self._rows.put(hole, unit[0])
+            np.add.at(self._sums, self._class[hole], unit[0])
         for start in range(len(holes), len(rows.ids), _PORTION):
-            self._rows.append(unit_rows(rows.vectors[start : start + _PORTION]))
+            unit = unit_rows(rows.vectors[start : start + _PORTION])
+            self._rows.append(unit)
+            np.add.at(self._sums, self._class[places[start : start + _PORTION]], unit)
         self._left_out.add(list(zip(places.tolist(), self._class[places].tolist(), strict=True)))
 
-    def enrolled_scores(self) -> Floats:
-        """Return the enrolled rows' own known-ness, each measured against its class with itself left out."""
+    def enrolled_scores(self) -> list[Floats]:
+        """Return the enrolled rows' own known-ness, an array a class, each beside its class with itself left out."""
         return self._left_out.scores()
 
     def _hold(self, rows: Rows) -> None:
         self._rows = rows
         self._rows.append(self._exemplars.vectors)
-        self._left_out = LeftOut(self._rows)
+        self._left_out = LeftOut(_Shifted(self))
 
     def _bounded(self, rows: GalleryRows) -> BoundedRows:
         width = rows.vectors.shape[1]
@@ -118,6 +150,21 @@ class Bank:
         if rows > len(self._ids):
             room = rows * 5 // 4 + 64
             self._class, self._ids = _longer(self._class, room), _longer(self._ids, room)
+            self._lengths = _longer(self._lengths, room)
+
+    def _make_room(self) -> None:
+        """Let every class that has come have its sum."""
+        missing = len(self.labels) - len(self._sums)
+        if missing > 0:
+            more = np.zeros((missing + len(self._sums) // 4, self._sums.shape[1]), np.float64)
+            self._sums = np.concatenate([self._sums, more])
+
+
+class _Shifted:
+    """A bank's rows as known-ness compares them."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.take = bank.shifted
 
 
 def _unit(embedding: Floats) -> Floats:
@@ -125,8 +172,8 @@ def _unit(embedding: Floats) -> Floats:
     return embedding / np.float32(length) if length else embedding
 
 
-def _longer(numbers: NDArray[np.int64], room: int) -> NDArray[np.int64]:
-    out = np.zeros(room, np.int64)
+def _longer(numbers: NDArray[Any], room: int) -> NDArray[Any]:
+    out = np.zeros(room, numbers.dtype)
     out[: len(numbers)] = numbers
     return out
 

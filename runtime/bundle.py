@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .errors import BundleError, UsageError
 from .manifest import Manifest, from_json, to_json
-from .vectors import unit_rows
+from .vectors import row_lengths, unit_rows
 
 MANIFEST = "manifest.json"
 EXEMPLARS = "exemplars.npz"
@@ -38,6 +38,8 @@ class Exemplars:
     """[N, D], rows of unit length."""
     labels: NDArray[np.int64]
     """[N], indices into the manifest's labels."""
+    lengths: NDArray[np.float32] | None = None
+    """[N], the embeddings' own lengths; None where they are not known, as if all were 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,8 @@ class Bundle:
         try:
             with np.load(io.BytesIO(self.files[EXEMPLARS]), allow_pickle=False) as data:
                 vectors, labels = unit_rows(data["vectors"]), np.asarray(data["labels"], np.int64)
+                scales = np.asarray(data["scales"], np.float32) if "scales" in data else None
+                lengths = None if scales is None else row_lengths(np.atleast_2d(data["vectors"])) * scales
         except Exception as e:
             # numpy meets bytes that are no archive of arrays with whatever error its reader happens to hit.
             raise BundleError(f"{self.path}: {EXEMPLARS} cannot be read ({e}); build the bundle again") from None
@@ -100,12 +104,13 @@ class Bundle:
             or labels.shape != (len(vectors),)
             or not np.all((labels >= 0) & (labels < classes))
             or not np.all(np.isfinite(vectors))
+            or (lengths is not None and not (lengths.shape == labels.shape and np.all(np.isfinite(lengths))))
         ):
             raise BundleError(
                 f"{self.path}: {EXEMPLARS} does not fit the manifest (vectors {list(vectors.shape)} of width {width} "
                 f"and labels {list(labels.shape)} below {classes} expected); build the bundle again"
             )
-        return Exemplars(vectors, labels)
+        return Exemplars(vectors, labels, lengths)
 
     @property
     def bytes(self) -> int:

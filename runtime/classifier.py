@@ -19,6 +19,7 @@ from PIL import Image
 
 from .ahead import Decoded, decode, decode_ahead
 from .bank import Bank
+from .base_check import BaseCheck, taken
 from .bundle import Bundle
 from .decision import decide
 from .engines import open_engine
@@ -26,9 +27,8 @@ from .enroll_warnings import Doubts, Seen, sharpness
 from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
 from .gallery import Change, ExampleSource, Gallery, clean_label
 from .images import Source, load_image, read_bytes, source_name
-from .manifest import Unknown
 from .selftest import selftest_once
-from .unknown import threshold
+from .unknown import checked_rate, known_ness_of, read_calibration, thresholds
 
 Floats = NDArray[np.float32]
 _THUMBNAIL_QUALITY = 90
@@ -67,9 +67,11 @@ class Prediction:
     """Every class, best first."""
     neighbours: tuple[Neighbour, ...]
     knownness: float
-    """Cosine to the nearest stored example."""
+    """How near the stored example is that speaks most for the image being known; see `tlc.runtime.unknown`."""
     milliseconds: dict[str, float]
     """Time spent on `decode` (reading included), `resize`, `inference`, `search` and `decision`."""
+    threshold: float = float("-inf")
+    """The known-ness asked for beside that example; below it the image is `unknown`. -inf where that is off."""
 
 
 class Classifier:
@@ -83,11 +85,12 @@ class Classifier:
         self.gallery_path = gallery
         self._spec = manifest.preprocessing
         self._engine, self.model = open_engine(bundle, engine, threads)
-        self._unknown = manifest.unknown if rate is None else _with_rate(manifest.unknown, rate)
-        self._bank = Bank(bundle.exemplars(), manifest.labels)
+        self._rate = manifest.unknown.rate if rate is None else checked_rate(rate)
+        self._calibration = read_calibration(bundle)
+        self._bank = Bank(bundle.exemplars(), manifest.labels, self._calibration.shift)
         self._seen: tuple[int, int] | None = None
         self._last, self._operation, self._rewrites = 0, 0, -1
-        self._threshold = threshold(self._unknown)
+        self._ask()
         self._gallery: Gallery | None = None
         self._doubts = Doubts(bundle)
 
@@ -218,18 +221,20 @@ class Classifier:
             int(np.count_nonzero(rows < bank.exemplars)),
             len(bank.labels),
             manifest.decision,
+            bank.mean_cosines(embedding, bank.row_class[rows]),
+            self._examples,
         )
         if not len(ranking.scores):
             raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
         order_ = np.argsort(-ranking.scores, kind="stable")
         best = int(order_[0])
-        knownness = float(similarities[ranking.neighbours[0]]) if len(ranking.neighbours) else 0.0
+        knownness, asked = known_ness_of(embedding, bank, rows, self._calibration.shift, self._asked)
         labels, scores = bank.labels, ranking.scores.tolist()
         return Prediction(
             label=labels[best],
             score=float(scores[best]),
             source="gallery" if 2 * float(ranking.enrolled[best]) > scores[best] else "head",
-            unknown=bool(len(ranking.neighbours)) and knownness < self._threshold,
+            unknown=knownness < asked,
             ranked=tuple(Ranked(labels[i], float(scores[i])) for i in order_.tolist()),
             neighbours=tuple(
                 Neighbour(int(bank.ids[rows[n]]), labels[int(bank.row_class[rows[n]])], float(similarities[n]))
@@ -243,6 +248,7 @@ class Classifier:
                 "search": (searched - ran) * 1e3,
                 "decision": (perf_counter() - searched) * 1e3,
             },
+            threshold=asked,
         )
 
     def embed(self, image: Source, order: str = "RGB") -> Floats:
@@ -251,10 +257,19 @@ class Classifier:
 
     # Learning
 
-    def enroll(self, label: str, images: Iterable[Source], *, order: str = "RGB", thumbnails: bool = True) -> Change:
+    def enroll(
+        self,
+        label: str,
+        images: Iterable[Source],
+        *,
+        order: str = "RGB",
+        thumbnails: bool = True,
+        check_base: bool = False,
+    ) -> Change:
         """Add examples of a class, new or known; on disk when this returns. All of them or none.
 
-        What looks wrong about them (seen before, blurred, like another class) is in the result's `warnings`.
+        What looks wrong about them (seen before, blurred, like another class) is in the result's `warnings`. With
+        `check_base`, its `base` tells what they cost the base classes; that takes some hundred searches.
 
         Raises:
             ImageError: one of the images cannot be read.
@@ -277,8 +292,13 @@ class Classifier:
         gallery = self._writable()
         self._follow()
         doubts = self._doubts.about(label, seen, self._bank, gallery)
-        change = gallery.add(label, np.stack([s.embedding for s in seen]), sources)
-        return replace(change, warnings=doubts)
+        before = taken(self._bank, self.bundle.manifest.decision)[1] if check_base else 0
+        change = replace(gallery.add(label, np.stack([s.embedding for s in seen]), sources), warnings=doubts)
+        if not check_base:
+            return change
+        self._follow()
+        exemplars, after = taken(self._bank, self.bundle.manifest.decision)
+        return replace(change, base=BaseCheck(exemplars, before, after))
 
     def forget(self, label: str) -> Change:
         """Remove an enrolled class, or what was enrolled for a base class; `undo` brings it back.
@@ -352,19 +372,21 @@ class Classifier:
         self._seen, self._operation, self._rewrites = version, rows.operation, rows.rewrites
         if len(rows.ids):
             self._last = int(rows.ids[-1])
-        self._threshold = threshold(self._unknown, self._bank.enrolled_scores())
+        self._ask()
+
+    # Unknown
+
+    def _ask(self) -> None:
+        """Count the examples and set the thresholds, by what the bank holds now."""
+        scores = self._bank.enrolled_scores()
+        own, self._examples = self._bank.counts()
+        self._asked = thresholds(self._calibration, self._rate, own, self._examples, scores)
 
 
 def default_gallery(bundle: Path) -> Path:
     """Return where a bundle's gallery lies unless told otherwise: beside it, under its name and `.gallery`."""
     named = bundle if bundle.name not in ("", "..") else bundle.resolve()  # `.` has no name to put it beside
     return named.parent / f"{named.name}.gallery"
-
-
-def _with_rate(unknown: Unknown, rate: float) -> Unknown:
-    if not 0 <= rate < 1:
-        raise UsageError(f"the false-alarm rate is {rate}, expected 0 (off) up to, not including, 1")
-    return replace(unknown, rate=rate)
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:

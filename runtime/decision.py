@@ -1,7 +1,10 @@
 """The decision: how the head's answer and the nearest stored examples become one ranking.
 
-The bank holds the base classes' exemplars and the enrolled examples. The k nearest rows vote, each with
-`exp((similarity - nearest) / temperature)`; the share that falls on *enrolled* rows goes to their
+The bank holds the base classes' exemplars and the enrolled examples. The k nearest rows vote. What a row has to
+say is its own cosine and that of its class's mean, weighed by `mean`: the row reaches the corners of a class, the
+mean is surer where there are several examples, and for a single one both are the same. A vote counts
+`exp((said - most said) / temperature)`, for an enrolled row divided by as many of the votes as its class could have
+(to the power of `balance`), so that no class wins by number. The share that falls on *enrolled* rows goes to their
 classes, and the head's probabilities share the rest:
 
     score(c) = head(c) * (1 - enrolled share) + enrolled share of c
@@ -41,6 +44,8 @@ def decide(
     exemplars: int,
     classes: int,
     decision: Decision,
+    to_means: Floats | None = None,
+    examples: NDArray[np.int64] | None = None,
 ) -> Ranking:
     """Join head and bank.
 
@@ -50,13 +55,20 @@ def decide(
         row_class: class index of every bank row, [N].
         exemplars: how many rows at the front of the bank are the bundle's own; the rest are enrolled.
         classes: number of classes in all, at least B.
-        decision: k and temperature.
+        decision: k, temperature, the weight of the means, and the balance.
+        to_means: cosine to the mean of each bank row's class, [N]; None leaves the rows to speak alone.
+        examples: how many enrolled rows each class has, [classes]; None leaves the votes as they are.
     """
     enrolled = np.zeros(classes, np.float32)
     rows = nearest(similarities, decision.k)
     if len(rows):
-        near = similarities[rows]
-        votes = np.exp((near - near[0]) / np.float32(decision.temperature))
+        said = similarities[rows]
+        if to_means is not None:
+            said = (1 - np.float32(decision.mean)) * said + np.float32(decision.mean) * to_means[rows]
+        votes = np.exp((said - said.max()) / np.float32(decision.temperature))
+        if examples is not None and decision.balance:
+            share = np.clip(examples[row_class[rows]], 1, decision.k).astype(np.float32)
+            votes = np.where(rows >= exemplars, votes * share ** np.float32(-decision.balance), votes)
         votes /= votes.sum()
         for row, vote in zip(rows.tolist(), votes.tolist(), strict=True):
             if row >= exemplars:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .base_check import BaseCheck
 from .errors import GalleryError, UsageError, unknown_name
 from .gallery_limits import take_over_back
 from .vectors import quantize_row
@@ -81,6 +82,8 @@ class Change:
     """Examples, of whatever class, that gave way because a limit was reached."""
     warnings: tuple[EnrollWarning, ...] = ()
     """For `add` through `Classifier.enroll`: what looks wrong about the new examples."""
+    base: BaseCheck | None = None
+    """For `add` through `Classifier.enroll` with `check_base`: what it costs the base classes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .search import Floats, Rows
+from .search import Floats, Indices
 
 ENOUGH = 200
 """Examples of a class to judge it by; beyond, their number would cost more than it tells."""
+
+
+class Unit(Protocol):
+    """Where rows of unit length are to be had."""
+
+    def take(self, rows: Indices) -> Floats:
+        """Return rows as float32 [n, D]."""
+        ...
 
 
 class LeftOut:
@@ -21,11 +30,11 @@ class LeftOut:
     the rows came together or one by one.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Unit) -> None:
         self._rows = rows
         self._members: dict[int, list[int]] = {}
         self._best: dict[int, Floats] = {}
-        self._scores: Floats | None = None
+        self._scores: list[Floats] | None = None
 
     def add(self, added: Sequence[tuple[int, int]]) -> None:
         """Take in rows, as pairs of row number and class."""
@@ -48,11 +57,10 @@ class LeftOut:
         self._best[c] = self._measure(members)
         self._scores = None
 
-    def scores(self) -> Floats:
-        """Return the cosines of all classes together; rows alone in their class give none."""
+    def scores(self) -> list[Floats]:
+        """Return the cosines, an array a class; rows alone in their class give none."""
         if self._scores is None:
-            found = [best for best in self._best.values() if len(best) > 1]
-            self._scores = np.concatenate(found) if found else np.zeros(0, np.float32)
+            self._scores = [best for best in self._best.values() if len(best) > 1]
         return self._scores
 
     def _add_one(self, c: int, row: int) -> None:

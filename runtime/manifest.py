@@ -50,9 +50,13 @@ class Decision:
     """The numbers of the rule that joins head and gallery (`tlc.runtime.decision`)."""
 
     k: int = 3
-    """Neighbours that vote. From 1 to 9 all were within a point of each other on icons, chess and digits."""
+    """Neighbours that vote."""
     temperature: float = 0.03
     """Cosine difference at which a neighbour's vote falls to 1/e of the nearest one's."""
+    mean: float = 0.0
+    """Weight of the cosine to the mean of a neighbour's class, against that to the neighbour itself: 0 to 1."""
+    balance: float = 0.0
+    """An enrolled example's vote counts min(k, examples of its class) to the power of minus this: 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Unknown:
     rate: float = 0.05
     """False-alarm rate: the share of known images that may be called unknown."""
     scores: tuple[float, ...] = ()
-    """Known-ness scores of held-out images of the base classes, ascending."""
+    """Known-ness of images of the base classes that the build measured, ascending. `unknown.npz` has the rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,11 @@ class Manifest:
 
 def to_json(manifest: Manifest) -> bytes:
     """Return the manifest as UTF-8 JSON with sorted keys, byte for byte the same for equal manifests."""
-    return (json.dumps(asdict(manifest), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    document = asdict(manifest)
+    for name in ("mean", "balance"):  # what came later is left out where it is 0, as it was before
+        if not document["decision"][name]:
+            del document["decision"][name]
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def from_json(data: bytes, where: str) -> Manifest:
@@ -146,7 +154,12 @@ def _parse(doc: dict[str, Any]) -> Manifest:
         ),
         models=tuple(_model(m) for m in _list(doc["models"], "models")),
         embedding_width=_whole(doc["embedding_width"], "embedding_width"),
-        decision=Decision(_whole(decision["k"], "k"), _real(decision["temperature"], "temperature", 1e-6)),
+        decision=Decision(
+            k=_whole(decision["k"], "k"),
+            temperature=_real(decision["temperature"], "temperature", 1e-6),
+            mean=_real(decision.get("mean", 0.0), "mean", 0.0, 1.0),
+            balance=_real(decision.get("balance", 0.0), "balance", 0.0, 1.0),
+        ),
         unknown=Unknown(
             rate=_real(unknown["rate"], "rate", 0.0, 1.0),
             scores=tuple(_real(score, "scores", -2.0, 2.0) for score in _list(unknown["scores"], "scores")),

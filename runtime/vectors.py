@@ -36,7 +36,14 @@ def unit_rows(rows: NDArray[np.int8] | NDArray[np.float32]) -> NDArray[np.float3
     row's scale, and ranks better than a scale of largest/127 does.
     """
     out = np.array(rows, dtype=np.float32, order="C", ndmin=2)
-    norms = np.sqrt(np.einsum("ij,ij->i", out, out, dtype=np.float64))
+    norms = row_lengths(out)
     norms[norms == 0] = 1.0
-    out /= norms[:, None].astype(np.float32)
+    out /= norms[:, None]
     return out
+
+
+def row_lengths(rows: NDArray[np.int8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the length of each row of [N, D], float32."""
+    floats = np.asarray(rows, np.float32)
+    lengths: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", floats, floats, dtype=np.float64)).astype(np.float32)
+    return lengths

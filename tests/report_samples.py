@@ -110,6 +110,8 @@ def make(
         is_test=np.zeros(held_out, np.bool_),
         exemplar_images=images[:0],
         exemplar_classes=own[:0],
+        calibrations={},
+        foreign=None,
         counts=Counter(train=len(own), validation=held_out, test=0),
         skipped=skipped,
         duplicates=duplicates,

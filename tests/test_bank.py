@@ -37,7 +37,7 @@ def test_a_bank_starts_with_the_bundles_exemplars() -> None:
     assert bank.labels == ["cup", "mug"]
     assert bank.row_class.tolist() == [0, 1, 0, 1]
     assert bank.ids.tolist() == [0, 0, 0, 0]
-    assert bank.enrolled_scores().shape == (0,)
+    assert bank.enrolled_scores() == []
 
 
 def test_similarities_are_cosines_whatever_the_lengths() -> None:
@@ -87,7 +87,7 @@ def test_clearing_leaves_what_the_bundle_brought() -> None:
     bank.clear()
     assert (bank.labels, len(bank), bank.row_class.tolist()) == (["cup", "mug"], 4, [0, 1, 0, 1])
     assert np.array_equal(bank.similarities(vector), before)
-    assert bank.enrolled_scores().shape == (0,)
+    assert bank.enrolled_scores() == []
     bank.append(enrolled(random_rows(1), ["vase"], first=91))
     assert bank.labels == ["cup", "mug", "vase"]
     assert bank.row_class.tolist() == [0, 1, 0, 1, 2]
@@ -112,6 +112,45 @@ def test_enrolled_rows_tell_how_alike_a_class_is() -> None:
     rows = np.zeros((3, WIDTH), np.int8)
     rows[:, 0], rows[1, 1] = 100, 100
     bank.append(enrolled(rows, ["bowl"] * 3))
-    assert np.allclose(bank.enrolled_scores(), [1, np.sqrt(0.5), 1])
+    assert np.allclose(np.concatenate(bank.enrolled_scores()), [1, np.sqrt(0.5), 1])
     bank.append(enrolled(rows[:1], ["vase"], first=4))  # alone in its class: no score
-    assert np.allclose(bank.enrolled_scores(), [1, np.sqrt(0.5), 1])
+    assert np.allclose(np.concatenate(bank.enrolled_scores()), [1, np.sqrt(0.5), 1])
+
+
+def test_the_mean_of_a_class_is_that_of_its_unit_rows_however_it_grew() -> None:
+    base, rows = exemplars(4), random_rows(60)
+    labels = [("cup", "bowl", "vase")[i % 3] for i in range(60)]
+    bank = Bank(base, ("cup", "mug"))
+    for i in range(0, 60, 7):
+        bank.append(enrolled(rows[i : i + 7], labels[i : i + 7], i + 1))
+    vector = np.random.default_rng(1).normal(size=WIDTH).astype(np.float32)
+    unit, classes = bank.take(np.arange(64)), bank.row_class
+    assert bank.labels == ["cup", "mug", "bowl", "vase"]
+    means = np.stack([unit[classes == c].mean(axis=0) for c in range(4)])
+    np.testing.assert_allclose(
+        bank.mean_cosines(vector, np.array([0, 3, 3, 1])), cosines(means[[0, 3, 3, 1]], vector), atol=1e-5
+    )
+    np.testing.assert_allclose(bank.sums(), np.stack([unit[classes == c].sum(axis=0) for c in range(4)]), atol=1e-5)
+    assert [n.tolist() for n in bank.counts()] == [[2, 2, 0, 0], [20, 0, 20, 20]]
+
+
+def test_what_gave_way_leaves_the_mean_again() -> None:
+    rows = random_rows(6)
+    bank = Bank(exemplars(2), ("cup", "mug"))
+    bank.append(enrolled(rows[:4], ["bowl", "bowl", "vase", "vase"]))
+    late = GalleryRows(np.array([5, 6]), ("vase", "hat"), rows[4:], np.ones(2, np.float32), 0, 1, np.array([1, 3]))
+    bank.append(late)
+    unit = unit_rows(rows)
+    expected = {"bowl": unit[1], "vase": unit[3] + unit[4], "hat": unit[5]}
+    for label, total in expected.items():
+        np.testing.assert_allclose(bank.sums()[bank.labels.index(label)], total, atol=1e-6)
+    bank.clear()
+    np.testing.assert_allclose(bank.sums(), exemplars(2).vectors, atol=1e-6)
+
+
+def test_a_class_whose_examples_are_all_gone_has_no_direction() -> None:
+    bank = Bank(exemplars(2), ("cup", "mug"))
+    bank.append(enrolled(random_rows(1), ["bowl"]))
+    gone = GalleryRows(np.array([2]), ("vase",), random_rows(1), np.ones(1, np.float32), 0, 1, np.array([1]))
+    bank.append(gone)
+    assert np.all(np.isfinite(bank.mean_cosines(np.ones(WIDTH, np.float32), np.array([2, 3]))))

@@ -64,3 +64,20 @@ def test_what_a_head_is_trained_on(part: str) -> None:
     assert name == part
     assert [row.split()[0] for row in rows] == ["digits", "chess", "icons"]
     assert all(float(row.split()[1].rstrip(";")) > 0.5 for row in rows), rows
+
+
+@pytest.mark.skipif(not (SHARED / "chess").is_dir(), reason=f"{SHARED} is not here")
+def test_few_examples_do_as_well_as_retraining() -> None:
+    lines = run("few_shot.py")
+    ours, _, _, _, retrained = (float(part.split()[-1]) for part in lines[-3].partition(": ")[2].split(", "))
+    assert ours > 0.75
+    assert ours > retrained - 0.05  # of one trial of each kind; the full run says how they compare
+
+
+@pytest.mark.skipif(not (SHARED / "chess").is_dir(), reason=f"{SHARED} is not here")
+def test_false_alarms_keep_to_the_stated_rate() -> None:
+    lines = run("unknown.py")
+    goals = [line for line in lines if line.startswith("goal, false alarms of")]
+    stated = {tuple(line.split()[i] for i in (4, 9)): float(line.split()[-2]) for line in goals}
+    assert stated.keys() == {(group, rate) for group in ("base", "enrolled") for rate in ("1", "5", "10")}
+    assert all(found < 3 * int(rate) + 5 for (_, rate), found in stated.items()), stated

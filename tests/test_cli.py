@@ -87,7 +87,10 @@ def test_predict_goes_on_after_a_bad_image(tlc: Tlc, bundle_path: Path, photos: 
 
 def test_predict_marks_what_is_unknown_unless_told_not_to(tlc: Tlc, bundle_path: Path, mugs: list[Path]) -> None:
     assert ": unknown (nearest: " in tlc("predict", bundle_path, mugs[0]).out
-    assert tlc("predict", bundle_path, mugs[0], "--json").json()["results"][0]["unknown"] is True
+    found = tlc("predict", bundle_path, mugs[0], "--json").json()["results"][0]
+    assert found["unknown"] is True
+    assert found["knownness"] < found["threshold"]
+    assert tlc("predict", bundle_path, mugs[0], "--unknown", "off", "--json").json()["results"][0]["threshold"] is None
     assert "unknown" not in tlc("predict", bundle_path, mugs[0], "--unknown", "off").out
     assert tlc("predict", bundle_path, mugs[0], "--unknown", "0", "--json").json()["results"][0]["unknown"] is False
 
@@ -137,10 +140,10 @@ def test_a_class_is_taught_forgotten_and_brought_back(tlc: Tlc, bundle_path: Pat
 
 def test_what_the_gallery_commands_tell_a_person(tlc: Tlc, bundle_path: Path, mugs: list[Path]) -> None:
     done = tlc("enroll", bundle_path, "mug", *mugs[:2], mugs[0])
-    assert done.out == "mug: 2 examples added, 1 known already\nenrolled: mug 2\n"
-    assert tlc("enroll", bundle_path, "cup", mugs[2], "--no-thumbnails").out == (
-        "cup: 1 example added\nenrolled: cup 1, mug 2\n"
-    )
+    base = r"base classes: \d of 28 exemplars would now be taken for something enrolled \(\d before\)\n"
+    assert re.fullmatch(r"mug: 2 examples added, 1 known already\nenrolled: mug 2\n" + base, done.out)
+    cup = tlc("enroll", bundle_path, "cup", mugs[2], "--no-thumbnails").out
+    assert re.fullmatch(r"cup: 1 example added\nenrolled: cup 1, mug 2\n" + base, cup)
     assert tlc("gallery", "list", bundle_path).out.split() == ["class", "examples", "cup", "1", "mug", "2"]
     rows = tlc("gallery", "list", bundle_path, "cup").out.splitlines()
     assert len(rows) == 2
@@ -292,6 +295,21 @@ def test_layers(tlc: Tlc) -> None:
     assert all(r["shave"] for r in rows if r["default"])
 
 
+def test_inspect_tells_how_often_unknown_was_wrong(tlc: Tlc, bundle_path: Path) -> None:
+    line = next(line for line in tlc("inspect", bundle_path).out.splitlines() if line.startswith("unknown"))
+    said = r"unknown +5 % of known images may be called so; \d of \d test images were; \d of \d foreign images "
+    assert re.fullmatch(said + r"\(each class in turn\) passed for known", line)
+    found = tlc("inspect", bundle_path, "--json").json()["manifest"]["metrics"]["unknown"]
+    assert found.keys() == {"rate", "test_images", "false_alarms", "foreign", "foreign_images", "false_accepts"}
+
+
+def test_enroll_tells_machines_what_it_costs_the_base_classes(tlc: Tlc, bundle_path: Path, mugs: list[Path]) -> None:
+    found = tlc("enroll", bundle_path, "mug", *mugs[:2], "--json").json()
+    assert found["base"].keys() == {"exemplars", "before", "after"}
+    assert (found["base"]["exemplars"], found["base"]["before"]) == (28, 0)
+    assert "base" not in tlc("undo", bundle_path, "--json").json()
+
+
 @pytest.mark.slow
 def test_build(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "photos.tlc"
@@ -301,7 +319,7 @@ def test_build(photos: Path, tmp_path: Path) -> None:
     found = done.json()
     assert found.keys() >= {"bundles", "accuracy", "seconds"}
     (bundle,) = found["bundles"]
-    assert bundle.keys() >= {"path", "target", "scheme", "bytes"}
+    assert bundle.keys() >= {"path", "target", "scheme", "bytes", "unknown"}
     assert (bundle["path"], bundle["target"], bundle["scheme"]) == (str(out), "rpi", "int8")
     assert found["accuracy"].keys() == {"float", "model.tflite", "model.onnx"}
     assert all(0 <= a <= 1 for a in found["accuracy"].values())

@@ -353,4 +353,4 @@ def test_a_terminal_that_lacks_a_character(bundle_path: Path, photos: Path, enco
     assert done.out.isascii() == (encoding != "utf-8")
     done = apart("predict", bundle_path, image, PYTHONIOENCODING=encoding)
     assert (done.code, done.err) == (0, "")
-    assert "🚪 0.5" in done.out or "\\U0001f6aa 0.5" in done.out
+    assert "🚪 0.8" in done.out or "\\U0001f6aa 0.8" in done.out

@@ -106,6 +106,37 @@ def test_no_score_falls_below_zero_where_all_votes_are_enrolled() -> None:
         assert not np.signbit(found.scores).any()
 
 
+def test_the_means_of_the_classes_have_their_word() -> None:
+    def with_means(mean: float) -> list[float]:
+        rows, means = [(0.9, 0), (0.8, 1)], np.array([0.5, 0.8], np.float32)
+        similarities, classes = (np.array(column) for column in zip(*rows, strict=True))
+        decision = Decision(5, 0.1, mean)
+        return decide(np.zeros(0, np.float32), similarities, classes, 0, 2, decision, means).scores.tolist()
+
+    assert with_means(0.0) == pytest.approx([E / (1 + E), 1 / (1 + E)])  # the rows alone: 0.9 against 0.8
+    assert with_means(0.25) == pytest.approx([0.5, 0.5])  # 0.8 against 0.8
+    assert with_means(1.0) == pytest.approx([1 / (1 + E**3), E**3 / (1 + E**3)])  # 0.5 against 0.8
+    assert rank([], [(0.9, 0), (0.8, 1)], 0, 2).scores.tolist() == pytest.approx(with_means(0.0))
+
+
+def test_no_class_wins_by_the_number_of_its_examples() -> None:
+    """Classes 1 and 2 are enrolled with four examples and one; class 0 is the build's."""
+    similarities, classes = np.full(6, 0.5, np.float32), np.array([0, 1, 1, 1, 1, 2])
+    counts = np.array([0, 4, 1])
+
+    def shares(balance: float, k: int, examples: np.ndarray | None = counts) -> list[float]:
+        decision = Decision(k, 0.1, 0.0, balance)
+        head = np.array([1.0], np.float32)
+        return decide(head, similarities, classes, 1, 3, decision, None, examples).scores.tolist()
+
+    assert shares(0.0, 6) == pytest.approx([1 / 6, 4 / 6, 1 / 6])
+    assert shares(1.0, 6) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    assert shares(0.5, 6) == pytest.approx([1 / 4, 2 / 4, 1 / 4])
+    assert shares(1.0, 6, None) == shares(0.0, 6)
+    # Only three can vote, so a class is never divided by more: one vote of the build's, two of class 1.
+    assert shares(1.0, 3) == pytest.approx([1 / (1 + 2 / 3), (2 / 3) / (1 + 2 / 3), 0])
+
+
 def test_a_lower_temperature_listens_to_the_nearest_only() -> None:
     rows = [(0.9, 0), (0.8, 1)]
     assert np.allclose(rank([], rows, 0, 2, temperature=0.001).scores, [1, 0])

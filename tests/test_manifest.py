@@ -113,6 +113,19 @@ def test_the_written_bytes_are_frozen() -> None:
     assert to_json(SMALL) == FROZEN.encode()
 
 
+def test_what_the_decision_gained_later_is_written_where_it_is_not_0() -> None:
+    weighed = replace(SMALL, decision=Decision(3, 0.1, 0.5, 1.0))
+    written = {"k": 3, "temperature": 0.1, "mean": 0.5, "balance": 1.0}
+    assert json.loads(to_json(weighed))["decision"] == written
+    assert from_json(to_json(weighed), "x.tlc").decision == Decision(3, 0.1, 0.5, 1.0)
+    assert read(document()).decision == Decision(3, 0.1, 0.0, 0.0)
+    for name in ("mean", "balance"):
+        doc = document()
+        doc["decision"][name] = 1.5
+        with pytest.raises(BundleError, match=rf"{name} 1\.5, expected a number from 0 to 1"):
+            read(doc)
+
+
 def test_what_was_written_is_read_back() -> None:
     again = from_json(to_json(SMALL), "x.tlc")
     assert asdict(again) == asdict(SMALL)

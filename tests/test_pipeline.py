@@ -18,7 +18,8 @@ from PIL import Image
 
 from tlc.compiler import Options, Result, build
 from tlc.runtime import Bundle, Classifier
-from tlc.runtime.errors import BuildError, BundleError, DataError, TlcError, UsageError
+from tlc.runtime.errors import BuildError, BundleError, DataError, GalleryError, TlcError, UsageError
+from tlc.runtime.unknown import read_calibration
 
 # A device that takes a float TFLite file only: the lowering that takes the least time.
 QUICK = """\
@@ -48,7 +49,7 @@ threads = 1
 "engine.threads" = "one core"
 """
 STEPS = ("load data", "load TensorFlow", "load backbone", "shave", "featurize", "split", "calibrate", "lower")
-STEPS += ("featurize again", "train head", "fuse", "verify", "choose exemplars", "study", "write")
+STEPS += ("featurize again", "train head", "fuse", "verify", "choose exemplars", "calibrate unknown", "study", "write")
 
 
 @pytest.fixture(scope="module")
@@ -248,10 +249,42 @@ class TestOwnTarget:
         (built,) = build(replace(quick, head="none")).bundles
         manifest = Bundle.open(built.path).manifest
         assert (manifest.head["kind"], manifest.labels) == ("none", ())
+        # Unknown is calibrated all the same, for classes with few examples; the training images stand for them.
+        assert len(Bundle.open(built.path).exemplars().labels) == len(manifest.unknown.scores) == 0
+        assert len(read_calibration(Bundle.open(built.path)).examples) == 3
+        assert built.unknown["test_images"] == built.unknown["foreign_images"] == 2
         with Classifier.open(built.path) as classifier:
-            for label, digit in (("zero", 0), ("one", 1)):
-                classifier.enroll(label, sorted(folder.glob(f"{digit}/[0-3].png")))
+            with pytest.raises(GalleryError, match="nothing is enrolled; enroll a class first"):
+                classifier.predict(folder / "0" / "5.png")
+            classifier.enroll("zero", sorted(folder.glob("0/[0-3].png")))
+            alone = classifier.predict(folder / "0" / "5.png")
+            assert (alone.label, alone.score, alone.source) == ("zero", 1, "gallery")
+            classifier.enroll("one", sorted(folder.glob("1/[0-3].png")))
             assert [classifier.predict(folder / d / "5.png").label for d in "01"] == ["zero", "one"]
+
+
+class TestUnknown:
+    def test_false_accepts_are_counted_on_images_of_anything_else(
+        self, quick: Options, digits: dict[str, list[NDArray[np.uint8]]], tmp_path: Path
+    ) -> None:
+        other = tmp_path / "other"
+        other.mkdir()
+        for i, image in enumerate(digits["7"][:5]):
+            Image.fromarray(image).save(other / f"{i}.png")
+        (other / "broken.png").write_bytes(b"no image")
+        (built,) = build(replace(quick, unknown_data=str(other), unknown_rate=0.1)).bundles
+        manifest = Bundle.open(built.path).manifest
+        assert built.unknown == manifest.metrics["unknown"]
+        figures = ("--unknown-data", 5, 0.1, 2)
+        assert tuple(built.unknown[k] for k in ("foreign", "foreign_images", "rate", "test_images")) == figures
+        with Classifier.open(built.path) as classifier:
+            known = [not classifier.predict(image).unknown for image in digits["7"][:5]]
+        assert built.unknown["false_accepts"] == sum(known)  # counted as the device judges
+
+    def test_switched_off(self, quick: Options) -> None:
+        (built,) = build(replace(quick, unknown_rate=0.0)).bundles
+        assert (built.unknown["rate"], built.unknown["false_alarms"]) == (0, 0)
+        assert built.unknown["false_accepts"] == built.unknown["foreign_images"] == 2
 
 
 class TestWrongOptions:
@@ -261,6 +294,8 @@ class TestWrongOptions:
         ("change", "error", "said"),
         [
             ({"targets": ("rip",)}, UsageError, "unknown target 'rip'; known: rpi"),
+            ({"unknown_rate": 1.0}, UsageError, "the false-alarm rate is 1.0, expected 0 "),
+            ({"unknown_data": "nowhere"}, DataError, "nowhere: no such file or folder"),
             ({"backbone": "lite0"}, UsageError, "unknown backbone 'lite0'; known: "),
             ({"output": Path("/nowhere/at/all/b.tlc")}, BundleError, "no such folder to write b.tlc into"),
             ({"data": "/nowhere"}, DataError, "no such file or folder"),

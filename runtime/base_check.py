@@ -1,0 +1,65 @@
+"""What enrolment costs the base classes, estimated on the device from the bundle's own exemplars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .decision import decide
+from .manifest import Decision
+from .vectors import unit_rows
+
+if TYPE_CHECKING:
+    from .bank import Bank
+
+_MOST = 300  # exemplars that are tried; more would cost time and tell little
+
+
+@dataclass(frozen=True)
+class BaseCheck:
+    """How many exemplars of the base classes would be taken for something that is enrolled."""
+
+    exemplars: int
+    """Exemplars tried: those that have another of their class beside them, at most 300 of these."""
+    before: int
+    """Taken before the enrolment."""
+    after: int
+    """Taken after it."""
+
+
+def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
+    """Return how many exemplars were tried, and how many of them would be given to another class.
+
+    Each is left out in turn, of the rows and of its class's mean; then the decision is made as always, with a
+    head that is certain of the right class. So what is counted is what enrolled examples take, and nothing that
+    the head gets wrong by itself. The neck was fitted to the exemplars too, so it is the least there will be.
+    """
+    own, enrolled = bank.counts()
+    classes = bank.row_class[: bank.exemplars]
+    rows = np.flatnonzero((own + enrolled)[classes] > 1)
+    if len(rows) > _MOST:
+        rows = rows[np.linspace(0, len(rows) - 1, _MOST).astype(np.int64)]
+    if not enrolled.any():
+        return len(rows), 0
+    base = int(classes.max(initial=-1)) + 1
+    sums, lost = bank.sums(), 0
+    for row in rows.tolist():
+        c = int(classes[row])
+        unit = bank.take(np.array([row]))[0]
+        near, similarities = bank.nearest(unit, decision.k + 1)
+        others = np.flatnonzero(near != row)[: decision.k]
+        others = others[np.argsort(near[others])]  # the bundle's own come first
+        near, similarities = near[others], similarities[others]
+        to_means = bank.mean_cosines(unit, bank.row_class[near])
+        rest = unit_rows((sums[c] - unit).astype(np.float32))[0]
+        to_means = np.where(bank.row_class[near] == c, np.float32(rest @ unit), to_means)
+        head = np.zeros(base, np.float32)
+        head[c] = 1.0
+        count = int(np.count_nonzero(near < bank.exemplars))
+        ranking = decide(
+            head, similarities, bank.row_class[near], count, len(bank.labels), decision, to_means, enrolled
+        )
+        lost += int(np.argmax(ranking.scores)) != c
+    return len(rows), lost
