@@ -177,15 +177,8 @@ def predicting(bundle: Bundle, folder: Path, photos: list[Path], rounds: int) ->
             picture = picture.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
             return engine.run(np.asarray(picture))[-1]
 
-        took = interleaved(
-            {
-                "predict": lambda: classifier.predict(pixels),
-                "bare": bare,
-                "photo": lambda: classifier.predict(data),
-                "plain": plain,
-            },
-            rounds,
-        )
+        took = interleaved({"predict": partial(classifier.predict, pixels), "bare": bare}, rounds)
+        took |= interleaved({"photo": partial(classifier.predict, data), "plain": plain}, rounds)
         a, b = classifier.embed(data), plain()
         cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
         size = Image.open(photos[0]).size

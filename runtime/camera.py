@@ -52,6 +52,7 @@ class _OpenCv:
 
     def __init__(self, where: str) -> None:
         cv2 = _opencv(where)
+        self._error: type[Exception] = cv2.error
         if "://" in where:
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT]
             self._capture: Any = cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
@@ -62,7 +63,10 @@ class _OpenCv:
             raise DeviceError(f"{_named(where)} cannot be opened; check that it is there and that nothing else uses it")
 
     def read(self) -> Pixels | None:
-        good, frame = self._capture.read()
+        try:
+            good, frame = self._capture.read()
+        except self._error:
+            return None  # a stream that changes its size or breaks in the middle
         return cast("Pixels", frame) if good and frame is not None else None
 
     def close(self) -> None:
