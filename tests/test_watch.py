@@ -263,7 +263,8 @@ def test_memory_stays_flat(
 ) -> None:
     """With a network so small that they take seconds; a hundred bytes a frame would be seen."""
     path = tmp_path / "sketch.tlc"
-    build(Options(data=str(photos), targets=("rpi",), output=path, backbone=str(SKETCH), max_drop=90, pool="flatten"))
+    small: dict[str, Any] = {"backbone": str(SKETCH), "pool": "flatten", "scheme": "float32", "max_drop": 90}
+    build(Options(data=str(photos), targets=("rpi",), output=path, **small))
     with Classifier.open(path, threads=1) as classifier:
         classifier.enroll("seven", digits["7"][:3])
         assert grown(classifier, frames, (32, 40, 3)) < 1_800_000
