@@ -20,12 +20,13 @@ from tlc.runtime.manifest import Preprocessing
 
 from .featurize import View
 
-_VERSION = 1  # rises when the same id would give other pixels
+_VERSION = 2  # rises when the same id would give other pixels
 _DEGREES = 15.0
 _LEAST_SIDE = 0.75  # of the image's, after a crop
 _LIGHT = 0.3  # brightness, contrast and colour change by up to this share
 # What other clients' libraries do. Pillow's own, bilinear with anti-aliasing, is what the plain view has.
-_FILTERS = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, None)
+_FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, None, Image.Resampling.BOX)
+_ENLARGING = _FILTERS[:3]  # a box would make tiles of a small picture, which no client does
 
 
 def copies(kinds: Sequence[str], count: int, seed: int) -> list[View]:
@@ -51,7 +52,10 @@ def _load(name: str, kinds: tuple[str, ...], source: Source, spec: Preprocessing
         image = _crop(image, chance)
     if "colour" in kinds:
         image = _colour(image, chance)
-    resample = _FILTERS[chance.integers(len(_FILTERS))] if "resize-filter" in kinds else Image.Resampling.BILINEAR
+    resample: Image.Resampling | None = Image.Resampling.BILINEAR
+    if "resize-filter" in kinds:
+        filters = _ENLARGING if image.width <= spec.width and image.height <= spec.height else _FILTERS
+        resample = filters[chance.integers(len(filters))]
     if resample is None:
         # Bilinear between the four nearest pixels, however many are left out: phones and browsers do this.
         flat = image.transform((spec.width, spec.height), Image.Transform.EXTENT, (0, 0, *image.size), _FOUR_PIXELS)

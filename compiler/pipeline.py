@@ -47,6 +47,7 @@ from .shave import cost_of_flatten, shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
 from .study import Seen, study
+from .tflite_content import left_in_float
 from .timing import median_milliseconds
 from .toolchain import load_tensorflow, require_toolchain
 from .trunk_files import TrunkFiles
@@ -224,6 +225,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
 
     with step("lower") as report:  # the trunk once a format and scheme, however many targets take it
         trunks = _lower(files, [k for t in targets for k in _keys(t, options)], calibration, report)
+        mixed = [left_in_float(f.data) for f in trunks.values() if (f.format, f.scheme) == ("tflite", "int8")]
+        notes = (*notes, *(said for said in mixed if said))
 
     # As the device will see the images, and copies of them.
     with step("featurize again") as report, caching(options.cache) as cache:

@@ -13,6 +13,7 @@ from tlc.runtime.errors import BuildError
 # TensorType of the TFLite schema.
 _NAMES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
 _LARGE = 1024
+_FEW = 0.25  # of the operations; more, and it is a float file with int8 weights
 _CONVERTING = frozenset({"DEQUANTIZE", "QUANTIZE", "CAST"})
 
 
@@ -24,6 +25,8 @@ class Content:
     """By name, as the TFLite schema spells them."""
     activations: Counter[str]
     """Operations by the type of what they give, those left out that only convert."""
+    floats: Counter[str]
+    """Those that give float32, by name."""
     weights: Counter[str]
     """Bytes of constants of two dimensions and more, by their type."""
     large: Counter[str]
@@ -39,11 +42,14 @@ def read_content(data: bytes) -> Content:
     (graph,) = model.subgraphs
     operations: Counter[str] = Counter()
     activations: Counter[str] = Counter()
+    floats: Counter[str] = Counter()
     for operator in graph.operators:
         name = codes[int(model.operatorCodes[operator.opcodeIndex].builtinCode)]
         operations[name] += 1
         if name not in _CONVERTING:
-            activations[_type(graph.tensors[int(operator.outputs[0])])] += 1
+            kind = _type(graph.tensors[int(operator.outputs[0])])
+            activations[kind] += 1
+            floats[name] += kind == "float32"
     weights: Counter[str] = Counter()
     large: Counter[str] = Counter()
     for tensor in graph.tensors:
@@ -52,13 +58,14 @@ def read_content(data: bytes) -> Content:
             weights[_type(tensor)] += int(np.size(buffer))
             if int(np.prod(tensor.shape)) >= _LARGE:
                 large[_type(tensor)] += int(np.size(buffer))
-    return Content(operations, activations, weights, large)
+    return Content(operations, activations, +floats, weights, large)
 
 
 def check_content(data: bytes, scheme: str) -> None:
     """Check that a file holds what its scheme says.
 
-    int8: every operation gives int8, every weight is int8; int16x8: int16 and int8; float16: weights are float16;
+    int8: every weight is int8, and every operation gives int8 but for a few that TFLite has in float32 alone, such as
+    ELU (see `left_in_float`); int16x8: int16 and int8; float16: weights are float16;
     dynamic: the large weights are int8; float32: all is float32.
 
     Raises:
@@ -68,7 +75,9 @@ def check_content(data: bytes, scheme: str) -> None:
     small = sum(found.weights.values()) * 0.05  # the converter leaves the smallest constants as they are
     floats = found.weights["float32"]
     wrong = {
-        "int8": set(found.activations) - {"int8"} or floats,
+        "int8": set(found.activations) - {"int8", "float32"}
+        or floats
+        or found.activations["float32"] > _FEW * found.activations.total(),
         # Pixels become int16 through float32, at the very start; head and neck are float32.
         "int16x8": set(found.activations) - {"int16", "float32"}
         or set(found.weights) - {"int8", "float32", "int32"}
@@ -83,6 +92,17 @@ def check_content(data: bytes, scheme: str) -> None:
             f"the converter made a file that is not {scheme}: operations give {_said(found.activations)}, weights are "
             f"{_said(found.weights)} (bytes); choose another --scheme, or report it"
         )
+
+
+def left_in_float(data: bytes) -> str | None:
+    """Return a sentence about the operations that an int8 file does in float32; None where there are none."""
+    found = read_content(data)
+    if not found.floats:
+        return None
+    return (
+        f"the int8 file does {found.floats.total()} of {found.activations.total()} operations in float32, as TFLite "
+        f"has them in nothing else: {_said(found.floats)}"
+    )
 
 
 def _type(tensor: Any) -> str:

@@ -8,7 +8,7 @@ from small_networks import small_fused, small_images
 
 from tlc.compiler.lower_tflite import SCHEMES, lower_trunk_tflite
 from tlc.compiler.records import Trunk
-from tlc.compiler.tflite_content import check_content, read_content
+from tlc.compiler.tflite_content import check_content, left_in_float, read_content
 from tlc.runtime.errors import BuildError
 
 
@@ -33,6 +33,26 @@ def test_counts() -> None:
     assert found.activations == {"int8": 3}
     assert found.weights == {"int8": 16 * 27 + 96 * 16}
     assert found.large == {"int8": 96 * 16}
+
+
+def test_an_operation_that_there_is_in_float_alone_is_told() -> None:
+    small_fused()
+    from keras import Input, Model, layers, utils
+
+    from tlc.compiler.records import Backbone, InputSpec, Provenance
+    from tlc.compiler.shave import shave
+
+    utils.set_random_seed(1)
+    image = Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, activation="relu")(image)
+    x = layers.ELU()(layers.Conv2D(8, 3)(x))
+    model = Model(image, layers.Conv2D(8, 3, name="last", activation="relu")(x))
+    trunk = shave(Backbone("elu", model, InputSpec(8, 8), Provenance("", "", "", ""), "last"))
+    data = lower_trunk_tflite(trunk, "int8", small_images(8)).data
+    assert left_in_float(data) == (
+        "the int8 file does 1 of 5 operations in float32, as TFLite has them in nothing else: ELU 1"
+    )
+    assert left_in_float(lower_trunk_tflite(wide_trunk(), "int8", small_images(8)).data) is None
 
 
 def test_every_scheme_is_taken_for_itself_and_for_no_other() -> None:
