@@ -10,8 +10,8 @@ import click
 from .output import say, size, table, unknown_figures
 
 if TYPE_CHECKING:
+    from tlc.compiler.build_records import Built, Result
     from tlc.compiler.findings import FileFindings, Findings
-    from tlc.compiler.pipeline import Built, Result
     from tlc.compiler.records import Score
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .pipeline import Built, Options, Result, build
+    from .build_records import Built, Options, Result
+    from .pipeline import build
 
 __all__ = ["build", "Options", "Result", "Built"]
 

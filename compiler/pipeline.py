@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +19,17 @@ from tlc.targets import Target, load_target
 
 from .assemble import Evidence, assemble
 from .augment import copies
-from .augmentations import DEFAULT as DEFAULT_AUGMENT
-from .backbones import DEFAULT, find_backbone, load_backbone
+from .backbones import find_backbone, load_backbone
+from .build_records import Built, Options, Result
 from .cache_folder import caching
 from .calibrate_unknown import calibrate_unknown
 from .calibration import choose_calibration
 from .data import Origin, Sample, Skipped, load_dataset
 from .data_foreign import load_foreign
 from .decode import decode_all
-from .duplicates import Group, find_groups, list_groups
+from .duplicates import find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
 from .featurize import featurize, trunk_file
-from .findings import Findings
 from .fine_tune_logs import check_logs
 from .fine_tune_state import remove_checkpoints
 from .fine_tune_step import checkpoints_beside, fine_tune_step
@@ -40,7 +38,7 @@ from .heads import check_kind, train_head
 from .lower_onnx import onnx_model
 from .lower_tflite import tflite_model
 from .neck import make_neck
-from .records import Asked, FineTune, Fused, LoweredTrunk, Restored, Score
+from .records import Fused, LoweredTrunk
 from .reference import run_keras
 from .report_images import ODD_THUMBNAILS, Pictures
 from .shave import cost_of_flatten, shave
@@ -53,103 +51,6 @@ from .toolchain import load_tensorflow, require_toolchain
 from .trunk_files import TrunkFiles
 from .verify import Answers, Labelled, check_drop, check_embeddings, images_of, judge
 from .whiten import whiten
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a build is asked for."""
-
-    data: str
-    """Folder, `.csv`, `.npz`, archive, address or `sample:digits`; see `Origin`."""
-    targets: tuple[str, ...]
-    output: Path
-    backbone: str = DEFAULT
-    asked: Asked = field(default_factory=Asked)
-    """How the backbone is to be loaded."""
-    shave: str | None = None
-    pool: str = "avg"
-    head: str = "linear"
-    """One of `heads.KINDS`, or the path of a Keras file."""
-    augment: tuple[str, ...] = DEFAULT_AUGMENT
-    """Kinds of `augmentations.KINDS` that change the copies of training images."""
-    copies: int = 1
-    """Augmented copies of each training image."""
-    scheme: str | None = None
-    """For the TFLite file, in place of the target's own."""
-    seed: int = 0
-    max_drop: float = 2.0
-    """Points of accuracy that a file may lose against the float graph."""
-    unknown_rate: float = 0.05
-    """False-alarm rate that `unknown` is calibrated to."""
-    unknown_data: str | None = None
-    """Images of anything else, to count false accepts on; without them each class is left out in turn."""
-    exemplars: int = PER_CLASS
-    """Training images of each class whose embeddings travel with the bundle."""
-    calibration: int = 100
-    """Images that set the int8 ranges."""
-    limit: int | None = None
-    """Images to use at most, spread over the classes."""
-    fine_tune: FineTune | None = None
-    strict: bool = False
-    """Fail where a file would be skipped."""
-    force: bool = False
-    """Replace an existing bundle."""
-    threads: int = 0
-    """0: one a core."""
-    labels: str | None = None
-    """The labels of a pixel table."""
-    shape: str | None = None
-    """The shape of a pixel table's images, `H,W` or `H,W,C`."""
-    checksum: str | None = None
-    """`sha256:…` of what an address gives."""
-    cache: str | None = None
-    """Folder of the feature cache, `off`, or None for the user's own."""
-    thumbnails: bool = True
-    """Show a few of the images in the report, which is part of the bundle."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """One bundle that was written."""
-
-    path: Path
-    target: str
-    scheme: str
-    bytes: int
-    scores: tuple[Score, ...]
-    findings: Findings
-    """What its report says."""
-    milliseconds: tuple[float, ...]
-    """An image through each file of `scores`: the median on this machine, for comparing files, not a device's speed."""
-
-    @property
-    def unknown(self) -> Mapping[str, Any]:
-        """How often it was wrong about what is unknown; the manifest's metrics of that name."""
-        found: Mapping[str, Any] = self.findings.manifest.metrics["unknown"]
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What a build did."""
-
-    bundles: tuple[Built, ...]
-    labels: tuple[str, ...]
-    images: Counter[str]
-    """Images in each part of the split."""
-    float_accuracy: float
-    """Of the Keras graph, on the held-out images (validation and test)."""
-    held_out: int
-    skipped: tuple[Skipped, ...]
-    seconds: dict[str, float]
-    duplicates: tuple[Group, ...] = ()
-    """Images that show one picture, those that should worry first."""
-    cached: int = 0
-    """Images whose features came out of the cache."""
-    notes: tuple[str, ...] = ()
-    """What had to be assumed, what a choice costs, what did not work as well as it could; for people."""
-    restored: tuple[Restored, ...] = ()
-    """What became of each variable, where the weights come from a checkpoint."""
 
 
 def build(options: Options, progress: Progress = no_progress) -> Result:
