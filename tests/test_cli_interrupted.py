@@ -85,7 +85,8 @@ def test_ctrl_c_at_random_moments(bundle_path: Path, images: list[Path], command
         assert child.returncode in (0, 1), said
         assert "Traceback" not in said
         if child.returncode == 0:
-            assert out.count(b"\n") == (len(images) if command == "predict" else 2)
+            # A third line of enroll's tells of base classes, where the new one takes some of their examples.
+            assert out.count(b"\n") in ([len(images)] if command == "predict" else [2, 3])
         else:
             assert said.strip() == LINE
         done = whole(bundle_path)
