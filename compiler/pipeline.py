@@ -29,17 +29,14 @@ from .data_foreign import load_foreign
 from .decode import decode_all
 from .duplicates import find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
-from .featurize import featurize, trunk_file
+from .featurize import featurize
 from .fine_tune_logs import check_logs
 from .fine_tune_state import remove_checkpoints
 from .fine_tune_step import checkpoints_beside, fine_tune_step
-from .head_file import check_head_file, is_head_file, load_head
-from .heads import check_kind, train_head
-from .lower_onnx import onnx_model
-from .lower_tflite import tflite_model
-from .neck import make_neck
-from .records import Fused, LoweredTrunk
-from .reference import run_keras
+from .fit import Material, fit
+from .head_file import check_head_file, is_head_file
+from .heads import check_kind
+from .records import LoweredTrunk
 from .report_images import ODD_THUMBNAILS, Pictures
 from .shave import cost_of_flatten, shave
 from .split import Split, split
@@ -49,8 +46,7 @@ from .tflite_content import left_in_float
 from .timing import median_milliseconds
 from .toolchain import load_tensorflow, require_toolchain
 from .trunk_files import TrunkFiles
-from .verify import Answers, Labelled, check_drop, check_embeddings, images_of, judge
-from .whiten import whiten
+from .verify import check_drop, check_embeddings, images_of
 
 
 def build(options: Options, progress: Progress = no_progress) -> Result:
@@ -129,63 +125,42 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         mixed = [left_in_float(f.data) for f in trunks.values() if (f.format, f.scheme) == ("tflite", "int8")]
         notes = (*notes, *(said for said in mixed if said))
 
-    # As the device will see the images, and copies of them.
-    with step("featurize again") as report, caching(options.cache) as cache:
-        training = [samples[i] for i in parts.train]
-        seen = {("tflite", "float32"): featurized.features[parts.train]}
-        device = files.as_float()
-        for key, file in trunks.items():
-            if file.format == "tflite" and key not in seen:
-                device = trunk_file(file, trunk.width)
-                again = featurize(device, training, preprocessing, options.threads, report, cache=cache)
-                seen[key] = again.features
-        varied = [
-            featurize(device, training, preprocessing, options.threads, report, cache=cache, view=view).features
-            for view in views
-        ]
-
-    with step("train head") as report:  # on what float and device trunks give: it learns to bear the difference
-        truth = classes[parts.train]
-        if is_head_file(options.head):
-            head = load_head(options.head, trunk.width, labels)
-        else:
-            head = train_head(options.head, [*varied, *seen.values()], truth, len(labels), options.seed, report)
-        plain = make_neck(trunk, featurized.features[parts.train])
-        neck = whiten(plain, list(seen.values()), truth)
-        embedded = neck.project(featurized.features[parts.train])
-
-    with step("fuse"):  # head and neck are written into the lowered trunks
-        fused = Fused(trunk, neck, head, labels if head.layers else (), preprocessing)
-        lowered = {
-            key: tflite_model(file, fused, seen[key]) if file.format == "tflite" else onnx_model(file, fused)
-            for key, file in trunks.items()
-        }
-
-    with (
-        step("verify") as report,
-        caching(options.cache) as cache,
-    ):  # before anything is written: a file that falls too far stops the build
+    with step("decode"):  # the held-out images, once for all that is measured on them
         held_out = np.sort(np.concatenate([parts.validation, parts.test]))
         images = images_of([samples[i] for i in held_out], preprocessing)
-        labelled = Labelled(images, classes[held_out], Answers(embedded, classes[parts.train]))
-        reference = run_keras(fused, images, report, cache)
-        judged = {key: judge(file, labelled, reference, options.threads) for key, file in lowered.items()}
-        float_accuracy = labelled.accuracy(reference)
+
+    # Featurize again, train the head, fuse, verify: before anything is written, as a file that falls too far stops
+    # the build.
+    material = Material(
+        files=files,
+        training=[samples[i] for i in parts.train],
+        features=featurized.features[parts.train],
+        truth=classes[parts.train],
+        labels=labels,
+        views=views,
+        preprocessing=preprocessing,
+        held_out=images,
+        held_truth=classes[held_out],
+    )
+    fitted = fit(material, trunks, options, step)
+    fused, judged = fitted.fused, fitted.judged
+    with step("verify"):
         check_embeddings(list(judged.values()))
-        check_drop([j.score for j in judged.values()], float_accuracy, len(images), options.max_drop)
+        check_drop([j.score for j in judged.values()], fitted.float_accuracy, len(images), options.max_drop)
 
     with step("choose exemplars"):  # by the float features; the device's own file embeds them below
-        best = choose_exemplars(embedded, truth, len(labels), options.exemplars if head.layers else PER_CLASS)
+        count = options.exemplars if fused.head.layers else PER_CLASS
+        best = choose_exemplars(fitted.embedded, material.truth, len(labels), count)
         rows = parts.train[best]
 
     with step("calibrate unknown"):  # across folds of the training images: the test images only count its mistakes
         calibrations = {
-            key: calibrate_unknown(
-                plain,
-                list(seen.values()),
-                seen.get(key, seen["tflite", "float32"]),
-                truth,
-                best if head.layers else best[:0],
+            (judged[key].file.info.format, judged[key].file.info.scheme): calibrate_unknown(
+                fitted.plain,
+                list(fitted.seen.values()),
+                fitted.seen.get(key, material.features),
+                material.truth,
+                best if fused.head.layers else best[:0],
                 options.seed,
             )
             for key in {_keys(target, options)[0] for target in targets}
@@ -195,13 +170,13 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         float_features = featurized.features
         studied = study(
             fused,
-            Seen(float_features[parts.train], embedded, classes[parts.train]),
-            Seen(float_features[held_out], neck.project(float_features[held_out]), classes[held_out]),
+            Seen(material.features, fitted.embedded, material.truth),
+            Seen(float_features[held_out], fused.neck.project(float_features[held_out]), classes[held_out]),
             tuple(samples[i].name for i in parts.train),
             options.seed,
             report,
         )
-        odd = images_of([training[o.index] for o in studied.odd[:ODD_THUMBNAILS]], preprocessing)
+        odd = images_of([material.training[o.index] for o in studied.odd[:ODD_THUMBNAILS]], preprocessing)
         milliseconds = {key: median_milliseconds(j.engine, images) for key, j in judged.items()}
 
     with step("write") as report:  # last, whole or not at all
@@ -209,8 +184,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             labels=labels,
             fused=fused,
             study=studied,
-            reference=reference,
-            labelled=labelled,
+            reference=fitted.reference,
+            labelled=fitted.labelled,
             samples=[samples[i] for i in held_out],
             is_test=np.isin(held_out, parts.test),
             exemplar_images=images_of([samples[i] for i in rows], preprocessing),
@@ -252,7 +227,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         tuple(bundles),
         labels,
         _counts(parts),
-        float_accuracy,
+        fitted.float_accuracy,
         len(images),
         tuple(skipped),
         dict(step.seconds),

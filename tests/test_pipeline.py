@@ -48,7 +48,7 @@ threads = 1
 "limits.peak_memory_bytes" = "none"
 "engine.threads" = "one core"
 """
-STEPS = ("load data", "load TensorFlow", "load backbone", "shave", "featurize", "split", "calibrate", "lower")
+STEPS = ("load data", "load TensorFlow", "load backbone", "shave", "featurize", "split", "calibrate", "lower", "decode")
 STEPS += ("featurize again", "train head", "fuse", "verify", "choose exemplars", "calibrate unknown", "study", "write")
 
 

@@ -1,0 +1,121 @@
+"""Fit: head and neck to the trunks as the device will run them, and each file against the float graph.
+
+These steps are repeated whole when a trunk is replaced (see `ladder`): a head has to know the trunk that it sits on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc.runtime.manifest import Preprocessing
+
+from .build_records import Options
+from .cache_folder import caching
+from .data import Sample
+from .featurize import View, featurize, trunk_file
+from .head_file import is_head_file, load_head
+from .heads import train_head
+from .lower_onnx import onnx_model
+from .lower_tflite import tflite_model
+from .neck import make_neck
+from .records import Floats, Fused, LoweredTrunk, Neck, Outputs
+from .reference import run_keras
+from .steps import Steps
+from .trunk_files import TrunkFiles
+from .verify import Answers, Judged, Labelled, judge
+from .whiten import whiten
+
+Key = tuple[str, str]
+"""Format and scheme that a target asks for; what it gets may have another scheme."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a head is trained on, and what every file is judged by."""
+
+    files: TrunkFiles
+    training: Sequence[Sample]
+    features: Floats
+    """What the float trunk gives for the training images, [M, F]."""
+    truth: NDArray[np.int64]
+    """[M]"""
+    labels: tuple[str, ...]
+    views: Sequence[View]
+    """Ways to change the training images, for copies."""
+    preprocessing: Preprocessing
+    held_out: NDArray[np.uint8]
+    """[N, H, W, C]"""
+    held_truth: NDArray[np.int64]
+    """[N]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """One head and neck, and every file with them."""
+
+    trunks: Mapping[Key, LoweredTrunk]
+    fused: Fused
+    plain: Neck
+    """The neck before it was whitened."""
+    seen: Mapping[Key, Floats]
+    """What each TFLite trunk gives for the training images, [M, F]."""
+    embedded: Floats
+    """The training images as the float trunk and the neck see them, [M, D]."""
+    labelled: Labelled
+    """The held-out images."""
+    reference: Outputs
+    """The float graph on them."""
+    judged: Mapping[Key, Judged]
+
+    @property
+    def float_accuracy(self) -> float:
+        """Of the float graph on the held-out images."""
+        return self.labelled.accuracy(self.reference)
+
+
+def fit(given: Material, trunks: Mapping[Key, LoweredTrunk], options: Options, step: Steps) -> Fitted:
+    """Train or load the head, attach it to every trunk, and run the files over the held-out images."""
+    trunk = given.files.trunk
+
+    # As the device will see the images, and copies of them.
+    with step("featurize again") as report, caching(options.cache) as cache:
+        seen: dict[Key, Floats] = {("tflite", "float32"): given.features}
+        device = given.files.as_float()
+        for key, file in trunks.items():
+            if file.format == "tflite" and key not in seen:
+                device = trunk_file(file, trunk.width)
+                again = featurize(device, given.training, given.preprocessing, options.threads, report, cache=cache)
+                seen[key] = again.features
+        varied = [
+            featurize(
+                device, given.training, given.preprocessing, options.threads, report, cache=cache, view=view
+            ).features
+            for view in given.views
+        ]
+
+    with step("train head") as report:  # on what float and device trunks give: it learns to bear the difference
+        if is_head_file(options.head):
+            head = load_head(options.head, trunk.width, given.labels)
+        else:
+            ways = [*varied, *seen.values()]
+            head = train_head(options.head, ways, given.truth, len(given.labels), options.seed, report)
+        plain = make_neck(trunk, given.features)
+        neck = whiten(plain, list(seen.values()), given.truth)
+        embedded = neck.project(given.features)
+
+    with step("fuse"):  # head and neck are written into the lowered trunks
+        fused = Fused(trunk, neck, head, given.labels if head.layers else (), given.preprocessing)
+        lowered = {
+            key: tflite_model(file, fused, seen[key]) if file.format == "tflite" else onnx_model(file, fused)
+            for key, file in trunks.items()
+        }
+
+    with step("verify") as report, caching(options.cache) as cache:
+        labelled = Labelled(given.held_out, given.held_truth, Answers(embedded, given.truth))
+        reference = run_keras(fused, given.held_out, report, cache)
+        judged = {key: judge(file, labelled, reference, options.threads) for key, file in lowered.items()}
+    return Fitted(trunks, fused, plain, seen, embedded, labelled, reference, judged)
