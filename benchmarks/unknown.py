@@ -47,10 +47,10 @@ class Tally:
         for rate in RATES:
             above: dict[str, NDArray[np.float64]] = {}
             with Classifier.open(bundle, gallery, threads=1, unknown=rate, selftest=False) as classifier:
-                bank, shift, asked = classifier._bank, classifier._calibration.shift, classifier._asked
+                bank, asked = classifier._bank, classifier._stored.asked
+                k = classifier.bundle.manifest.decision.k
                 for group, embeddings in images.items():
-                    rows = [bank.nearest(e, classifier.bundle.manifest.decision.k)[0] for e in embeddings]
-                    pairs = [known_ness_of(e, bank, r, shift, asked) for e, r in zip(embeddings, rows, strict=True)]
+                    pairs = [known_ness_of(e, bank, *bank.nearest(e, k), asked) for e in embeddings]
                     above[group] = np.array([known - threshold for known, threshold in pairs])
             for group, margins in above.items():
                 if len(margins):

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from tlc.runtime.classifier import Classifier, Prediction
+from tlc.runtime.classifier import Classifier
 from tlc.runtime.errors import ImageError
 from tlc.runtime.gallery import Change
 from tlc.runtime.images import Source
+from tlc.runtime.prediction import Prediction
 
 from .output import json_option, put_json, rate_or_off, say
 

@@ -210,8 +210,7 @@ class _Judged:
 
     def unknown(self, stored: Stored, embeddings: Floats) -> NDArray[np.bool_]:
         """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
-        shift = self.calibration.shift
-        bank = stored.bank(shift)
-        asked = thresholds(self.calibration, self.rate, *bank.counts(), bank.enrolled_scores())
-        found = [known_ness_of(e, bank, bank.nearest(e, self.k)[0], shift, asked) for e in embeddings]
+        bank = stored.bank(self.calibration.shift)
+        asked = thresholds(self.calibration, self.rate, *bank.counts(), bank.enrolled_scores()).tolist()
+        found = [known_ness_of(e, bank, *bank.nearest(e, self.k), asked) for e in embeddings]
         return np.array([near < threshold for near, threshold in found], np.bool_)

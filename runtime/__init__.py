@@ -8,7 +8,7 @@ with Classifier.open("photos.tlc") as classifier:
 """
 
 from .bundle import Bundle
-from .classifier import Classifier, Neighbour, Prediction, Ranked
+from .classifier import Classifier
 from .errors import (
     BuildError,
     BundleError,
@@ -24,6 +24,7 @@ from .errors import (
 )
 from .gallery import Change, Gallery
 from .manifest import Manifest, Preprocessing
+from .prediction import Neighbour, Prediction, Ranked
 
 __all__ = [
     "Classifier",

@@ -7,6 +7,7 @@ same. It is decided when the rows are loaded, so that no prediction ever waits f
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .bundle import Exemplars
 from .gallery_rows import GalleryRows
 from .left_out import LeftOut
 from .search import BoundedRows, FloatRows, Floats, Rows, principal_axes
-from .vectors import row_lengths, unit_rows
+from .vectors import unit_rows, unit_rows_and_lengths
 
 MANY = 20_000
 """Rows from which on the bound is faster than the full product, measured in docs/search.md."""
@@ -38,6 +39,7 @@ class Bank:
         self._exemplars = exemplars
         width = exemplars.vectors.shape[1]
         self._shift = np.zeros(width, np.float32) if shift is None else shift
+        self._shift_squared = float(np.dot(self._shift, self._shift))
         self.clear()
 
     def __len__(self) -> int:
@@ -69,9 +71,28 @@ class Bank:
         """Return rows as known-ness compares them: of their own length, moved by the shift, then of unit length."""
         return unit_rows(self._rows.take(rows) * self._lengths[rows][:, None] + self._shift)
 
-    def mean_cosines(self, embedding: Floats, classes: NDArray[np.int64]) -> Floats:
+    def known_ness(self, embedding: Floats, rows: NDArray[np.int64], cosines: Floats) -> list[float]:
+        """Return the cosine of `embedding` [D] to each of `rows` [n], both moved by the shift.
+
+        It follows from the `cosines` [n] before they are moved, and from numbers kept for every row: the rows
+        themselves are not read again.
+        """
+        shift, along = self._shift_squared, float(np.dot(embedding, self._shift))
+        squared = float(np.dot(embedding, embedding))
+        length = math.sqrt(squared)
+        moved = math.sqrt(max(0.0, squared + 2 * along + shift)) or 1.0
+        found: list[float] = []
+        own = zip(self._lengths[rows].tolist(), self._leans[rows].tolist(), cosines.tolist(), strict=True)
+        for row, lean, cosine in own:
+            beside = math.sqrt(max(0.0, row * row + 2 * row * lean + shift)) or 1.0
+            found.append((row * (length * cosine + lean) + along + shift) / (beside * moved))
+        return found
+
+    def mean_cosines(self, embedding: Floats, classes: NDArray[np.int64]) -> list[float]:
         """Return the cosine of `embedding` [D] to the mean of the unit rows of each of `classes` [n]."""
-        return (unit_rows(self._sums[classes].astype(np.float32)) @ _unit(embedding)).astype(np.float32)
+        length = math.sqrt(float(np.dot(embedding, embedding))) or 1.0
+        found: list[float] = (self._means[classes] @ (embedding / np.float32(length))).tolist()
+        return found
 
     def sums(self) -> NDArray[np.float64]:
         """Return the sum of the unit rows of each class, [C, D]."""
@@ -90,8 +111,11 @@ class Bank:
         self._ids = np.zeros(self.exemplars, np.int64)
         lengths = self._exemplars.lengths
         self._lengths = np.ones(self.exemplars, np.float32) if lengths is None else np.array(lengths, np.float32)
+        self._leans = self._exemplars.vectors @ self._shift  # each unit row along the shift
         self._sums = np.zeros((len(self._base), self._exemplars.vectors.shape[1]), np.float64)
-        np.add.at(self._sums, self._exemplars.labels, self._exemplars.vectors)
+        self._means = np.zeros((0, self._sums.shape[1]), np.float32)  # of unit length, what the sums point at
+        self._count_in(self._exemplars.labels, self._exemplars.vectors)
+        self._point(np.arange(len(self._base)))
         self._hold(FloatRows(self._exemplars.vectors.shape[1]))
 
     def append(self, rows: GalleryRows) -> None:
@@ -102,6 +126,7 @@ class Bank:
         """
         count = len(self)
         holes = np.flatnonzero(np.isin(self.ids, rows.removed)) if len(rows.removed) else rows.removed
+        changed = self._class[holes]
         for hole in holes.tolist():
             self._left_out.remove(hole, int(self._class[hole]))
             self._sums[self._class[hole]] -= self._rows.take(np.array([hole]))[0]
@@ -112,16 +137,13 @@ class Bank:
         places = np.concatenate([holes, np.arange(count, count + behind)])
         self._class[places] = [self._class_of(label) for label in rows.labels]
         self._ids[places] = rows.ids
-        self._lengths[places] = row_lengths(rows.vectors) * rows.scales
         self._make_room()
         for i, hole in enumerate(holes.tolist()):
-            unit = unit_rows(rows.vectors[i])
-            self._rows.put(hole, unit[0])
-            np.add.at(self._sums, self._class[hole], unit[0])
+            self._rows.put(hole, self._take_in(places[i : i + 1], rows.vectors[i : i + 1], rows.scales[i : i + 1])[0])
         for start in range(len(holes), len(rows.ids), _PORTION):
-            unit = unit_rows(rows.vectors[start : start + _PORTION])
-            self._rows.append(unit)
-            np.add.at(self._sums, self._class[places[start : start + _PORTION]], unit)
+            part = slice(start, start + _PORTION)
+            self._rows.append(self._take_in(places[part], rows.vectors[part], rows.scales[part]))
+        self._point(np.unique(np.concatenate([changed, self._class[places]])))
         self._left_out.add(list(zip(places.tolist(), self._class[places].tolist(), strict=True)))
 
     def enrolled_scores(self) -> list[Floats]:
@@ -150,7 +172,33 @@ class Bank:
         if rows > len(self._ids):
             room = rows * 5 // 4 + 64
             self._class, self._ids = _longer(self._class, room), _longer(self._ids, room)
-            self._lengths = _longer(self._lengths, room)
+            self._lengths, self._leans = _longer(self._lengths, room), _longer(self._leans, room)
+
+    def _take_in(self, places: NDArray[np.int64], vectors: NDArray[np.int8], scales: Floats) -> Floats:
+        """Note the lengths of rows and count them in with their classes; return them of unit length."""
+        unit, lengths = unit_rows_and_lengths(vectors)
+        self._lengths[places] = lengths * scales
+        self._leans[places] = unit @ self._shift
+        self._count_in(self._class[places], unit)
+        return unit
+
+    def _count_in(self, classes: NDArray[np.int64], unit: Floats) -> None:
+        """Add rows to the sums of their classes: a sum a run of one class, ten times as fast as `np.add.at`."""
+        if not len(classes):
+            return
+        starts = np.flatnonzero(np.diff(classes, prepend=-1))
+        if 4 * len(starts) > len(classes):  # mixed: put each class together
+            order = np.argsort(classes, kind="stable")
+            classes, unit = classes[order], unit[order]
+            starts = np.flatnonzero(np.diff(classes, prepend=-1))
+        np.add.at(self._sums, classes[starts], np.add.reduceat(unit, starts, axis=0, dtype=np.float64))
+
+    def _point(self, classes: NDArray[np.int64]) -> None:
+        """Bring the means of classes up to date with their sums."""
+        missing = len(self._sums) - len(self._means)
+        if missing > 0:
+            self._means = np.concatenate([self._means, np.zeros((missing, self._sums.shape[1]), np.float32)])
+        self._means[classes] = unit_rows(self._sums[classes].astype(np.float32))
 
     def _make_room(self) -> None:
         """Let every class that has come have its sum."""
@@ -168,7 +216,7 @@ class _Shifted:
 
 
 def _unit(embedding: Floats) -> Floats:
-    length = float(np.sqrt(np.dot(embedding, embedding)))
+    length = math.sqrt(float(np.dot(embedding, embedding)))
     return embedding / np.float32(length) if length else embedding
 
 

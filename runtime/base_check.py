@@ -50,16 +50,16 @@ def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
         unit = bank.take(np.array([row]))[0]
         near, similarities = bank.nearest(unit, decision.k + 1)
         others = np.flatnonzero(near != row)[: decision.k]
-        others = others[np.argsort(near[others])]  # the bundle's own come first
         near, similarities = near[others], similarities[others]
+        beside: list[int] = bank.row_class[near].tolist()
+        rest = float(unit_rows((sums[c] - unit).astype(np.float32))[0] @ unit)
         to_means = bank.mean_cosines(unit, bank.row_class[near])
-        rest = unit_rows((sums[c] - unit).astype(np.float32))[0]
-        to_means = np.where(bank.row_class[near] == c, np.float32(rest @ unit), to_means)
+        to_means = [rest if other == c else mean for other, mean in zip(beside, to_means, strict=True)]
         head = np.zeros(base, np.float32)
         head[c] = 1.0
-        count = int(np.count_nonzero(near < bank.exemplars))
+        own = (near < bank.exemplars).tolist()
         ranking = decide(
-            head, similarities, bank.row_class[near], count, len(bank.labels), decision, to_means, enrolled
+            head, similarities.tolist(), beside, own, len(bank.labels), decision, to_means, enrolled.tolist()
         )
         lost += int(np.argmax(ranking.scores)) != c
     return len(rows), lost

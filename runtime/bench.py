@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 
 from .bundle import Bundle
-from .classifier import Classifier, Prediction
+from .classifier import Classifier
 from .engines import threads_for
 from .errors import EngineError, UsageError
 from .images import Source, read_bytes, source_name
+from .prediction import Prediction
 from .progress import Count, silent
 from .selftest import golden
 

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -21,57 +21,17 @@ from .ahead import Decoded, decode, decode_ahead
 from .bank import Bank
 from .base_check import BaseCheck, taken
 from .bundle import Bundle
-from .decision import decide
 from .engines import open_engine
 from .enroll_warnings import Doubts, Seen, sharpness
 from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
 from .gallery import Change, ExampleSource, Gallery, clean_label
 from .images import Source, load_image, read_bytes, source_name
+from .prediction import Prediction, Stored, answer
 from .selftest import selftest_once
-from .unknown import checked_rate, known_ness_of, read_calibration, thresholds
+from .unknown import checked_rate, read_calibration, thresholds
 
 Floats = NDArray[np.float32]
 _THUMBNAIL_QUALITY = 90
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """One class in a prediction's ranking."""
-
-    label: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A stored example near to the image; `id` is the gallery's, or 0 for one that came with the bundle."""
-
-    id: int
-    label: str
-    similarity: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the classifier makes of one image."""
-
-    label: str
-    """The best class, also where `unknown` is set."""
-    score: float
-    """Its share of the decision, 0 to 1."""
-    source: str
-    """What spoke for it: `head` or `gallery`."""
-    unknown: bool
-    """Whether the image is like nothing that was trained or enrolled; then `label` is only the nearest guess."""
-    ranked: tuple[Ranked, ...]
-    """Every class, best first."""
-    neighbours: tuple[Neighbour, ...]
-    knownness: float
-    """How near the stored example is that speaks most for the image being known; see `tlc.runtime.unknown`."""
-    milliseconds: dict[str, float]
-    """Time spent on `decode` (reading included), `resize`, `inference`, `search` and `decision`."""
-    threshold: float = float("-inf")
-    """The known-ness asked for beside that example; below it the image is `unknown`. -inf where that is off."""
 
 
 class Classifier:
@@ -207,49 +167,9 @@ class Classifier:
         start = perf_counter()
         *head, embedding = self._engine.run(image.pixels)
         probabilities = head[0] if head else np.zeros(0, np.float32)
-        ran = perf_counter()
+        times = {"decode": image.decode, "resize": image.resize, "inference": (perf_counter() - start) * 1e3}
         self._follow()
-        bank, manifest = self._bank, self.bundle.manifest
-        rows, similarities = bank.nearest(embedding, manifest.decision.k)
-        searched = perf_counter()
-        in_order = np.argsort(rows)  # the bundle's own come first
-        rows, similarities = rows[in_order], similarities[in_order]
-        ranking = decide(
-            probabilities,
-            similarities,
-            bank.row_class[rows],
-            int(np.count_nonzero(rows < bank.exemplars)),
-            len(bank.labels),
-            manifest.decision,
-            bank.mean_cosines(embedding, bank.row_class[rows]),
-            self._examples,
-        )
-        if not len(ranking.scores):
-            raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
-        order_ = np.argsort(-ranking.scores, kind="stable")
-        best = int(order_[0])
-        knownness, asked = known_ness_of(embedding, bank, rows, self._calibration.shift, self._asked)
-        labels, scores = bank.labels, ranking.scores.tolist()
-        return Prediction(
-            label=labels[best],
-            score=float(scores[best]),
-            source="gallery" if 2 * float(ranking.enrolled[best]) > scores[best] else "head",
-            unknown=knownness < asked,
-            ranked=tuple(Ranked(labels[i], float(scores[i])) for i in order_.tolist()),
-            neighbours=tuple(
-                Neighbour(int(bank.ids[rows[n]]), labels[int(bank.row_class[rows[n]])], float(similarities[n]))
-                for n in ranking.neighbours.tolist()
-            ),
-            knownness=knownness,
-            milliseconds={
-                "decode": image.decode,
-                "resize": image.resize,
-                "inference": (ran - start) * 1e3,
-                "search": (searched - ran) * 1e3,
-                "decision": (perf_counter() - searched) * 1e3,
-            },
-            threshold=asked,
-        )
+        return answer(probabilities, embedding, self._stored, times)
 
     def embed(self, image: Source, order: str = "RGB") -> Floats:
         """Return one image's embedding, float32 [D], as the model gives it (not of unit length)."""
@@ -379,8 +299,9 @@ class Classifier:
     def _ask(self) -> None:
         """Count the examples and set the thresholds, by what the bank holds now."""
         scores = self._bank.enrolled_scores()
-        own, self._examples = self._bank.counts()
-        self._asked = thresholds(self._calibration, self._rate, own, self._examples, scores)
+        own, examples = self._bank.counts()
+        asked = thresholds(self._calibration, self._rate, own, examples, scores)
+        self._stored = Stored(self._bank, self.bundle.manifest.decision, examples.tolist(), asked.tolist())
 
 
 def default_gallery(bundle: Path) -> Path:

@@ -15,6 +15,8 @@ gallery can win, and a base class with extra examples has both its head and its 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,68 +33,61 @@ class Ranking:
 
     scores: Floats
     """[C], base classes first, then those only in the gallery; they sum to 1."""
-    enrolled: Floats
-    """[C], the part of each score that enrolled examples gave."""
-    neighbours: NDArray[np.int64]
-    """[<= k], rows of the bank, nearest first."""
+    enrolled: dict[int, float]
+    """The part of a class's score that enrolled examples gave, by class; no more than was to be shared."""
 
 
 def decide(
     probabilities: Floats,
-    similarities: Floats,
-    row_class: NDArray[np.int64],
-    exemplars: int,
+    similarities: Sequence[float],
+    row_class: Sequence[int],
+    own: Sequence[bool],
     classes: int,
     decision: Decision,
-    to_means: Floats | None = None,
-    examples: NDArray[np.int64] | None = None,
+    to_means: Sequence[float] | None = None,
+    examples: Sequence[int] | None = None,
 ) -> Ranking:
-    """Join head and bank.
+    """Join the head's answer and the votes of the nearest rows.
+
+    The rows are so few that plain floats cost a fifth of what arrays do.
 
     Args:
         probabilities: the head's, [B] for the B base classes.
-        similarities: cosine to every bank row, [N].
-        row_class: class index of every bank row, [N].
-        exemplars: how many rows at the front of the bank are the bundle's own; the rest are enrolled.
+        similarities: cosine to each of the k nearest rows, in any order.
+        row_class: class index of each of these.
+        own: whether it is the bundle's own; else it is an enrolled example.
         classes: number of classes in all, at least B.
-        decision: k, temperature, the weight of the means, and the balance.
-        to_means: cosine to the mean of each bank row's class, [N]; None leaves the rows to speak alone.
-        examples: how many enrolled rows each class has, [classes]; None leaves the votes as they are.
+        decision: temperature, the weight of the means, and the balance.
+        to_means: cosine to the mean of each row's class; None leaves the rows to speak alone.
+        examples: how many enrolled rows each class has, one number a class; None leaves the votes as they are.
     """
-    enrolled = np.zeros(classes, np.float32)
-    rows = nearest(similarities, decision.k)
-    if len(rows):
-        said = similarities[rows]
-        if to_means is not None:
-            said = (1 - np.float32(decision.mean)) * said + np.float32(decision.mean) * to_means[rows]
-        votes = np.exp((said - said.max()) / np.float32(decision.temperature))
+    shares: dict[int, float] = {}
+    if len(similarities):
+        votes = _votes(similarities, to_means, decision)
         if examples is not None and decision.balance:
-            share = np.clip(examples[row_class[rows]], 1, decision.k).astype(np.float32)
-            votes = np.where(rows >= exemplars, votes * share ** np.float32(-decision.balance), votes)
-        votes /= votes.sum()
-        for row, vote in zip(rows.tolist(), votes.tolist(), strict=True):
-            if row >= exemplars:
-                enrolled[row_class[row]] += vote
+            # A class with more examples than one can have as many more of the k votes.
+            could = [min(max(examples[c], 1), decision.k) ** -decision.balance for c in row_class]
+            votes = [v if is_own else v * few for v, is_own, few in zip(votes, own, could, strict=True)]
+        total = sum(votes)
+        for vote, is_own, c in zip(votes, own, row_class, strict=True):
+            if not is_own:
+                shares[c] = shares.get(c, 0.0) + vote / total
+    scores = np.zeros(classes, np.float32)
     base = len(probabilities)
-    scores = enrolled.copy()
     if base:
+        # Shares can sum to a little over 1; there is no less than nothing left.
+        left = max(0.0, 1.0 - sum(shares.values()))
         total = float(probabilities.sum())  # an int8 softmax sums to 1 only roughly, and over 512 classes maybe to 0
-        head = probabilities / np.float32(total) if total > 0 else np.full(base, 1 / base, np.float32)
-        # Votes rounded to float32 can sum to a little over 1; there is no less than nothing left.
-        scores[:base] += head * np.float32(max(0.0, 1.0 - float(enrolled.sum())))
-    elif len(rows):
-        scores /= scores.sum() if scores.sum() > 0 else 1.0
-    return Ranking(scores, enrolled, rows)
+        scores[:base] = probabilities * np.float32(left / total) if total > 0 else left / base
+    for c, share in shares.items():
+        scores[c] += share
+    return Ranking(scores, shares)
 
 
-def nearest(similarities: Floats, k: int) -> NDArray[np.int64]:
-    """Return the k rows of highest similarity, best first; the earlier row wins a tie."""
-    count = len(similarities)
-    if count > k:
-        # All rows that tie with the k-th are kept for the sort below, so that ties never depend on the partition.
-        kth = similarities[np.argpartition(similarities, count - k)[count - k]]
-        rows = np.flatnonzero(similarities >= kth)
-    else:
-        rows = np.arange(count)
-    order = np.lexsort((rows, -similarities[rows]))
-    return rows[order][:k].astype(np.int64)
+def _votes(similarities: Sequence[float], to_means: Sequence[float] | None, decision: Decision) -> list[float]:
+    said = list(similarities)
+    if to_means is not None:
+        weight = decision.mean
+        said = [(1 - weight) * row + weight * mean for row, mean in zip(said, to_means, strict=True)]
+    most = max(said)
+    return [math.exp((one - most) / decision.temperature) for one in said]

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Generator
 from pathlib import Path
 
 from .errors import GalleryError
@@ -114,15 +113,20 @@ def roll_back(db: sqlite3.Connection) -> None:
             db.execute("ROLLBACK")
 
 
-@contextlib.contextmanager
-def translated(path: Path) -> Generator[None, None, None]:
-    """Turn what SQLite raises into a GalleryError with the next step."""
-    try:
-        yield
-    except SQLITE_ERRORS as e:
-        raise GalleryError(f"{path}: {_sentence(e)}") from e
-    except OSError as e:
-        raise GalleryError(f"{path}: cannot be read ({e.strerror or e})") from e
+class translated:  # noqa: N801
+    """Turn what SQLite raises into a GalleryError with the next step. A class: every frame passes through it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SQLITE_ERRORS):
+            raise GalleryError(f"{self._path}: {_sentence(error)}") from error
+        if isinstance(error, OSError):
+            raise GalleryError(f"{self._path}: cannot be read ({error.strerror or error})") from error
 
 
 def _sentence(e: Exception) -> str:

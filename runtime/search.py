@@ -135,9 +135,7 @@ class FloatRows:
 
     def nearest(self, unit: Floats, k: int) -> tuple[Indices, Floats]:
         """Search the product of every row."""
-        products = self.products(unit)
-        best = highest(products, k)
-        return best, products[best]
+        return take_highest(self.products(unit), k)
 
 
 class BoundedRows:
@@ -237,15 +235,23 @@ def highest(values: Floats, k: int) -> Indices:
         kth = values[np.argpartition(values, count - k)[count - k]]
         rows = np.flatnonzero(values >= kth)
         return rows[np.lexsort((rows, -values[rows]))][:k].astype(np.int64)
+    return take_highest(values.copy(), k)[0]
+
+
+def take_highest(values: Floats, k: int) -> tuple[Indices, Floats]:
+    """Return the indices of the k highest values and these, best first; `values` is used up."""
+    if k > 16:
+        best = highest(values, k)
+        return best, values[best]
     # argmax takes the first of equals, runs at the speed of memory, and k times it is less than one partition.
-    best = np.empty(k, np.int64)
-    kept = np.empty(k, values.dtype)
-    for i in range(k):
-        best[i] = row = int(values.argmax())
-        kept[i] = values[row]
+    rows: list[int] = []
+    found: list[float] = []
+    for _ in range(min(k, len(values))):
+        row = int(values.argmax())
+        rows.append(row)
+        found.append(values[row])
         values[row] = -np.inf
-    values[best] = kept
-    return best
+    return np.array(rows, np.int64), np.array(found, values.dtype)
 
 
 def _promising(bounds: Floats) -> Indices:

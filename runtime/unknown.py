@@ -14,6 +14,7 @@ of its class, move the thresholds of the enrolled classes; there is no constant.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -166,7 +167,7 @@ def drift(calibration: Calibration, left_out: Sequence[Floats]) -> float:
 
 
 def known_ness_of(
-    embedding: Floats, bank: Bank, rows: NDArray[np.int64], shift: Floats, asked: Floats
+    embedding: Floats, bank: Bank, rows: NDArray[np.int64], cosines: Floats, asked: Sequence[float]
 ) -> tuple[float, float]:
     """Return the known-ness beside that of the nearest rows that speaks most for the image, and what is asked there.
 
@@ -174,17 +175,16 @@ def known_ness_of(
 
     Args:
         embedding: the image's, [D].
-        bank: what is stored, made with this `shift`.
+        bank: what is stored, made with the calibration's shift.
         rows: the rows of it that are nearest to the embedding, [n].
-        shift: the calibration's, [D].
-        asked: the known-ness asked for by each class, [C].
+        cosines: the embedding's cosine to each of these, [n].
+        asked: the known-ness asked for by each class, one number a class.
     """
     if not len(rows):
         return 0.0, float("-inf")
-    moved = embedding + shift
-    length = float(np.sqrt(np.dot(moved, moved)))
-    scores = bank.shifted(rows) @ (moved / np.float32(length or 1.0))
-    thresholds = asked[bank.row_class[rows]]
+    scores = bank.known_ness(embedding, rows, cosines)
+    limits = [asked[c] for c in bank.row_class[rows].tolist()]
     # Where nothing is asked, the nearest speaks.
-    best = int(np.argmax(np.where(np.isneginf(thresholds), 2 + scores, scores - np.maximum(thresholds, -2))))
-    return float(scores[best]), float(thresholds[best])
+    above = [2 + s if a == -math.inf else s - max(a, -2.0) for s, a in zip(scores, limits, strict=True)]
+    best = above.index(max(above))
+    return scores[best], limits[best]

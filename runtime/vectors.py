@@ -35,11 +35,17 @@ def unit_rows(rows: NDArray[np.int8] | NDArray[np.float32]) -> NDArray[np.float3
     For int8 rows the length is that of the int8 row itself: the cosine is then right whatever the
     row's scale, and ranks better than a scale of largest/127 does.
     """
+    return unit_rows_and_lengths(rows)[0]
+
+
+def unit_rows_and_lengths(
+    rows: NDArray[np.int8] | NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return `unit_rows` of [N, D] and the lengths that they had, [N], both float32."""
     out = np.array(rows, dtype=np.float32, order="C", ndmin=2)
-    norms = row_lengths(out)
-    norms[norms == 0] = 1.0
-    out /= norms[:, None]
-    return out
+    lengths = row_lengths(out)
+    out /= np.where(lengths == 0, np.float32(1), lengths)[:, None]
+    return out, lengths
 
 
 def row_lengths(rows: NDArray[np.int8] | NDArray[np.float32]) -> NDArray[np.float32]:

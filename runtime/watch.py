@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .classifier import Classifier, Prediction
+from .classifier import Classifier
 from .errors import ImageError
 from .frames import Frame, Gap
+from .prediction import Prediction
 from .steady import Steady
 
 UNKNOWN = "unknown"

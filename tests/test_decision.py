@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlc.runtime.decision import Ranking, decide, nearest
+from tlc.runtime.decision import decide
 from tlc.runtime.manifest import Decision
+from tlc.runtime.search import highest
 
 E = math.e
+
+
+class Ranked(NamedTuple):
+    scores: np.ndarray
+    enrolled: np.ndarray
+    neighbours: list[int]
 
 
 def rank(
@@ -22,16 +30,19 @@ def rank(
     classes: int,
     k: int = 5,
     temperature: float = 0.1,
-) -> Ranking:
-    """Decide for bank rows given as (similarity, class)."""
-    return decide(
+) -> Ranked:
+    """Decide for bank rows given as (similarity, class), as `predict` does: from the k nearest."""
+    near = highest(np.array([s for s, _ in rows], np.float32), k).tolist()
+    found = decide(
         np.array(head, np.float32),
-        np.array([s for s, _ in rows], np.float32),
-        np.array([c for _, c in rows], np.int64),
-        exemplars,
+        [rows[i][0] for i in near],
+        [rows[i][1] for i in near],
+        [i < exemplars for i in near],
         classes,
         Decision(k, temperature),
     )
+    enrolled = np.array([found.enrolled.get(c, 0.0) for c in range(classes)])
+    return Ranked(found.scores, enrolled, near)
 
 
 # --- by hand
@@ -41,13 +52,13 @@ def test_with_nothing_enrolled_the_head_speaks_alone() -> None:
     found = rank([0.7, 0.3], [(0.9, 1), (0.8, 1)], exemplars=2, classes=2)
     assert np.allclose(found.scores, [0.7, 0.3])
     assert found.enrolled.tolist() == [0, 0]
-    assert found.neighbours.tolist() == [0, 1]
+    assert found.neighbours == [0, 1]
 
 
 def test_with_no_rows_at_all_too() -> None:
     found = rank([0.7, 0.3], [], exemplars=0, classes=2)
     assert np.allclose(found.scores, [0.7, 0.3])
-    assert found.neighbours.tolist() == []
+    assert found.neighbours == []
 
 
 def test_an_enrolled_class_takes_its_share_of_the_votes_and_the_head_shares_the_rest() -> None:
@@ -56,7 +67,7 @@ def test_an_enrolled_class_takes_its_share_of_the_votes_and_the_head_shares_the_
     share = 1 / (1 + 1 / E)
     assert np.allclose(found.enrolled, [0, 0, share])
     assert np.allclose(found.scores, [0.75 * (1 - share), 0.25 * (1 - share), share])
-    assert found.neighbours.tolist() == [2, 0]
+    assert found.neighbours == [2, 0]
 
 
 def test_an_enrolled_class_that_is_far_away_changes_nothing() -> None:
@@ -84,7 +95,7 @@ def test_a_single_class_is_certain() -> None:
 
 def test_more_neighbours_than_rows_are_all_rows() -> None:
     few = rank([0.5, 0.5], [(0.9, 2), (0.8, 0)], exemplars=0, classes=3, k=100)
-    assert few.neighbours.tolist() == [0, 1]
+    assert few.neighbours == [0, 1]
     assert np.allclose(few.scores.sum(), 1)
 
 
@@ -108,10 +119,8 @@ def test_no_score_falls_below_zero_where_all_votes_are_enrolled() -> None:
 
 def test_the_means_of_the_classes_have_their_word() -> None:
     def with_means(mean: float) -> list[float]:
-        rows, means = [(0.9, 0), (0.8, 1)], np.array([0.5, 0.8], np.float32)
-        similarities, classes = (np.array(column) for column in zip(*rows, strict=True))
-        decision = Decision(5, 0.1, mean)
-        return decide(np.zeros(0, np.float32), similarities, classes, 0, 2, decision, means).scores.tolist()
+        own, decision = [False, False], Decision(5, 0.1, mean)
+        return decide(np.zeros(0, np.float32), [0.9, 0.8], [0, 1], own, 2, decision, [0.5, 0.8]).scores.tolist()
 
     assert with_means(0.0) == pytest.approx([E / (1 + E), 1 / (1 + E)])  # the rows alone: 0.9 against 0.8
     assert with_means(0.25) == pytest.approx([0.5, 0.5])  # 0.8 against 0.8
@@ -121,13 +130,12 @@ def test_the_means_of_the_classes_have_their_word() -> None:
 
 def test_no_class_wins_by_the_number_of_its_examples() -> None:
     """Classes 1 and 2 are enrolled with four examples and one; class 0 is the build's."""
-    similarities, classes = np.full(6, 0.5, np.float32), np.array([0, 1, 1, 1, 1, 2])
-    counts = np.array([0, 4, 1])
 
-    def shares(balance: float, k: int, examples: np.ndarray | None = counts) -> list[float]:
-        decision = Decision(k, 0.1, 0.0, balance)
+    def shares(balance: float, k: int, examples: list[int] | None = [0, 4, 1]) -> list[float]:  # noqa: B006
+        near = [0, 1, 1, 1, 1, 2][:k]
+        own = [c == 0 for c in near]
         head = np.array([1.0], np.float32)
-        return decide(head, similarities, classes, 1, 3, decision, None, examples).scores.tolist()
+        return decide(head, [0.5] * k, near, own, 3, Decision(k, 0.1, 0.0, balance), None, examples).scores.tolist()
 
     assert shares(0.0, 6) == pytest.approx([1 / 6, 4 / 6, 1 / 6])
     assert shares(1.0, 6) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
@@ -141,26 +149,6 @@ def test_a_lower_temperature_listens_to_the_nearest_only() -> None:
     rows = [(0.9, 0), (0.8, 1)]
     assert np.allclose(rank([], rows, 0, 2, temperature=0.001).scores, [1, 0])
     assert np.allclose(rank([], rows, 0, 2, temperature=1000).scores, 0.5, atol=1e-3)
-
-
-# --- ties
-
-
-def test_the_earlier_row_wins_a_tie_wherever_the_cut_falls() -> None:
-    similarities = np.array([0.5, 0.9, 0.5, 0.9, 0.5, 0.5, 0.9], np.float32)
-    order = [1, 3, 6, 0, 2, 4, 5]
-    for k in range(1, 9):
-        assert nearest(similarities, k).tolist() == order[:k]
-
-
-def test_no_rows_have_no_nearest() -> None:
-    assert nearest(np.zeros(0, np.float32), 5).tolist() == []
-
-
-@given(st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0]), max_size=40), st.integers(1, 45))
-def test_the_nearest_are_those_of_a_stable_sort(similarities: list[float], k: int) -> None:
-    values = np.array(similarities, np.float32)
-    assert nearest(values, k).tolist() == np.argsort(-values, kind="stable")[:k].tolist()
 
 
 # --- laws
@@ -182,7 +170,7 @@ def test_scores_are_shares_of_1(
     assert np.all(found.enrolled <= found.scores + 1e-6)
     if head or rows:
         assert found.scores.sum() == pytest.approx(1, abs=1e-5)
-    voting = {rows[i][1] for i in found.neighbours.tolist() if i >= exemplars}
+    voting = {rows[i][1] for i in found.neighbours if i >= exemplars}
     assert set(np.flatnonzero(found.enrolled).tolist()) <= voting
     if not voting and sum(head) > 1e-3:
         assert np.allclose(found.scores[: len(head)], np.array(head) / sum(head), atol=1e-5)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tlc.runtime import bank as bank_module
 from tlc.runtime.bank import Bank
@@ -116,6 +118,19 @@ def test_int8_rows_go_through_unit_length_and_back_to_the_bit() -> None:
     vectors = np.concatenate([clusters(2000), noise(2000)])
     assert np.array_equal(quantize_rows(unit_rows(vectors))[0], vectors)
     assert quantize_rows(np.zeros((1, 4), np.float32))[0].tolist() == [[0, 0, 0, 0]]
+
+
+def test_the_earlier_row_wins_a_tie_wherever_the_cut_falls() -> None:
+    similarities = np.array([0.5, 0.9, 0.5, 0.9, 0.5, 0.5, 0.9], np.float32)
+    order = [1, 3, 6, 0, 2, 4, 5]
+    for k in range(1, 9):
+        assert highest(similarities, k).tolist() == order[:k]
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0]), max_size=40), st.integers(1, 45))
+def test_the_highest_are_those_of_a_stable_sort(similarities: list[float], k: int) -> None:
+    values = np.array(similarities, np.float32)
+    assert highest(values, k).tolist() == np.argsort(-values, kind="stable")[:k].tolist()
 
 
 def test_highest_leaves_the_values_as_they_were() -> None:

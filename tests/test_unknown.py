@@ -129,35 +129,60 @@ def small_bank(shift: list[float], lengths: list[float]) -> Bank:
     return Bank(exemplars, ("cup", "pen"), np.array(shift, np.float32))
 
 
+def speaks(bank: Bank, embedding: list[float], asked: list[float], k: int = 2) -> tuple[float, float]:
+    e = np.array(embedding, np.float32)
+    return known_ness_of(e, bank, *bank.nearest(e, k), asked)
+
+
 def test_the_row_farthest_above_its_threshold_speaks() -> None:
-    bank, e = small_bank([0, 0], [1, 1]), np.array([0.8, 0.6], np.float32)
-    rows, zero = np.array([0, 1]), np.zeros(2, np.float32)
-    assert known_ness_of(e, bank, rows, zero, np.array([0.7, 0.3], np.float32)) == pytest.approx((0.6, 0.3))
-    assert known_ness_of(e, bank, rows, zero, np.array([0.7, 0.65], np.float32)) == pytest.approx((0.8, 0.7))
-    assert known_ness_of(e, bank, rows, zero, np.array([0.9, 0.65], np.float32)) == pytest.approx((0.6, 0.65))
+    bank, e = small_bank([0, 0], [1, 1]), [0.8, 0.6]
+    assert speaks(bank, e, [0.7, 0.3]) == pytest.approx((0.6, 0.3))
+    assert speaks(bank, e, [0.7, 0.65]) == pytest.approx((0.8, 0.7))
+    assert speaks(bank, e, [0.9, 0.65]) == pytest.approx((0.6, 0.65))
 
 
 def test_where_nothing_is_asked_the_nearest_speaks() -> None:
-    bank, e, off = small_bank([0, 0], [1, 1]), np.array([0.6, 0.8], np.float32), np.full(2, -np.inf, np.float32)
-    zero = np.zeros(2, np.float32)
-    assert known_ness_of(e, bank, np.array([0, 1]), zero, off) == pytest.approx((0.8, -math.inf))
-    assert known_ness_of(e, bank, np.array([0]), zero, off) == pytest.approx((0.6, -math.inf))
+    bank, off = small_bank([0, 0], [1, 1]), [-math.inf, -math.inf]
+    assert speaks(bank, [0.6, 0.8], off) == pytest.approx((0.8, -math.inf))
+    e = np.array([0.6, 0.8], np.float32)
+    alone = known_ness_of(e, bank, np.array([0]), np.array([0.6], np.float32), off)
+    assert alone == pytest.approx((0.6, -math.inf))
 
 
 def test_no_rows_and_no_direction() -> None:
-    bank, zero = small_bank([0, 0], [1, 1]), np.zeros(2, np.float32)
-    assert known_ness_of(np.ones(2, np.float32), bank, np.zeros(0, np.int64), zero, zero) == (0, -math.inf)
-    assert known_ness_of(zero, bank, np.array([0, 1]), zero, np.array([0.5, 0.5], np.float32)) == (0, 0.5)
+    bank, none = small_bank([0, 0], [1, 1]), np.zeros(0, np.float32)
+    assert known_ness_of(np.ones(2, np.float32), bank, np.zeros(0, np.int64), none, [0, 0]) == (0, -math.inf)
+    assert speaks(bank, [0, 0], [0.5, 0.5]) == (0, 0.5)
 
 
 def test_the_shift_counts_embeddings_by_their_own_length() -> None:
-    bank, shift = small_bank([1, 1], [2, 0.5]), np.array([1, 1], np.float32)
+    bank = small_bank([1, 1], [2, 0.5])
     moved = np.array([[3, 1], [1, 1.5]]) / np.linalg.norm([[3, 1], [1, 1.5]], axis=1)[:, None]
     np.testing.assert_allclose(bank.shifted(np.array([0, 1])), moved, rtol=1e-6)
-    e = np.array([0.3, 0], np.float32)
     expected = moved @ (np.array([1.3, 1]) / np.linalg.norm([1.3, 1]))
-    asks = np.array([0.9, 2], np.float32)
-    assert known_ness_of(e, bank, np.array([0, 1]), shift, asks) == pytest.approx((expected[0], 0.9), rel=1e-6)
+    assert speaks(bank, [0.3, 0], [0.9, 2]) == pytest.approx((expected[0], 0.9), rel=1e-6)
+
+
+def test_known_ness_is_the_cosine_to_the_moved_rows() -> None:
+    """It is worked out from the plain cosines; here it is measured."""
+    rng = np.random.default_rng(0)
+    unit = rng.normal(size=(6, 8))
+    unit /= np.linalg.norm(unit, axis=1)[:, None]
+    shift = rng.normal(size=8).astype(np.float32)
+    own = Exemplars(unit.astype(np.float32), np.zeros(6, np.int64), rng.uniform(0.1, 5, 6).astype(np.float32))
+    bank = Bank(own, ("cup",), shift)
+    vectors = rng.integers(-127, 128, (5, 8)).astype(np.int8)
+    scales = rng.uniform(0.001, 0.1, 5).astype(np.float32)
+    bank.append(GalleryRows(np.arange(1, 6), ("hat",) * 5, vectors, scales, 0))
+    for e in rng.normal(size=(20, 8)).astype(np.float32):
+        rows, cosines = bank.nearest(e, 7)
+        moved = (e + shift) / np.linalg.norm(e + shift)
+        np.testing.assert_allclose(bank.known_ness(e, rows, cosines), bank.shifted(rows) @ moved, atol=2e-6)
+
+
+def test_an_embedding_that_the_shift_undoes_has_no_direction() -> None:
+    bank = small_bank([1, 1], [1, 1])
+    assert speaks(bank, [-1, -1], [0.5, 0.5]) == pytest.approx((0, 0.5), abs=1e-6)
 
 
 def test_enrolled_rows_are_shifted_as_long_as_they_were() -> None:

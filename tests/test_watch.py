@@ -29,7 +29,7 @@ from tlc.runtime import Classifier
 from tlc.runtime.frames import Frame, Gap
 from tlc.runtime.memory import resident
 from tlc.runtime.steady import Steady
-from tlc.runtime.watch import Event, watch
+from tlc.runtime.watch import watch
 
 Tlc = Callable[..., Done]
 
@@ -250,8 +250,8 @@ def grown(classifier: Classifier, frames: int, shape: tuple[int, int, int]) -> i
                 marks.append(resident() or 0)
             yield Frame(pictures[i % 7], "BGR")
 
-    events: list[Event] = list(watch(classifier, many(), Steady(5), lambda _: None))
-    assert len(events) < frames
+    events = sum(1 for _ in watch(classifier, many(), Steady(5), lambda _: None))  # none of them is kept
+    assert 0 < events < frames
     if not marks[0]:
         pytest.skip("this system does not tell how much memory a process holds")
     return marks[1] - marks[0]
@@ -261,10 +261,12 @@ def grown(classifier: Classifier, frames: int, shape: tuple[int, int, int]) -> i
 def test_memory_stays_flat(
     frames: int, photos: Path, tmp_path: Path, digits: dict[str, list[NDArray[np.uint8]]]
 ) -> None:
-    """With a network so small that they take seconds; a hundred bytes a frame would be seen."""
+    """With a network so small that they take seconds; a frame, or a prediction, that stays would be seen."""
     path = tmp_path / "sketch.tlc"
     small: dict[str, Any] = {"backbone": str(SKETCH), "pool": "flatten", "scheme": "float32", "max_drop": 90}
     build(Options(data=str(photos), targets=("rpi",), output=path, **small))
     with Classifier.open(path, threads=1) as classifier:
         classifier.enroll("seven", digits["7"][:3])
-        assert grown(classifier, frames, (32, 40, 3)) < 90 * frames  # bytes
+        # Either is more than 3,000 bytes a frame, 60 MB for 20,000. The allocator's own coming and going, more in a
+        # process that has run other tests before, was 2 to 7 MB whatever the number of frames.
+        assert grown(classifier, frames, (32, 40, 3)) < 16_000_000  # bytes
