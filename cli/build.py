@@ -101,6 +101,11 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     help="Quantization scheme of the TFLite file.  [default: the target's]",
 )
 @click.option(
+    "--onnx-scheme",
+    type=click.Choice(["float32", "float16", "int8"]),
+    help="The same for the ONNX file, where the target has one.  [default: the target's]",
+)
+@click.option(
     "--max-drop",
     default=2.0,
     show_default=True,

@@ -38,6 +38,8 @@ class Options:
     """Augmented copies of each training image."""
     scheme: str | None = None
     """For the TFLite file, in place of the target's own."""
+    onnx_scheme: str | None = None
+    """The same for the ONNX file."""
     seed: int = 0
     max_drop: float = 2.0
     """Points of accuracy that a file may lose against the float graph."""

@@ -1,4 +1,4 @@
-"""Lower to ONNX: float32, dynamic batch, labels and preprocessing in its metadata."""
+"""Lower to ONNX: float32, float16 or int8; dynamic batch, labels and preprocessing in its metadata."""
 
 from __future__ import annotations
 
@@ -7,26 +7,53 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tlc.runtime.errors import BuildError
 from tlc.runtime.manifest import ModelFile
 from tlc.runtime.quiet import quiet
 
 from .attach_onnx import attach_onnx
 from .graph import serving
+from .onnx_content import check_onnx_content
+from .onnx_weights import halve
+from .quantize_onnx import quantize_onnx
 from .records import Fused, Lowered, LoweredTrunk, Trunk
 
 # What onnxruntime 1.14 and later, OpenVINO and the browser builds all read.
 OPSET = 17
 
 
-def lower_trunk_onnx(trunk: Trunk, scheme: str = "float32") -> LoweredTrunk:
+SCHEMES = ("float32", "float16", "int8")
+
+
+def lower_trunk_onnx(
+    trunk: Trunk, scheme: str = "float32", calibration: NDArray[np.uint8] | None = None
+) -> LoweredTrunk:
     """Return the trunk as an ONNX file with the one output `features`.
 
+    `calibration` [N, H, W, C] sets the ranges of int8.
+
     Raises:
-        BuildError: a scheme that has no ONNX lowering.
+        BuildError: a scheme that has no ONNX lowering; or the file does not hold what the scheme says.
     """
-    if scheme != "float32":
-        raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose float32")
+    if scheme not in SCHEMES:
+        raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose {', '.join(SCHEMES)}")
+    model = _float32(trunk)
+    if scheme == "float16":
+        halve(model)
+    if scheme == "int8":
+        if calibration is None or not len(calibration):
+            raise BuildError("int8 needs calibration images to set its ranges; give at least one")
+        model = quantize_onnx(model, trunk.backbone.input, calibration)
+        _sign(model, trunk)
+    data = bytes(model.SerializeToString(deterministic=True))
+    check_onnx_content(data, scheme)
+    return LoweredTrunk("onnx", scheme, data)
+
+
+def _float32(trunk: Trunk) -> Any:
     with quiet():
         import tf2onnx
 
@@ -34,15 +61,19 @@ def lower_trunk_onnx(trunk: Trunk, scheme: str = "float32") -> LoweredTrunk:
         model: Any
         model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
     _rename(model, ["features"])
-    # The converter writes what it was and when; two equal builds shall give equal bytes.
+    _sign(model, trunk)
+    return model
+
+
+def _sign(model: Any, trunk: Trunk) -> None:
+    """Take out what the converters write about themselves: two equal builds shall give equal bytes."""
     model.producer_name, model.producer_version, model.doc_string = "tlc", "", ""
     model.graph.name, model.graph.doc_string = trunk.backbone.name, ""
-    return LoweredTrunk("onnx", scheme, bytes(model.SerializeToString(deterministic=True)))
 
 
 def onnx_model(trunk: LoweredTrunk, fused: Fused) -> Lowered:
     """Return `model.onnx`: the lowered trunk with head and neck."""
-    model = attach_onnx(trunk.data, fused.head, fused.neck)
+    model = attach_onnx(trunk, fused.head, fused.neck)
     for key, value in (
         ("labels", json.dumps(fused.labels, ensure_ascii=False)),
         ("preprocessing", json.dumps(asdict(fused.preprocessing), sort_keys=True)),
@@ -50,6 +81,7 @@ def onnx_model(trunk: LoweredTrunk, fused: Fused) -> Lowered:
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     data = bytes(model.SerializeToString(deterministic=True))
+    check_onnx_content(data, trunk.scheme, attached=True)
     return Lowered(ModelFile("model.onnx", "onnx", trunk.scheme, len(data)), data)
 
 

@@ -271,7 +271,7 @@ def _counts(parts: Split) -> Counter[str]:
 
 def _keys(target: Target, options: Options) -> list[tuple[str, str]]:
     """Return format and scheme of each file that a target gets."""
-    schemes = {"tflite": options.scheme or target.scheme, "onnx": target.onnx_scheme}
+    schemes = {"tflite": options.scheme or target.scheme, "onnx": options.onnx_scheme or target.onnx_scheme}
     return [(f, schemes[f]) for f in target.formats]
 
 

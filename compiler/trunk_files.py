@@ -18,7 +18,7 @@ from .records import LoweredTrunk, Trunk
 from .weights import arrays_sha256
 
 _FORMAT = 1  # rises when the same trunk would be lowered to other bytes
-_LIBRARIES = ("tensorflow", "keras", "onnx", "tf2onnx")
+_LIBRARIES = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime")
 _LARGEST = 100_000_000  # bytes of a file that is kept
 
 
@@ -66,7 +66,7 @@ class TrunkFiles:
         if form == "onnx":
             from .lower_onnx import lower_trunk_onnx
 
-            return lower_trunk_onnx(self.trunk, scheme)
+            return lower_trunk_onnx(self.trunk, scheme, calibration)
         from .lower_tflite import lower_trunk_tflite
 
         return lower_trunk_tflite(self.trunk, scheme, calibration)

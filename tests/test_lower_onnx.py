@@ -10,8 +10,11 @@ from tlc.compiler.lower_onnx import OPSET, lower_trunk_onnx, onnx_model
 from tlc.compiler.records import Backbone, Fused
 from tlc.compiler.reference import run_keras
 from tlc.compiler.shave import shave
+from tlc.compiler.verify import cosines
 from tlc.runtime import Bundle
 from tlc.runtime.errors import BuildError
+
+CALIBRATION = small_images(32, seed=9)
 
 
 def lowered(fused: Fused) -> bytes:
@@ -110,5 +113,38 @@ def test_the_bundles_own_file(bundle: Bundle) -> None:
 
 
 def test_a_scheme_that_onnx_has_not(small: Fused) -> None:
-    with pytest.raises(BuildError, match="scheme 'int8' has no ONNX lowering; choose float32"):
+    with pytest.raises(BuildError, match="scheme 'int16x8' has no ONNX lowering; choose float32, float16, int8"):
+        lower_trunk_onnx(small.trunk, "int16x8")
+
+
+# How far probabilities and embeddings may be off; int8 must be off by something, or it is not int8.
+NEAR = {"float16": (1e-3, 0.9999), "int8": (0.05, 0.999)}
+
+
+@pytest.mark.parametrize("scheme", NEAR)
+@pytest.mark.parametrize(("labels", "hidden", "neck"), [(LABELS, 0, True), (LABELS, 7, False), ((), 0, True)])
+def test_the_smaller_schemes_answer_nearly_as_keras_does(
+    scheme: str, labels: tuple[str, ...], hidden: int, neck: bool
+) -> None:
+    fused, images = small_fused(labels, hidden, neck), small_images(20, seed=3)
+    model = onnx_model(lower_trunk_onnx(fused.trunk, scheme, CALIBRATION), fused)
+    assert model.info.scheme == scheme
+    *probabilities, embedding = session(model.data).run(None, {"image": images})  # twenty at once
+    reference = run_keras(fused, images)
+    difference, cosine = NEAR[scheme]
+    assert 1 - 1e-9 > cosines(embedding, reference.embeddings).min() > cosine
+    if probabilities:
+        assert 0 < np.abs(probabilities[0] - reference.probabilities).max() < difference
+
+
+@pytest.mark.parametrize("scheme", NEAR)
+def test_the_smaller_schemes_are_equal_to_the_byte_too(small: Fused, scheme: str) -> None:
+    first = lower_trunk_onnx(small.trunk, scheme, CALIBRATION).data
+    assert lower_trunk_onnx(small_fused().trunk, scheme, CALIBRATION).data == first
+    again = lower_trunk_onnx(small.trunk, scheme, CALIBRATION // 4).data
+    assert (again == first) == (scheme == "float16")  # which has no ranges to set
+
+
+def test_images_are_asked_for_where_ranges_are_set(small: Fused) -> None:
+    with pytest.raises(BuildError, match="int8 needs calibration images"):
         lower_trunk_onnx(small.trunk, "int8")
