@@ -100,8 +100,9 @@ class Bank:
 
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many exemplars and how many enrolled rows each class has, [C] and [C]."""
-        own = np.bincount(self._exemplars.labels, minlength=len(self.labels))
-        return own, np.bincount(self.row_class, minlength=len(self.labels)) - own
+        # As intp: where that is 32 bits, bincount refuses int64.
+        own = np.bincount(self._exemplars.labels.astype(np.intp), minlength=len(self.labels))
+        return own, np.bincount(self.row_class.astype(np.intp), minlength=len(self.labels)) - own
 
     def clear(self) -> None:
         """Take every enrolled row out again."""

@@ -326,7 +326,9 @@ def _flatten_deep(image: Image.Image, background: tuple[int, int, int]) -> Image
     """
     deep = np.asarray(image)
     if image.mode == "F":
-        values = np.nan_to_num(deep, nan=0.0, posinf=255.0, neginf=0.0)
+        # Not nan_to_num: it looks up the type's limits, about which numpy warns once an engine has switched subnormal
+        # numbers off, as tflite-runtime does on ARM.
+        values = np.select([np.isnan(deep), np.isposinf(deep), np.isneginf(deep)], [0.0, 255.0, 0.0], deep)
         scale = 255.0 if values.max() <= 1.0 and values.min() >= 0.0 else 1.0
         grey = np.rint(np.clip(values * scale, 0, 255)).astype(np.uint8)
     else:

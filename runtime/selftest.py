@@ -66,7 +66,9 @@ def selftest(bundle: Bundle, engine: Engine, model: ModelFile) -> Selftest:
         lowest = min(lowest, _cosine(got_e, e))
         if len(p):
             got_p = head[0]
-            largest = max(largest, float(np.max(np.nan_to_num(np.abs(got_p - p), nan=1.0, posinf=1.0))))
+            differences = np.abs(got_p - p)
+            # Not nan_to_num: see `_flatten_deep` in images.py.
+            largest = max(largest, float(np.max(np.where(np.isfinite(differences), differences, np.float32(1)))))
             second, first = np.sort(p)[-2:] if len(p) > 1 else (0.0, p[0])
             wrong += bool(first - second >= _CLEAR and _best(got_p) != _best(p))
     return Selftest(
