@@ -50,7 +50,7 @@ class Tally:
                 bank, asked = classifier._bank, classifier._stored.asked
                 k = classifier.bundle.manifest.decision.k
                 for group, embeddings in images.items():
-                    pairs = [known_ness_of(e, bank, *bank.nearest(e, k), asked) for e in embeddings]
+                    pairs = [known_ness_of(bank.nearby(e, k), asked) for e in embeddings]
                     above[group] = np.array([known - threshold for known, threshold in pairs])
             for group, margins in above.items():
                 if len(margins):

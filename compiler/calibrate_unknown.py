@@ -212,5 +212,5 @@ class _Judged:
         """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
         bank = stored.bank(self.calibration.shift)
         asked = thresholds(self.calibration, self.rate, *bank.counts(), bank.enrolled_scores()).tolist()
-        found = [known_ness_of(e, bank, *bank.nearest(e, self.k), asked) for e in embeddings]
+        found = [known_ness_of(bank.nearby(e, self.k), asked) for e in embeddings]
         return np.array([near < threshold for near, threshold in found], np.bool_)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,22 @@ MANY = 20_000
 
 _PORTION = 4096
 _MEMINFO = Path("/proc/meminfo")
+
+
+class Nearby(NamedTuple):
+    """The rows nearest to an embedding, best first; the earlier row wins a tie. A list entry a row."""
+
+    rows: list[int]
+    ids: list[int]
+    """The gallery's ids; 0 for exemplars."""
+    classes: list[int]
+    own: list[bool]
+    """Whether it is one of the bundle's exemplars; else it is an enrolled example."""
+    cosines: list[float]
+    to_means: list[float]
+    """The embedding's cosine to the mean of the row's class."""
+    known_ness: list[float]
+    """The cosine with both moved by the shift, as `tlc.runtime.unknown` tells."""
 
 
 class Bank:
@@ -71,28 +87,34 @@ class Bank:
         """Return rows as known-ness compares them: of their own length, moved by the shift, then of unit length."""
         return unit_rows(self._rows.take(rows) * self._lengths[rows][:, None] + self._shift)
 
-    def known_ness(self, embedding: Floats, rows: NDArray[np.int64], cosines: Floats) -> list[float]:
-        """Return the cosine of `embedding` [D] to each of `rows` [n], both moved by the shift.
+    def nearby(self, embedding: Floats, k: int) -> Nearby:
+        """Return the k rows nearest to `embedding` [D], and all that a decision asks about them.
 
-        It follows from the `cosines` [n] before they are moved, and from numbers kept for every row: the rows
-        themselves are not read again.
+        Known-ness follows from the cosines before the shift, and from numbers kept for every row: the rows
+        themselves are read once.
         """
-        shift, along = self._shift_squared, float(np.dot(embedding, self._shift))
         squared = float(np.dot(embedding, embedding))
-        length = math.sqrt(squared)
+        length = math.sqrt(squared) or 1.0
+        unit = embedding / np.float32(length)
+        rows, cosines = self._rows.nearest(unit, k)
+        classes = self._class[rows]
+        near: list[float] = cosines.tolist()
+        shift, along = self._shift_squared, float(np.dot(embedding, self._shift))
         moved = math.sqrt(max(0.0, squared + 2 * along + shift)) or 1.0
-        found: list[float] = []
-        own = zip(self._lengths[rows].tolist(), self._leans[rows].tolist(), cosines.tolist(), strict=True)
-        for row, lean, cosine in own:
+        known_ness: list[float] = []
+        for row, lean, cosine in zip(self._lengths[rows].tolist(), self._leans[rows].tolist(), near, strict=True):
             beside = math.sqrt(max(0.0, row * row + 2 * row * lean + shift)) or 1.0
-            found.append((row * (length * cosine + lean) + along + shift) / (beside * moved))
-        return found
-
-    def mean_cosines(self, embedding: Floats, classes: NDArray[np.int64]) -> list[float]:
-        """Return the cosine of `embedding` [D] to the mean of the unit rows of each of `classes` [n]."""
-        length = math.sqrt(float(np.dot(embedding, embedding))) or 1.0
-        found: list[float] = (self._means[classes] @ (embedding / np.float32(length))).tolist()
-        return found
+            known_ness.append((row * (length * cosine + lean) + along + shift) / (beside * moved))
+        found: list[int] = rows.tolist()
+        return Nearby(
+            found,
+            self._ids[rows].tolist(),
+            classes.tolist(),
+            [row < self.exemplars for row in found],
+            near,
+            (self._means[classes] @ unit).tolist(),
+            known_ness,
+        )
 
     def sums(self) -> NDArray[np.float64]:
         """Return the sum of the unit rows of each class, [C, D]."""

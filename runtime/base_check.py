@@ -48,18 +48,21 @@ def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
     for row in rows.tolist():
         c = int(classes[row])
         unit = bank.take(np.array([row]))[0]
-        near, similarities = bank.nearest(unit, decision.k + 1)
-        others = np.flatnonzero(near != row)[: decision.k]
-        near, similarities = near[others], similarities[others]
-        beside: list[int] = bank.row_class[near].tolist()
+        near = bank.nearby(unit, decision.k + 1)
+        others = [i for i, other in enumerate(near.rows) if other != row][: decision.k]
         rest = float(unit_rows((sums[c] - unit).astype(np.float32))[0] @ unit)
-        to_means = bank.mean_cosines(unit, bank.row_class[near])
-        to_means = [rest if other == c else mean for other, mean in zip(beside, to_means, strict=True)]
+        to_means = [rest if near.classes[i] == c else near.to_means[i] for i in others]
         head = np.zeros(base, np.float32)
         head[c] = 1.0
-        own = (near < bank.exemplars).tolist()
         ranking = decide(
-            head, similarities.tolist(), beside, own, len(bank.labels), decision, to_means, enrolled.tolist()
+            head,
+            [near.cosines[i] for i in others],
+            [near.classes[i] for i in others],
+            [near.own[i] for i in others],
+            len(bank.labels),
+            decision,
+            to_means,
+            enrolled.tolist(),
         )
         lost += int(np.argmax(ranking.scores)) != c
     return len(rows), lost

@@ -83,19 +83,16 @@ def answer(probabilities: Floats, embedding: Floats, stored: Stored, millisecond
     """
     start = perf_counter()
     bank = stored.bank
-    rows, similarities = bank.nearest(embedding, stored.decision.k)
+    near, labels = bank.nearby(embedding, stored.decision.k), bank.labels
     searched = perf_counter()
-    row_class, labels = bank.row_class[rows], bank.labels
-    classes: list[int] = row_class.tolist()
-    near: list[float] = similarities.tolist()
     ranking = decide(
         probabilities,
-        near,
-        classes,
-        (rows < bank.exemplars).tolist(),
+        near.cosines,
+        near.classes,
+        near.own,
         len(labels),
         stored.decision,
-        bank.mean_cosines(embedding, row_class),
+        near.to_means,
         stored.examples,
     )
     if not len(ranking.scores):
@@ -103,7 +100,7 @@ def answer(probabilities: Floats, embedding: Floats, stored: Stored, millisecond
     order = (-ranking.scores).argsort(kind="stable")
     scores: list[float] = ranking.scores[order].tolist()
     best, names = int(order[0]), [labels[i] for i in order.tolist()]
-    knownness, asked = known_ness_of(embedding, bank, rows, similarities, stored.asked)
+    knownness, asked = known_ness_of(near, stored.asked)
     return Prediction(
         label=names[0],
         score=scores[0],
@@ -111,7 +108,7 @@ def answer(probabilities: Floats, embedding: Floats, stored: Stored, millisecond
         unknown=knownness < asked,
         ranked=tuple(map(Ranked._make, zip(names, scores, strict=True))),
         neighbours=tuple(
-            Neighbour(i, labels[c], s) for i, c, s in zip(bank.ids[rows].tolist(), classes, near, strict=True)
+            Neighbour(i, labels[c], s) for i, c, s in zip(near.ids, near.classes, near.cosines, strict=True)
         ),
         knownness=knownness,
         milliseconds={

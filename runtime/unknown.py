@@ -27,7 +27,7 @@ from .errors import BundleError, UsageError
 from .manifest import Unknown
 
 if TYPE_CHECKING:
-    from .bank import Bank
+    from .bank import Nearby
 
 Floats = NDArray[np.float32]
 CALIBRATION = "unknown.npz"
@@ -166,25 +166,16 @@ def drift(calibration: Calibration, left_out: Sequence[Floats]) -> float:
     return float(np.median(differences)) * len(differences) / (len(differences) + _TRUST)
 
 
-def known_ness_of(
-    embedding: Floats, bank: Bank, rows: NDArray[np.int64], cosines: Floats, asked: Sequence[float]
-) -> tuple[float, float]:
+def known_ness_of(near: Nearby, asked: Sequence[float]) -> tuple[float, float]:
     """Return the known-ness beside that of the nearest rows that speaks most for the image, and what is asked there.
 
-    It is the row that lies farthest above the threshold of its class. Without rows, nothing is asked.
-
-    Args:
-        embedding: the image's, [D].
-        bank: what is stored, made with the calibration's shift.
-        rows: the rows of it that are nearest to the embedding, [n].
-        cosines: the embedding's cosine to each of these, [n].
-        asked: the known-ness asked for by each class, one number a class.
+    It is the row that lies farthest above the threshold of its class; `asked` has one a class. Without rows,
+    nothing is asked.
     """
-    if not len(rows):
+    if not near.rows:
         return 0.0, float("-inf")
-    scores = bank.known_ness(embedding, rows, cosines)
-    limits = [asked[c] for c in bank.row_class[rows].tolist()]
+    limits = [asked[c] for c in near.classes]
     # Where nothing is asked, the nearest speaks.
-    above = [2 + s if a == -math.inf else s - max(a, -2.0) for s, a in zip(scores, limits, strict=True)]
+    above = [2 + s if a == -math.inf else s - max(a, -2.0) for s, a in zip(near.known_ness, limits, strict=True)]
     best = above.index(max(above))
-    return scores[best], limits[best]
+    return near.known_ness[best], limits[best]

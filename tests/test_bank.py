@@ -127,9 +127,9 @@ def test_the_mean_of_a_class_is_that_of_its_unit_rows_however_it_grew() -> None:
     unit, classes = bank.take(np.arange(64)), bank.row_class
     assert bank.labels == ["cup", "mug", "bowl", "vase"]
     means = np.stack([unit[classes == c].mean(axis=0) for c in range(4)])
-    np.testing.assert_allclose(
-        bank.mean_cosines(vector, np.array([0, 3, 3, 1])), cosines(means[[0, 3, 3, 1]], vector), atol=1e-5
-    )
+    near = bank.nearby(vector, 100)
+    assert set(near.classes) == {0, 1, 2, 3}
+    np.testing.assert_allclose(near.to_means, cosines(means[near.classes], vector), atol=1e-5)
     np.testing.assert_allclose(bank.sums(), np.stack([unit[classes == c].sum(axis=0) for c in range(4)]), atol=1e-5)
     assert [n.tolist() for n in bank.counts()] == [[2, 2, 0, 0], [20, 0, 20, 20]]
 
@@ -153,4 +153,4 @@ def test_a_class_whose_examples_are_all_gone_has_no_direction() -> None:
     bank.append(enrolled(random_rows(1), ["bowl"]))
     gone = GalleryRows(np.array([2]), ("vase",), random_rows(1), np.ones(1, np.float32), 0, 1, np.array([1]))
     bank.append(gone)
-    assert np.all(np.isfinite(bank.mean_cosines(np.ones(WIDTH, np.float32), np.array([2, 3]))))
+    assert np.all(np.isfinite(bank.nearby(np.ones(WIDTH, np.float32), 100).to_means))

@@ -131,7 +131,7 @@ def small_bank(shift: list[float], lengths: list[float]) -> Bank:
 
 def speaks(bank: Bank, embedding: list[float], asked: list[float], k: int = 2) -> tuple[float, float]:
     e = np.array(embedding, np.float32)
-    return known_ness_of(e, bank, *bank.nearest(e, k), asked)
+    return known_ness_of(bank.nearby(e, k), asked)
 
 
 def test_the_row_farthest_above_its_threshold_speaks() -> None:
@@ -144,15 +144,13 @@ def test_the_row_farthest_above_its_threshold_speaks() -> None:
 def test_where_nothing_is_asked_the_nearest_speaks() -> None:
     bank, off = small_bank([0, 0], [1, 1]), [-math.inf, -math.inf]
     assert speaks(bank, [0.6, 0.8], off) == pytest.approx((0.8, -math.inf))
-    e = np.array([0.6, 0.8], np.float32)
-    alone = known_ness_of(e, bank, np.array([0]), np.array([0.6], np.float32), off)
-    assert alone == pytest.approx((0.6, -math.inf))
+    assert speaks(small_bank([0, 0], [1, 1]), [0.8, 0.6], off, 1) == pytest.approx((0.8, -math.inf))
 
 
 def test_no_rows_and_no_direction() -> None:
-    bank, none = small_bank([0, 0], [1, 1]), np.zeros(0, np.float32)
-    assert known_ness_of(np.ones(2, np.float32), bank, np.zeros(0, np.int64), none, [0, 0]) == (0, -math.inf)
-    assert speaks(bank, [0, 0], [0.5, 0.5]) == (0, 0.5)
+    empty = Bank(Exemplars(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), None), ())
+    assert speaks(empty, [1, 1], []) == (0, -math.inf)
+    assert speaks(small_bank([0, 0], [1, 1]), [0, 0], [0.5, 0.5]) == (0, 0.5)
 
 
 def test_the_shift_counts_embeddings_by_their_own_length() -> None:
@@ -175,9 +173,9 @@ def test_known_ness_is_the_cosine_to_the_moved_rows() -> None:
     scales = rng.uniform(0.001, 0.1, 5).astype(np.float32)
     bank.append(GalleryRows(np.arange(1, 6), ("hat",) * 5, vectors, scales, 0))
     for e in rng.normal(size=(20, 8)).astype(np.float32):
-        rows, cosines = bank.nearest(e, 7)
+        near = bank.nearby(e, 7)
         moved = (e + shift) / np.linalg.norm(e + shift)
-        np.testing.assert_allclose(bank.known_ness(e, rows, cosines), bank.shifted(rows) @ moved, atol=2e-6)
+        np.testing.assert_allclose(near.known_ness, bank.shifted(np.array(near.rows)) @ moved, atol=2e-6)
 
 
 def test_an_embedding_that_the_shift_undoes_has_no_direction() -> None:
