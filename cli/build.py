@@ -208,11 +208,12 @@ def targets(as_json: bool) -> None:
         (
             t.name,
             t.title,
-            "+".join(t.formats),
+            "+".join((*t.formats, *t.extras)),
             t.scheme,
             t.threads or "all",
             size(t.model_bytes) if t.model_bytes else "-",
+            size(t.peak_memory_bytes) if t.peak_memory_bytes else "-",
         )
         for t in found
     ]
-    click.echo(table(rows, ("name", "device", "formats", "scheme", "threads", "largest model")))
+    click.echo(table(rows, ("name", "device", "files", "scheme", "threads", "largest model", "most memory")))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tlc.compiler.build_records import Built, Result
     from tlc.compiler.findings import FileFindings, Findings
     from tlc.compiler.records import Score
+    from tlc.compiler.target_limits import Fit
 
 
 def _models(built: Built) -> list[dict[str, Any]]:
@@ -60,6 +61,8 @@ def document(result: Result) -> dict[str, Any]:
                 "worst_class": _worst(b.findings),
                 "warnings": [asdict(w) for w in worries(b.findings)],
                 "unknown": b.unknown,
+                "limits": [asdict(fit) for fit in b.fits],
+                "notes": list(b.notes),
             }
             for b in result.bundles
         ],
@@ -97,11 +100,16 @@ def print_summary(result: Result) -> None:
         rows = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
         head = ("model", "scheme", "size", "accuracy", "95 % interval", "calibration error", "same answer as float")
         click.echo(table(rows, (*head, "embedding cosine", "ms here")))
+        for line in map(_needs, b.fits):
+            if line:
+                click.echo(line)
         worst = _worst(b.findings)
         if worst:
             click.echo(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
         click.echo(f"unknown: {unknown_figures(b.unknown)}")
         said |= _warn(b.findings, said)
+        for note in b.notes:
+            click.echo(f"- {note}")
     first = result.bundles[0].path
     click.echo(f"\nNext, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report")
 
@@ -118,6 +126,19 @@ def _row(score: Score, found: FileFindings, milliseconds: float) -> tuple[str, .
         f"{score.embedding_cosine:.4f}",
         f"{milliseconds:.1f}",
     )
+
+
+def _needs(fit: Fit) -> str | None:
+    """Return what a file needs beside what its device has; None where there is no limit."""
+    parts: list[str] = []
+    if fit.bytes_limit:
+        parts.append(f"{size(fit.bytes)} of {size(fit.bytes_limit)}")
+    if fit.memory is not None and fit.arena is not None:
+        parts.append(f"an arena of {fit.arena:,} of {fit.memory_limit:,} bytes")
+    elif fit.memory is not None:
+        what = f"{size(fit.memory.bytes)} of {size(fit.memory_limit)} of memory"
+        parts.append(f"{what} in a process with {fit.memory.engine}, measured on this machine")
+    return f"limits: {fit.file} takes {' and '.join(parts)}" if parts else None
 
 
 def _warn(findings: Findings, said: set[str]) -> set[str]:

@@ -90,6 +90,9 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
         low, high = _figure(found, model.file, "interval", 0), _figure(found, model.file, "interval", 1)
         accuracy, same = _figure(found, model.file, "accuracy"), _figure(found, model.file, "agreement")
         rows.append((model.file, model.scheme, size(model.bytes), accuracy, f"{low} to {high}", same))
+    notes: Any = m.target.get("notes")
+    for note in notes if isinstance(notes, list) else ():
+        click.echo(f"{'note':<12} {note}")
     click.echo("\n" + table(rows, ("model", "scheme", "size", "accuracy", "95 % interval", "same answer as float")))
     click.echo(
         f"measured on {metrics.get('held_out')} held-out images; float graph {_figure(metrics, 'float', 'accuracy')}"

@@ -25,6 +25,7 @@ from .calibrate_unknown import Stored, count_mistakes
 from .data import Sample, Skipped
 from .duplicates import Group, count_groups
 from .exemplars import pack_exemplars
+from .extras import extra_files
 from .findings import Findings, find
 from .golden import choose_golden, png
 from .records import Floats, Fused, Outputs
@@ -32,6 +33,7 @@ from .report_images import Pictures
 from .report_json import report_json
 from .report_page import report_html
 from .study import Study
+from .target_limits import Fit
 from .verify import Judged, Labelled, wilson
 from .weights import arrays_sha256
 
@@ -92,8 +94,14 @@ class Assembled:
     findings: Findings
 
 
-def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unknown_rate: float) -> Assembled:
-    """Make the bundle of one target; `judged` holds its files, the one its device prefers first."""
+def assemble(
+    evidence: Evidence, target: Target, judged: Sequence[Judged], fits: Sequence[Fit], unknown_rate: float
+) -> Assembled:
+    """Make the bundle of one target; `judged` holds its files, the one its device prefers first, `fits` what they need.
+
+    Raises:
+        BuildError: something that the bundle gets beside its models cannot be made.
+    """
     fused, first = evidence.fused, judged[0]
     stored = _stored(evidence, first)
     calibration = evidence.calibrations[first.file.info.format, first.file.info.scheme]
@@ -108,6 +116,7 @@ def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unkno
         EXPECTED: pack_expected(
             {j.file.info.file: (j.outputs.probabilities[golden], j.outputs.embeddings[golden]) for j in judged}
         ),
+        **extra_files(target, fused, [j.file for j in judged], fits),
         **{golden_name(i): png(evidence.labelled.images[g]) for i, g in enumerate(golden.tolist())},
     }
     scheme = first.file.info.scheme
@@ -124,12 +133,13 @@ def assemble(evidence: Evidence, target: Target, judged: Sequence[Judged], unkno
         target={
             **{"name": target.name, "title": target.title, "threads": target.threads},
             "expect": [asdict(figure) for figure in target.expect],
+            **({"notes": list(target.notes)} if target.notes else {}),
         },
         backbone={**asdict(fused.trunk.backbone.provenance), **described["backbone"]},
         shave=described["shave"],
         neck=described["neck"],
         head={"kind": fused.head.kind, **fused.head.notes},
-        metrics=_metrics(evidence, judged, mistakes),
+        metrics=_metrics(evidence, judged, fits, mistakes),
         versions=_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -182,7 +192,10 @@ def _describe(fused: Fused) -> dict[str, Any]:
     }
 
 
-def _metrics(evidence: Evidence, judged: Sequence[Judged], mistakes: dict[str, Any]) -> dict[str, Any]:
+def _metrics(
+    evidence: Evidence, judged: Sequence[Judged], fits: Sequence[Fit], mistakes: dict[str, Any]
+) -> dict[str, Any]:
+    arenas = {fit.file: fit.arena for fit in fits if fit.arena is not None}
     total = len(evidence.labelled.truth)
 
     def accuracy(outputs: Outputs) -> dict[str, Any]:
@@ -206,6 +219,7 @@ def _metrics(evidence: Evidence, judged: Sequence[Judged], mistakes: dict[str, A
                 "engine": j.score.engine,
                 "agreement": round(j.score.agreement or 0.0, 5),
                 "embedding_cosine": round(j.score.embedding_cosine or 0.0, 5),
+                **({"arena_bytes": arenas[j.file.info.file]} if j.file.info.file in arenas else {}),
             }
             for j in judged
         },

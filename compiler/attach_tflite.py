@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .records import Dense, Floats, Head, Neck
+from .tflite_ends import drop_unused, int8_input, int8_outputs
 from .tflite_file import PackedBuilder
 
 # BuiltinOperator, BuiltinOptions, TensorType and ActivationFunctionType of the TFLite schema.
@@ -34,11 +35,21 @@ class _Quantization:
     zero_point: int
 
 
-def attach_tflite(trunk: bytes, head: Head, neck: Neck, features: Floats) -> bytes:
+def attach_tflite(
+    trunk: bytes,
+    head: Head,
+    neck: Neck,
+    features: Floats,
+    input_dtype: str = "uint8",
+    output_dtype: str = "float32",
+) -> bytes:
     """Return the trunk's file with the outputs `probabilities` (none for a head without classes), `embedding`.
 
     Whether the new operations are int8 or float32 follows what the trunk's output is made of. `features`
     [N, F] are training features as this very trunk gives them; they set the int8 ranges.
+
+    Raises:
+        BuildError: int8 is asked for at an end where the trunk has float32.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -55,6 +66,12 @@ def attach_tflite(trunk: bytes, head: Head, neck: Neck, features: Floats) -> byt
         outputs.append(graph.to_float(source, "embedding"))
     model.subgraphs[0].outputs = outputs
     model.signatureDefs = []
+    if input_dtype == "int8":
+        int8_input(model)
+    if output_dtype == "int8":
+        int8_outputs(model)
+    if "int8" in (input_dtype, output_dtype):
+        drop_unused(model)
     builder: flatbuffers.Builder = PackedBuilder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

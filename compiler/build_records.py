@@ -15,6 +15,7 @@ from .duplicates import Group
 from .exemplars import PER_CLASS
 from .findings import Findings
 from .records import Asked, FineTune, Restored, Score
+from .target_limits import Fit
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class Built:
     """What its report says."""
     milliseconds: tuple[float, ...]
     """An image through each file of `scores`: the median on this machine, for comparing files, not a device's speed."""
+    fits: tuple[Fit, ...]
+    """What each of them needs of the device, beside what it has."""
+    notes: tuple[str, ...]
+    """What the target says to whoever uses the bundle."""
 
     @property
     def unknown(self) -> Mapping[str, Any]:

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc.runtime.manifest import Preprocessing
+from tlc.targets import Target
 
 from .build_records import Options
 from .cache_folder import caching
 from .data import Sample
 from .featurize import View, featurize, trunk_file
+from .file_kinds import FileKind, TrunkKind, file_kinds
 from .head_file import is_head_file, load_head
 from .heads import train_head
 from .lower_onnx import onnx_model
@@ -25,12 +27,10 @@ from .neck import make_neck
 from .records import Floats, Fused, LoweredTrunk, Neck, Outputs
 from .reference import run_keras
 from .steps import Steps
+from .target_limits import Fit, check_limits
 from .trunk_files import TrunkFiles
 from .verify import Answers, Judged, Labelled, judge
 from .whiten import whiten
-
-Key = tuple[str, str]
-"""Format and scheme that a target asks for; what it gets may have another scheme."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,12 @@ class Material:
 class Fitted:
     """One head and neck, and every file with them."""
 
-    trunks: Mapping[Key, LoweredTrunk]
+    trunks: Mapping[TrunkKind, LoweredTrunk]
+    """By what a target asks for; what it gets may have another scheme."""
     fused: Fused
     plain: Neck
     """The neck before it was whitened."""
-    seen: Mapping[Key, Floats]
+    seen: Mapping[TrunkKind, Floats]
     """What each TFLite trunk gives for the training images, [M, F]."""
     embedded: Floats
     """The training images as the float trunk and the neck see them, [M, D]."""
@@ -69,7 +70,9 @@ class Fitted:
     """The held-out images."""
     reference: Outputs
     """The float graph on them."""
-    judged: Mapping[Key, Judged]
+    judged: Mapping[FileKind, Judged]
+    fits: Mapping[str, tuple[Fit, ...]]
+    """What each target's files need of the device, by the target's name, in the order of its files."""
 
     @property
     def float_accuracy(self) -> float:
@@ -77,13 +80,24 @@ class Fitted:
         return self.labelled.accuracy(self.reference)
 
 
-def fit(given: Material, trunks: Mapping[Key, LoweredTrunk], options: Options, step: Steps) -> Fitted:
-    """Train or load the head, attach it to every trunk, and run the files over the held-out images."""
+def fit(
+    given: Material,
+    trunks: Mapping[TrunkKind, LoweredTrunk],
+    targets: Sequence[Target],
+    options: Options,
+    step: Steps,
+) -> Fitted:
+    """Train or load the head, attach it to every trunk, and run the targets' files over the held-out images.
+
+    Raises:
+        BuildError: a file is not for its device; see `check_limits`.
+    """
     trunk = given.files.trunk
+    kinds = {t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets}
 
     # As the device will see the images, and copies of them.
     with step("featurize again") as report, caching(options.cache) as cache:
-        seen: dict[Key, Floats] = {("tflite", "float32"): given.features}
+        seen: dict[TrunkKind, Floats] = {("tflite", "float32"): given.features}
         device = given.files.as_float()
         for key, file in trunks.items():
             if file.format == "tflite" and key not in seen:
@@ -110,12 +124,17 @@ def fit(given: Material, trunks: Mapping[Key, LoweredTrunk], options: Options, s
     with step("fuse"):  # head and neck are written into the lowered trunks
         fused = Fused(trunk, neck, head, given.labels if head.layers else (), given.preprocessing)
         lowered = {
-            key: tflite_model(file, fused, seen[key]) if file.format == "tflite" else onnx_model(file, fused)
-            for key, file in trunks.items()
+            kind: tflite_model(trunks[kind.trunk], fused, seen[kind.trunk], kind)
+            if kind.format == "tflite"
+            else onnx_model(trunks[kind.trunk], fused)
+            for kind in dict.fromkeys(kind for of_target in kinds.values() for kind in of_target)
         }
+
+    with step("check limits"):  # before the long verification: what the device cannot have needs none
+        fits = {t.name: check_limits(t, [lowered[kind] for kind in kinds[t.name]], fused) for t in targets}
 
     with step("verify") as report, caching(options.cache) as cache:
         labelled = Labelled(given.held_out, given.held_truth, Answers(embedded, given.truth))
         reference = run_keras(fused, given.held_out, report, cache)
         judged = {key: judge(file, labelled, reference, options.threads) for key, file in lowered.items()}
-    return Fitted(trunks, fused, plain, seen, embedded, labelled, reference, judged)
+    return Fitted(trunks, fused, plain, seen, embedded, labelled, reference, judged, fits)

@@ -13,6 +13,7 @@ from tlc.runtime.errors import BuildError
 from tlc.runtime.manifest import ModelFile
 from tlc.runtime.quiet import quiet
 
+from .file_kinds import FileKind
 from .graph import Frozen, freeze
 from .records import Floats, Fused, InputSpec, Lowered, LoweredTrunk, Trunk
 
@@ -42,12 +43,19 @@ def lower_trunk_tflite(trunk: Trunk, scheme: str, calibration: NDArray[np.uint8]
     return LoweredTrunk("tflite", scheme, data)
 
 
-def tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats) -> Lowered:
-    """Return `model.tflite`: the lowered trunk with head and neck; `features` [N, F] are what it gives in training."""
+def tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats, kind: FileKind | None = None) -> Lowered:
+    """Return `model.tflite`: the lowered trunk with head and neck; `features` [N, F] are what it gives in training.
+
+    Without a `kind` it takes uint8 and gives float32.
+
+    Raises:
+        BuildError: int8 is asked for at an end where this network has float32.
+    """
     from .attach_tflite import attach_tflite
     from .tflite_file import finish_tflite
 
-    data = attach_tflite(trunk.data, fused.head, fused.neck, features)
+    kind = kind or FileKind(trunk.format, trunk.scheme)
+    data = attach_tflite(trunk.data, fused.head, fused.neck, features, kind.input_dtype, kind.output_dtype)
     data = finish_tflite(data, outputs_for(fused.labels), fused.labels, name=fused.trunk.backbone.name)
     return Lowered(ModelFile("model.tflite", "tflite", trunk.scheme, len(data)), data)
 

@@ -29,7 +29,9 @@ from .data_foreign import load_foreign
 from .decode import decode_all
 from .duplicates import find_groups, list_groups
 from .exemplars import PER_CLASS, choose_exemplars
+from .extras import require_extras
 from .featurize import featurize
+from .file_kinds import TrunkKind, file_kinds, trunk_kinds
 from .fine_tune_logs import check_logs
 from .fine_tune_state import remove_checkpoints
 from .fine_tune_step import checkpoints_beside, fine_tune_step
@@ -42,6 +44,7 @@ from .shave import cost_of_flatten, shave
 from .split import Split, split
 from .steps import Progress, Steps, no_progress
 from .study import Seen, study
+from .target_limits import check_target
 from .tflite_content import left_in_float
 from .timing import median_milliseconds
 from .toolchain import load_tensorflow, require_toolchain
@@ -69,6 +72,10 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             check_kind(options.head)
         if options.fine_tune is not None and options.fine_tune.logdir is not None:
             check_logs()
+        for target in targets:
+            check_target(target)
+            require_extras(target)
+        kinds = {t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets}
         outputs = _outputs(options, targets)
         origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
         dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
@@ -121,7 +128,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         calibration = images_of([samples[i] for i in chosen], preprocessing)
 
     with step("lower") as report:  # the trunk once a format and scheme, however many targets take it
-        trunks = _lower(files, [k for t in targets for k in _keys(t, options)], calibration, report)
+        wanted = trunk_kinds(kind for of_target in kinds.values() for kind in of_target)
+        trunks = _lower(files, wanted, calibration, report)
         mixed = [left_in_float(f.data) for f in trunks.values() if (f.format, f.scheme) == ("tflite", "int8")]
         notes = (*notes, *(said for said in mixed if said))
 
@@ -129,8 +137,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         held_out = np.sort(np.concatenate([parts.validation, parts.test]))
         images = images_of([samples[i] for i in held_out], preprocessing)
 
-    # Featurize again, train the head, fuse, verify: before anything is written, as a file that falls too far stops
-    # the build.
+    # Featurize again, train the head, fuse, check the limits, verify: before anything is written, as a file that is too
+    # large or falls too far stops the build.
     material = Material(
         files=files,
         training=[samples[i] for i in parts.train],
@@ -142,7 +150,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         held_out=images,
         held_truth=classes[held_out],
     )
-    fitted = fit(material, trunks, options, step)
+    fitted = fit(material, trunks, targets, options, step)
     fused, judged = fitted.fused, fitted.judged
     with step("verify"):
         check_embeddings(list(judged.values()))
@@ -154,8 +162,9 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         rows = parts.train[best]
 
     with step("calibrate unknown"):  # across folds of the training images: the test images only count its mistakes
+        preferred = {of_target[0].trunk: judged[of_target[0]].file.info for of_target in kinds.values()}
         calibrations = {
-            (judged[key].file.info.format, judged[key].file.info.scheme): calibrate_unknown(
+            (info.format, info.scheme): calibrate_unknown(
                 fitted.plain,
                 list(fitted.seen.values()),
                 fitted.seen.get(key, material.features),
@@ -163,7 +172,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
                 best if fused.head.layers else best[:0],
                 options.seed,
             )
-            for key in {_keys(target, options)[0] for target in targets}
+            for key, info in preferred.items()
         }
 
     with step("study") as report:  # for the report; nothing that it finds changes a file
@@ -207,17 +216,25 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         )
         # All are made before the first is written: an error in making one leaves none.
         made = [
-            assemble(evidence, target, [judged[key] for key in _keys(target, options)], options.unknown_rate)
-            for target in targets
+            assemble(evidence, t, [judged[kind] for kind in kinds[t.name]], fitted.fits[t.name], options.unknown_rate)
+            for t in targets
         ]
         bundles: list[Built] = []
         for target, path, bundle in zip(targets, outputs, made, strict=True):
             write_bundle(path, bundle.manifest, bundle.files, options.force)
-            keys = _keys(target, options)
-            scores = tuple(judged[key].score for key in keys)
-            speeds = tuple(milliseconds[key] for key in keys)
-            size = len(to_json(bundle.manifest)) + sum(map(len, bundle.files.values()))
-            bundles.append(Built(path, target.name, bundle.manifest.scheme, size, scores, bundle.findings, speeds))
+            bundles.append(
+                Built(
+                    path,
+                    target.name,
+                    bundle.manifest.scheme,
+                    len(to_json(bundle.manifest)) + sum(map(len, bundle.files.values())),
+                    tuple(judged[kind].score for kind in kinds[target.name]),
+                    bundle.findings,
+                    tuple(milliseconds[kind] for kind in kinds[target.name]),
+                    fitted.fits[target.name],
+                    target.notes,
+                )
+            )
             report(len(bundles), len(targets))
 
     if options.fine_tune is not None and options.fine_tune.checkpoints is None:
@@ -269,18 +286,11 @@ def _counts(parts: Split) -> Counter[str]:
     return Counter(train=len(parts.train), validation=len(parts.validation), test=len(parts.test))
 
 
-def _keys(target: Target, options: Options) -> list[tuple[str, str]]:
-    """Return format and scheme of each file that a target gets."""
-    schemes = {"tflite": options.scheme or target.scheme, "onnx": options.onnx_scheme or target.onnx_scheme}
-    return [(f, schemes[f]) for f in target.formats]
-
-
 def _lower(
-    files: TrunkFiles, keys: Sequence[tuple[str, str]], calibration: NDArray[np.uint8], report: Count
-) -> dict[tuple[str, str], LoweredTrunk]:
-    """Return the trunk in each format and scheme of `keys`."""
-    wanted = list(dict.fromkeys(keys))
-    trunks: dict[tuple[str, str], LoweredTrunk] = {}
+    files: TrunkFiles, wanted: Sequence[TrunkKind], calibration: NDArray[np.uint8], report: Count
+) -> dict[TrunkKind, LoweredTrunk]:
+    """Return the trunk in each format and scheme that is wanted."""
+    trunks: dict[TrunkKind, LoweredTrunk] = {}
     for i, (form, scheme) in enumerate(wanted):
         trunks[form, scheme] = files.get(form, scheme, calibration)
         report(i + 1, len(wanted))

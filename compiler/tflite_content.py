@@ -33,12 +33,19 @@ class Content:
     """The same, of constants with 1,024 values or more: in `dynamic` the converter leaves smaller ones as they are."""
 
 
+def operation_names() -> dict[int, str]:
+    """Return TFLite's builtin operations by their codes, as its schema spells them."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+
+
 def read_content(data: bytes) -> Content:
     """Count a TFLite file's operations and tensors by type."""
     from ai_edge_litert import schema_py_generated as schema
 
     model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(data), 0))
-    codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    codes = operation_names()
     (graph,) = model.subgraphs
     operations: Counter[str] = Counter()
     activations: Counter[str] = Counter()

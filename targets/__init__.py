@@ -6,24 +6,33 @@ cites a source for each number in it. A user's own file is loaded by its path.
 
 from __future__ import annotations
 
-import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 from tlc.runtime.errors import UsageError, unknown_name
+
+from .fields import Expectation, Fields, shown
 
 FORMATS = ("tflite", "onnx")
 SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")
 ONNX_SCHEMES = ("float32", "float16", "int8")
-DTYPES = ("uint8", "int8", "float32")
-ENGINES = ("ai-edge-litert", "tflite-runtime", "onnxruntime")
+INPUT_DTYPES = ("uint8", "int8")
+OUTPUT_DTYPES = ("float32", "int8")
+EXTRAS = ("c-array", "coreml", "web-labels")
+"""Files that a bundle can hold beside its models, made from them; no engine of tlc's own runs them."""
+ENGINES = (
+    *("ai-edge-litert", "tflite-runtime", "onnxruntime"),
+    *("mediapipe", "coreml", "litert-js", "onnxruntime-web", "tflite-micro", "edgetpu"),
+)
 
+_CITED = ("model.operations",)
+"""Besides the numbers, what may have a source."""
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "model": ("formats", "scheme", "onnx_scheme", "input_dtype", "output_dtype", "operations"),
+    "model": ("formats", "scheme", "onnx_scheme", "input_dtype", "output_dtype", "operations", "full_int8", "extras"),
     "limits": ("model_bytes", "peak_memory_bytes"),
     "engine": ("preferred", "threads"),
 }
@@ -33,22 +42,12 @@ KEYS = (
     "description",
     *(f"{section}.{key}" for section, keys in _SECTIONS.items() for key in keys),
     "expect",
+    "notes",
     "sources",
 )
 """Every key of a target file, dotted; each file has all of them and no other."""
 
 _FOLDER = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """A published figure for the device: for comparison, never a promise."""
-
-    what: str
-    """Model, input size, scheme and how it was run."""
-    milliseconds: float
-    """Time for one image, > 0."""
-    source: str
 
 
 @dataclass(frozen=True)
@@ -66,18 +65,27 @@ class Target:
     onnx_scheme: str
     """The same for the ONNX file."""
     input_dtype: str
+    """Of the TFLite file: `uint8`, or `int8` with scheme int8. An ONNX file always takes uint8."""
     output_dtype: str
+    """Of the TFLite file: `float32`, or `int8` with scheme int8. An ONNX file always gives float32."""
     operations: tuple[str, ...]
     """The TFLite builtin operations the device can run; empty: all."""
+    full_int8: bool
+    """Whether no operation of the TFLite file may compute in float32."""
+    extras: tuple[str, ...]
+    """What else the bundle gets; of `EXTRAS`."""
     model_bytes: int
     """The largest model file; 0: no limit."""
     peak_memory_bytes: int
-    """The most memory a process may hold that has the model loaded and answers an image; 0: no limit."""
+    """The most memory a process may hold that has the model loaded and answers an image, or TensorFlow Lite Micro's
+    arena; 0: no limit."""
     engines: tuple[str, ...]
-    """Inference engines by their PyPI names, the preferred one first."""
+    """Inference engines by their names on PyPI or npm, the preferred one first."""
     threads: int
     """Inference threads; 0: one a core."""
     expect: tuple[Expectation, ...]
+    notes: tuple[str, ...]
+    """What someone who uses a bundle on the device must know, a sentence each; they travel with it."""
     sources: Mapping[str, str]
     """Where each number comes from, by its dotted key (`limits.model_bytes`)."""
 
@@ -135,7 +143,7 @@ def _read(path: Path) -> Mapping[str, object]:
 
 
 def _target(name: str, table: Mapping[str, object], where: str) -> Target:
-    fields = _Fields(_flatten(table, where), where)
+    fields = Fields(_flatten(table, where), where, (*_NUMBERS, *_CITED))
     target = Target(
         name=name,
         title=fields.text("title"),
@@ -143,14 +151,17 @@ def _target(name: str, table: Mapping[str, object], where: str) -> Target:
         formats=fields.names("model.formats", "format", FORMATS, least=1),
         scheme=fields.name("model.scheme", "scheme", SCHEMES),
         onnx_scheme=fields.name("model.onnx_scheme", "scheme", ONNX_SCHEMES),
-        input_dtype=fields.name("model.input_dtype", "dtype", DTYPES),
-        output_dtype=fields.name("model.output_dtype", "dtype", DTYPES),
+        input_dtype=fields.name("model.input_dtype", "dtype", INPUT_DTYPES),
+        output_dtype=fields.name("model.output_dtype", "dtype", OUTPUT_DTYPES),
         operations=fields.names("model.operations", "operation"),
+        full_int8=fields.flag("model.full_int8"),
+        extras=fields.names("model.extras", "extra", EXTRAS),
         model_bytes=fields.count("limits.model_bytes"),
         peak_memory_bytes=fields.count("limits.peak_memory_bytes"),
         engines=fields.names("engine.preferred", "engine", ENGINES, least=1),
         threads=fields.count("engine.threads"),
         expect=fields.expectations(),
+        notes=fields.names("notes", "note"),
         sources=fields.sources(),
     )
     for number in _NUMBERS:
@@ -169,7 +180,7 @@ def _flatten(table: Mapping[str, object], where: str) -> dict[str, object]:
             section = cast(dict[str, object], value)
             flat |= {f"{key}.{inner}": content for inner, content in section.items()}
         else:
-            raise UsageError(f"{where}: {key} is {_shown(value)}; expected a table [{key}]")
+            raise UsageError(f"{where}: {key} is {shown(value)}; expected a table [{key}]")
     for key in flat:
         if key not in KEYS:
             raise UsageError(f"{where}: {unknown_name('key', key, KEYS)}")
@@ -177,87 +188,3 @@ def _flatten(table: Mapping[str, object], where: str) -> dict[str, object]:
     if missing:
         raise UsageError(f"{where}: missing {', '.join(missing)}; every target file has the same keys")
     return flat
-
-
-@dataclass(frozen=True)
-class _Fields:
-    """Takes each value out as its type, or refuses it by key, value and what was expected."""
-
-    values: Mapping[str, object]
-    where: str
-
-    def text(self, key: str) -> str:
-        return self._text(key, self.values[key])
-
-    def name(self, key: str, kind: str, known: Iterable[str]) -> str:
-        return self._name(key, self.values[key], kind, known)
-
-    def names(self, key: str, kind: str, known: Iterable[str] = (), least: int = 0) -> tuple[str, ...]:
-        """Return a list of names, each once; with `known`, of those only."""
-        value = self.values[key]
-        if not isinstance(value, list):
-            self._refuse(key, value, "a list of text")
-        found = tuple(self._name(key, item, kind, known) for item in cast(list[object], value))
-        if len(found) < least:
-            self._refuse(key, value, f"at least one {kind} of {', '.join(known)}")
-        if len(set(found)) < len(found):
-            self._refuse(key, value, f"each {kind} once")
-        return found
-
-    def count(self, key: str) -> int:
-        value = self.values[key]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            self._refuse(key, value, "a whole number, 0 or more")
-        return value
-
-    def expectations(self) -> tuple[Expectation, ...]:
-        value = self.values["expect"]
-        if not isinstance(value, list):
-            self._refuse("expect", value, "a list of tables [[expect]]")
-        return tuple(self._expectation(f"expect[{i}]", item) for i, item in enumerate(cast(list[object], value)))
-
-    def sources(self) -> dict[str, str]:
-        table = self._table("sources", self.values["sources"])
-        for key in table:
-            if key not in _NUMBERS:
-                raise UsageError(f"{self.where}: sources: {unknown_name('number', key, _NUMBERS)} (keys are quoted)")
-        return {key: self._text(f'sources "{key}"', value) for key, value in table.items()}
-
-    def _expectation(self, key: str, value: object) -> Expectation:
-        table = self._table(key, value)
-        expected = ("what", "milliseconds", "source")
-        for inner in table:
-            if inner not in expected:
-                raise UsageError(f"{self.where}: {key}: {unknown_name('key', inner, expected)}")
-        missing = [inner for inner in expected if inner not in table]
-        if missing:
-            raise UsageError(f"{self.where}: {key}: missing {', '.join(missing)}; a figure has {', '.join(expected)}")
-        time = table["milliseconds"]
-        if isinstance(time, bool) or not isinstance(time, int | float) or not 0 < time < math.inf:
-            self._refuse(f"{key}.milliseconds", time, "a number above 0")
-        what, source = (self._text(f"{key}.{inner}", table[inner]) for inner in ("what", "source"))
-        return Expectation(what, float(time), source)
-
-    def _table(self, key: str, value: object) -> dict[str, object]:
-        if not isinstance(value, dict):
-            self._refuse(key, value, "a table")
-        return cast(dict[str, object], value)
-
-    def _name(self, key: str, value: object, kind: str, known: Iterable[str]) -> str:
-        text = self._text(key, value)
-        if known and text not in known:
-            raise UsageError(f"{self.where}: {key}: {unknown_name(kind, text, known)}")
-        return text
-
-    def _text(self, key: str, value: object) -> str:
-        if not isinstance(value, str) or not value.strip():
-            self._refuse(key, value, "text, not empty")
-        return value
-
-    def _refuse(self, key: str, value: object, expected: str) -> NoReturn:
-        raise UsageError(f"{self.where}: {key} is {_shown(value)}; expected {expected}")
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -26,6 +26,7 @@ QUICK = """\
 title = "A board of one's own"
 description = "For tests."
 expect = []
+notes = []
 
 [model]
 formats = ["tflite"]
@@ -34,6 +35,8 @@ onnx_scheme = "float32"
 input_dtype = "uint8"
 output_dtype = "float32"
 operations = []
+full_int8 = false
+extras = []
 
 [limits]
 model_bytes = 0

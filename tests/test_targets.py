@@ -58,7 +58,8 @@ def dotted(text: str) -> set[str]:
 
 def test_the_folder_is_the_registry() -> None:
     assert target_names() == tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
-    assert {"rpi", "desktop"} <= set(target_names())
+    shipped = ("android", "coral", "desktop", "ios", "jetson", "mcu", "rpi", "rpi-32", "rpi-zero", "web")
+    assert target_names() == shipped
     assert [target.name for target in all_targets()] == list(target_names())
 
 
@@ -70,7 +71,8 @@ def test_a_shipped_file_has_all_keys_and_no_other(name: str) -> None:
 @pytest.mark.parametrize("name", target_names())
 def test_a_shipped_file_cites_each_number(name: str) -> None:
     target = load_target(name)
-    assert set(target.sources) == {"limits.model_bytes", "limits.peak_memory_bytes", "engine.threads"}
+    numbers = {"limits.model_bytes", "limits.peak_memory_bytes", "engine.threads"}
+    assert set(target.sources) == numbers | ({"model.operations"} if target.operations else set())
     assert all(figure.source.startswith("https://") for figure in target.expect)
 
 
@@ -83,6 +85,31 @@ def test_rpi_says_what_the_board_takes() -> None:
     assert (rpi.threads, rpi.model_bytes, rpi.peak_memory_bytes) == (4, 0, 512 * 1024 * 1024)
     assert rpi.operations == ()
     assert min(figure.milliseconds for figure in rpi.expect) == 17
+
+
+@pytest.mark.parametrize("name", ["android", "ios", "web"])
+def test_phones_and_browsers_take_bytes_and_give_floats(name: str) -> None:
+    """MediaPipe Tasks and LiteRT.js refuse int8 at either end."""
+    target = load_target(name)
+    assert (target.input_dtype, target.output_dtype, target.scheme) == ("uint8", "float32", "int8")
+
+
+def test_a_microcontroller_takes_and_gives_int8() -> None:
+    mcu = load_target("mcu")
+    assert (mcu.input_dtype, mcu.output_dtype, mcu.full_int8, mcu.extras) == ("int8", "int8", True, ("c-array",))
+    assert (mcu.model_bytes, mcu.peak_memory_bytes) == (512 * 1024, 192 * 1024)
+
+
+def test_coral_lists_what_the_edge_tpu_runs_and_names_the_compiler_only() -> None:
+    coral = load_target("coral")
+    assert {"CONV_2D", "SOFTMAX", "QUANTIZE"} <= set(coral.operations)
+    assert not {"DEQUANTIZE", "ELU", "HARD_SWISH", "CAST"} & set(coral.operations)
+    assert coral.notes == ("Compile for the Edge TPU:  edgetpu_compiler -s model.tflite",)
+
+
+def test_boards_without_onnxruntime_get_no_onnx() -> None:
+    assert [t.name for t in all_targets() if t.engines[0] == "tflite-runtime"] == ["rpi-32", "rpi-zero"]
+    assert load_target("rpi-32").formats == load_target("rpi-zero").formats == ("tflite",)
 
 
 def test_desktop_leaves_the_number_of_threads_to_the_machine() -> None:
@@ -225,6 +252,12 @@ def test_several_missing_keys_are_all_named(own: Write) -> None:
         ('["tflite", "onnx"]', '["onnx", "onnx"]', "expected each format once"),
         ('"tflite-runtime", ', '"tflite", ', "engine.preferred: unknown engine 'tflite'"),
         ("operations = []", "operations = [1]", "model.operations is 1; expected text"),
+        ('input_dtype = "uint8"', 'input_dtype = "float32"', "unknown dtype 'float32'; known: "),
+        ('output_dtype = "float32"', 'output_dtype = "uint8"', "unknown dtype 'uint8'; known: "),
+        ("full_int8 = false", "full_int8 = 0", "model.full_int8 is 0; expected true or false"),
+        ("extras = []", 'extras = ["c-aray"]', "model.extras: unknown extra 'c-aray'; known: c-array"),
+        ("notes = []", 'notes = "none"', "notes is 'none'; expected a list of text"),
+        ("notes = []", 'notes = [""]', "notes is ''; expected text, not empty"),
         ('title = "Raspberry Pi 4 and 5, 64-bit"', 'title = " "', "title is ' '; expected text, not empty"),
         ("milliseconds = 46", "milliseconds = 0", "expect[1].milliseconds is 0; expected a number above 0"),
         ("milliseconds = 46", "milliseconds = nan", "expect[1].milliseconds is nan; expected"),
