@@ -52,7 +52,8 @@ threads = 1
 "engine.threads" = "one core"
 """
 STEPS = ("load data", "load TensorFlow", "load backbone", "shave", "featurize", "split", "calibrate", "lower", "decode")
-STEPS += ("featurize again", "train head", "fuse", "verify", "choose exemplars", "calibrate unknown", "study", "write")
+STEPS += ("featurize again", "train head", "fuse", "check limits", "verify", "choose exemplars", "calibrate unknown")
+STEPS += ("study", "write")
 
 
 @pytest.fixture(scope="module")
