@@ -83,7 +83,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="Epochs of fine-tuning at most.")
 @click.option(
     "--learning-rate",
-    default=3e-5,
+    default=3e-4,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="Step of fine-tuning.",

@@ -59,7 +59,7 @@ class FineTune:
     layers: str = "auto"
     """A number of last layers, a pattern of names, or `auto`: by the amount of data."""
     epochs: int = 20
-    learning_rate: float = 3e-5
+    learning_rate: float = 3e-4
     checkpoints: Path | None = None
     """Folder that gets the state after each epoch; None: beside the output, until the bundle is written."""
     resume: bool = False
