@@ -16,6 +16,7 @@ from .records import Fused
 
 PACKAGE = "model.mlpackage"
 _PROGRAM = f"{PACKAGE}/Data/com.apple.CoreML/model.mlmodel"
+_DATE = "com.github.apple.coremltools.conversion_date"
 _SPACE = uuid.UUID(int=0)
 
 
@@ -71,7 +72,9 @@ def core_ml_package(fused: Fused) -> dict[str, bytes]:
             named = model.get_spec()
             for old, new in (names if fused.labels else {found[0]: "embedding"}).items():
                 coremltools.utils.rename_feature(named, old, new)
-            named.description.metadata.shortDescription = f"{fused.trunk.backbone.name}, made by tlc"
+            metadata = named.description.metadata
+            metadata.userDefined.pop(_DATE, None)  # two equal builds shall give equal bytes
+            metadata.shortDescription = f"{fused.trunk.backbone.name}, made by tlc"
             model = coremltools.models.MLModel(named, weights_dir=model.weights_dir, skip_model_load=True)
         except Exception as e:
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
