@@ -14,15 +14,15 @@ from .shave import cannot_cut
 _BYTES_A_WEIGHT = {"float32": 4, "float16": 2, "dynamic": 1, "int8": 1, "int16x8": 1}
 # Bytes of scales, biases and names for each weight: as many as the smallest networks have, larger ones have less.
 _BESIDES = 0.27
+_LEAST = 6_000  # bytes of a file whose weights are next to none: its operations, names and metadata
 _MARGIN = 1.1
-# Layers that end a block.
 _ENDS = ("ReLU", "Activation", "Add")
 _STEP = 32  # pixels: what five strides of two divide
 # keras.applications' MobileNet at its smallest width: weights without its classifier, and the arena of its int8 file at
 # 96x96 pixels with a head of 4 classes (tests/test_target_builds.py measures it again).
 _SMALL = "--backbone keras:MobileNet --alpha 0.25"
 _SMALL_WEIGHTS, _SMALL_WIDTH = 210_336, 256
-_SMALL_ARENA = 104_288
+SMALL_ARENA = 104_288
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def smaller_files(file: Lowered, fused: Fused, limit: int, full_int8: bool) -> l
         weights, width = int(fused.trunk.model.count_params()), fused.trunk.width
         smaller = [s for s in ("float16", "int8") if _BYTES_A_WEIGHT[s] < _BYTES_A_WEIGHT[scheme]]
         found += _first((Suggestion(f"--scheme {s}", _bytes(fused, weights, width, s)) for s in smaller), limit)
-    found += _first(_cuts(fused, scheme), limit)
+    found += _first(_cuts(file, fused), limit)
     rows = sorted(((b.parameters, b.width, f"--backbone {b.name}") for b in backbones()), reverse=True)
     return found + _first(
         (Suggestion(o, _bytes(fused, p, w, scheme)) for p, w, o in (*rows, (_SMALL_WEIGHTS, _SMALL_WIDTH, _SMALL))),
@@ -60,7 +60,7 @@ def _first(suggestions: Iterable[Suggestion], limit: int) -> list[Suggestion]:
 
 def _bytes(fused: Fused, weights: int, width: int, scheme: str) -> int:
     """Return about how large a file is with a trunk of so many weights and features, under the same head and neck."""
-    return round((weights + _after(fused, width)) * (_BYTES_A_WEIGHT[scheme] + _BESIDES))
+    return round(_LEAST + (weights + _after(fused, width)) * (_BYTES_A_WEIGHT[scheme] + _BESIDES))
 
 
 def _after(fused: Fused, width: int) -> int:
@@ -70,15 +70,21 @@ def _after(fused: Fused, width: int) -> int:
     return width * (first + (fused.neck.width if fused.neck.kernel is not None else 0)) + later
 
 
-def _cuts(fused: Fused, scheme: str) -> Iterator[Suggestion]:
-    """Yield earlier cuts, the latest first; those at the end of a block, as what lies inside one is seldom better."""
+def _cuts(file: Lowered, fused: Fused) -> Iterator[Suggestion]:
+    """Yield earlier cuts, the latest first: after activations and sums, where features have their final form."""
+    each = _BYTES_A_WEIGHT[file.info.scheme]
     found = nodes(fused.trunk.model)
     end = [node.name for node in found].index(fused.trunk.layer)
     weights = [int(node.layer.count_params()) if hasattr(node.layer, "count_params") else 0 for node in found]
+    # What is no weight is mostly scales and biases, as many as there are channels.
+    channels = [node.shape[-1] if count and node.shape else 0 for node, count in zip(found, weights, strict=True)]
+    besides = file.info.bytes - _LEAST - each * (sum(weights) + _after(fused, fused.trunk.width))
     for i in range(end - 1, 0, -1):
         node = found[i]
         if node.kind in _ENDS and len(node.shape) == 3 and cannot_cut(node, found[0].name) is None:
-            yield Suggestion(f"--shave {node.name}", _bytes(fused, sum(weights[: i + 1]), node.shape[-1], scheme))
+            kept = each * (sum(weights[: i + 1]) + _after(fused, node.shape[-1]))
+            share = sum(channels[: i + 1]) / max(sum(channels), 1)
+            yield Suggestion(f"--shave {node.name}", round(_LEAST + kept + _MARGIN * max(besides, 0) * share))
 
 
 def smaller_memory(peak: PeakMemory, file: Lowered, fused: Fused, limit: int, full_int8: bool) -> list[Suggestion]:
@@ -98,6 +104,6 @@ def smaller_memory(peak: PeakMemory, file: Lowered, fused: Fused, limit: int, fu
         estimate = round(fixed + _MARGIN * peak.activations / 4)
         if estimate <= limit:
             found.append(Suggestion("--scheme int8", estimate))
-    if full_int8 and limit >= _SMALL_ARENA:
-        found.append(Suggestion(f"{_SMALL} --input-size 96x96", _SMALL_ARENA))
+    if full_int8 and limit >= SMALL_ARENA:
+        found.append(Suggestion(f"{_SMALL} --input-size 96x96", SMALL_ARENA))
     return found
