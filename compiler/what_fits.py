@@ -11,7 +11,8 @@ from .peak_memory import PeakMemory
 from .records import Fused, Lowered
 from .shave import cannot_cut
 
-_BYTES_A_WEIGHT = {"float32": 4, "float16": 2, "dynamic": 1, "int8": 1, "int16x8": 1}
+# In `mixed` most are int8, and a few float32.
+_BYTES_A_WEIGHT = {"float32": 4, "float16": 2, "dynamic": 1, "int8": 1, "int16x8": 1, "mixed": 1}
 # Bytes of scales, biases and names for each weight: as many as the smallest networks have, larger ones have less.
 _BESIDES = 0.27
 _LEAST = 6_000  # bytes of a file whose weights are next to none: its operations, names and metadata

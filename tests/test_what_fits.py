@@ -38,6 +38,11 @@ def test_another_scheme_the_most_exact_that_fits(fused: Fused) -> None:
     assert not [o for o in proposed(float32, fused, 8_000_000, full_int8=True) if "--scheme" in o]
 
 
+@pytest.mark.parametrize("scheme", ["float32", "float16", "dynamic", "int8", "int16x8", "mixed"])
+def test_every_scheme_that_a_file_can_have(fused: Fused, scheme: str) -> None:
+    assert proposed(lowered(scheme, 14_000_000), fused, 1_500_000)
+
+
 def test_an_earlier_cut_the_latest_that_fits(fused: Fused) -> None:
     def layer(limit: int) -> str:
         (options,) = [o for o in proposed(lowered("int8", 4_000_000), fused, limit) if "--shave" in o]
