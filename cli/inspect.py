@@ -20,6 +20,7 @@ from tlc.runtime.selftest import selftest as run_selftest
 
 from .data_options import data_options
 from .device import engine_options
+from .layer_table import layer_rows, print_layers
 from .output import Steps, json_option, put_json, say, size, table, unknown_figures
 
 
@@ -114,11 +115,13 @@ def _figure(metrics: Any, *path: str | int) -> str:
 @data_options
 @click.option("--engine", metavar="NAME", help="Only this engine.  [default: every model with what is installed]")
 @click.option("--threads", type=click.IntRange(min=0), help="Threads; 0: one a core.")
+@click.option("--layers", is_flag=True, help="Show which layers lose most against the bundle's float32 model.")
 @json_option
 def verify(
     bundle: str,
     engine: str | None,
     threads: int | None,
+    layers: bool,
     limit: int | None,
     strict: bool,
     as_json: bool,
@@ -127,6 +130,7 @@ def verify(
     """Measure a bundle's models on labelled images, against each other and against the labels."""
     from tlc.compiler.data import Origin, load_dataset
     from tlc.compiler.verify import verify_bundle
+    from tlc.compiler.verify_layers import verify_layers
 
     opened = Bundle.open(bundle)
     with Steps(quiet=as_json) as progress:
@@ -140,6 +144,7 @@ def verify(
             threads,
             lambda d, t: progress("verify", d, t),
         )
+        by_layer = verify_layers(opened, dataset, lambda d, t: progress("layers", d, t)) if layers else {}
     if strict and skipped:
         raise DataError(f"{skipped[0].name}: {skipped[0].reason}; {len(skipped)} unreadable in all (--strict)")
     for note in dataset.notes:
@@ -147,7 +152,14 @@ def verify(
     for s in skipped:
         say(f"skipped {s.name}: {s.reason}")
     if as_json:
-        put_json({"images": count, "models": [asdict(s) for s in scores], "skipped": [s.name for s in skipped]})
+        document: dict[str, Any] = {
+            "images": count,
+            "models": [asdict(s) for s in scores],
+            "skipped": [s.name for s in skipped],
+        }
+        if layers:
+            document["layers"] = {file: layer_rows(errors) for file, errors in by_layer.items()}
+        put_json(document)
         return
     rows = [
         (
@@ -168,6 +180,8 @@ def verify(
             ("model", "engine", "scheme", "size", "accuracy", "same answer as float", "embedding cosine"),
         )
     )
+    for file, errors in by_layer.items():
+        print_layers(file, errors)
 
 
 @click.command()

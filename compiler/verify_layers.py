@@ -1,0 +1,46 @@
+"""Layer by layer, for a bundle that was built before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tlc.runtime.bundle import Bundle
+from tlc.runtime.errors import DataError, UsageError
+from tlc.runtime.progress import Count, silent
+
+from .data import Dataset, decode_all
+from .layer_errors import LayerError, measure_layers
+
+IMAGES = 16
+"""More change the figures little."""
+
+
+def verify_layers(bundle: Bundle, dataset: Dataset, progress: Count = silent) -> dict[str, tuple[LayerError, ...]]:
+    """Compare the layers of every smaller model in a bundle with its float32 model, whatever the formats.
+
+    Takes up to `IMAGES` images, evenly spread over the data. Returns the layers in the network's order, by file.
+
+    Raises:
+        UsageError: the bundle has no float32 model, or nothing but that.
+        DataError: no image can be read.
+    """
+    models = bundle.manifest.models
+    reference = next((m for m in models if m.scheme == "float32"), None)
+    judged = [m for m in models if m.scheme != "float32"]
+    if reference is None:
+        raise UsageError(
+            f"{bundle.path}: no model in it is float32, so there is nothing to compare layers with; "
+            "build with --onnx-scheme float32 for a target that takes ONNX"
+        )
+    if not judged:
+        raise UsageError(f"{bundle.path}: every model in it is float32; there is no quantized layer to look at")
+    every = np.unique(np.linspace(0, len(dataset.samples) - 1, min(IMAGES, len(dataset.samples))).round().astype(int))
+    _, images, _ = decode_all([dataset.samples[i] for i in every], bundle.manifest.preprocessing)
+    if not len(images):
+        raise DataError(f"{dataset.origin}: none of the images can be read")
+    floats = (bundle.read(reference.file), reference.format)
+    found: dict[str, tuple[LayerError, ...]] = {}
+    for n, model in enumerate(judged):
+        found[model.file] = measure_layers(floats, (bundle.read(model.file), model.format), images)
+        progress(n + 1, len(judged))
+    return found
