@@ -30,10 +30,12 @@ _TFLITE_PLAIN = frozenset(
 )
 _ONNX_PLAIN = frozenset(
     {
-        "QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Transpose", "Reshape", "Flatten", "Squeeze",
+        "QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Reshape", "Flatten", "Squeeze",
         "Unsqueeze", "Shape", "Constant", "Concat", "Slice", "Gather",
     }
 )  # fmt: skip
+
+_SPATIAL = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,18 @@ class _Onnx:
         made: dict[str, tuple[int, ...]] = {}
         layers: list[Layer] = []
         self._names: list[str] = []
+        self._channels_first: list[bool] = []
+        first = {graph.input[0].name: False}
         for node in graph.node:
             output = node.output[0]
             sources = tuple(dict.fromkeys(i for name in node.input for i in made.get(name, ())))
             made[output] = sources
+            before = next((first[name] for name in node.input if name in first), False)
+            first[output] = node.op_type in _SPATIAL or (not before if node.op_type == "Transpose" else before)
             if node.op_type not in _ONNX_PLAIN:
                 made[output] = (len(layers),)
                 layers.append(Layer(node.name, node.op_type, sources, node.name))
+                self._channels_first.append(first[output])
                 self._names.append(back.get(rounded.get(output, ""), output))  # what the next layer sees
         self.layers = tuple(layers)
         known = {o.name for o in graph.output}
@@ -150,7 +157,10 @@ class _Onnx:
 
     def run(self, image: NDArray[np.uint8]) -> list[Floats]:
         values = self._session.run(self._names, {"image": image[None]})
-        return [np.asarray(v[0].transpose(1, 2, 0) if v.ndim == 4 else v[0], np.float32) for v in values]
+        return [
+            np.asarray(v[0].transpose(1, 2, 0) if v.ndim == 4 and first else v[0], np.float32)
+            for v, first in zip(values, self._channels_first, strict=True)
+        ]
 
 
 def layer_name(tensor: str) -> str:

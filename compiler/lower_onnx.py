@@ -29,24 +29,27 @@ SCHEMES = ("float32", "float16", "int8")
 
 
 def lower_trunk_onnx(
-    trunk: Trunk, scheme: str = "float32", calibration: NDArray[np.uint8] | None = None
+    trunk: Trunk,
+    scheme: str = "float32",
+    calibration: NDArray[np.uint8] | None = None,
+    exclude: tuple[str, ...] = (),
 ) -> LoweredTrunk:
     """Return the trunk as an ONNX file with the one output `features`.
 
-    `calibration` [N, H, W, C] sets the ranges of int8.
+    `calibration` [N, H, W, C] sets the ranges of int8; `mixed` is int8 but for the nodes `exclude`, in float32.
 
     Raises:
         BuildError: a scheme that has no ONNX lowering; or the file does not hold what the scheme says.
     """
-    if scheme not in SCHEMES:
+    if scheme not in (*SCHEMES, "mixed"):
         raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose {', '.join(SCHEMES)}")
     model = _float32(trunk)
     if scheme == "float16":
         halve(model)
-    if scheme == "int8":
+    if scheme in ("int8", "mixed"):
         if calibration is None or not len(calibration):
-            raise BuildError("int8 needs calibration images to set its ranges; give at least one")
-        model = quantize_onnx(model, trunk.backbone.input, calibration)
+            raise BuildError(f"{scheme} needs calibration images to set its ranges; give at least one")
+        model = quantize_onnx(model, trunk.backbone.input, calibration, exclude=exclude)
         _sign(model, trunk)
     data = bytes(model.SerializeToString(deterministic=True))
     check_onnx_content(data, scheme)

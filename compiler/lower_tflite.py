@@ -22,10 +22,13 @@ CALIBRATED = ("int8", "int16x8")
 """Schemes whose ranges are set by images."""
 
 
-def lower_trunk_tflite(trunk: Trunk, scheme: str, calibration: NDArray[np.uint8] | None = None) -> LoweredTrunk:
+def lower_trunk_tflite(
+    trunk: Trunk, scheme: str, calibration: NDArray[np.uint8] | None = None, exclude: tuple[str, ...] = ()
+) -> LoweredTrunk:
     """Return the trunk as a TFLite file with the one output `features`, float32.
 
-    `calibration` [N, H, W, C] sets the ranges of the schemes in `CALIBRATED`.
+    `calibration` [N, H, W, C] sets the ranges of the schemes in `CALIBRATED`, and of `mixed`, which is int8 but for the
+    layers `exclude` (see `layer_values.layer_name`), in float32.
 
     Raises:
         BuildError: a scheme that has no TFLite lowering; or the file does not hold what the scheme says.
@@ -33,12 +36,18 @@ def lower_trunk_tflite(trunk: Trunk, scheme: str, calibration: NDArray[np.uint8]
     from .tflite_content import check_content
     from .tflite_file import finish_tflite  # not above: it needs flatbuffers, which the device does not have
 
-    if scheme not in SCHEMES:
+    if scheme not in (*SCHEMES, "mixed"):
         raise BuildError(f"scheme {scheme!r} has no TFLite lowering; choose {', '.join(SCHEMES)}")
     spec = trunk.backbone.input
     # With int8 inputs the normalisation is the input's scale and zero point; elsewhere it is a part of the graph.
     frozen = freeze(trunk.model, spec, from_pixels=scheme != "int8")
-    data = finish_tflite(_convert(frozen, scheme, calibration, spec), ["features"])
+    if scheme == "mixed":
+        from .mixed_tflite import convert_mixed
+
+        converted = convert_mixed(frozen, lambda: _pixels(calibration), exclude)
+    else:
+        converted = _convert(frozen, scheme, calibration, spec)
+    data = finish_tflite(converted, ["features"])
     check_content(data, scheme)
     return LoweredTrunk("tflite", scheme, data)
 

@@ -71,7 +71,7 @@ def read_content(data: bytes) -> Content:
 def check_content(data: bytes, scheme: str) -> None:
     """Check that a file holds what its scheme says.
 
-    int8: every weight is int8, and every operation gives int8 but for a few that TFLite has in float32 alone, such as
+    mixed: some of the weights and operations are int8, and some float32. int8: every weight is int8, and every operation gives int8 but for a few that TFLite has in float32 alone, such as
     ELU (see `left_in_float`); int16x8: int16 and int8; float16: weights are float16;
     dynamic: the large weights are int8; float32: all is float32.
 
@@ -85,6 +85,7 @@ def check_content(data: bytes, scheme: str) -> None:
         "int8": set(found.activations) - {"int8", "float32"}
         or floats
         or found.activations["float32"] > _FEW * found.activations.total(),
+        "mixed": not (found.weights["int8"] and floats) or set(found.activations) != {"int8", "float32"},
         # Pixels become int16 through float32, at the very start; head and neck are float32.
         "int16x8": set(found.activations) - {"int16", "float32"}
         or set(found.weights) - {"int8", "float32", "int32"}

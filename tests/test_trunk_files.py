@@ -24,9 +24,11 @@ class Counting(TrunkFiles):
         super().__init__(*given)  # type: ignore[arg-type]
         self.lowered: list[tuple[str, str]] = []
 
-    def _lower(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None) -> LoweredTrunk:
+    def _lower(
+        self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
+    ) -> LoweredTrunk:
         self.lowered.append((form, scheme))
-        return super()._lower(form, scheme, calibration)
+        return super()._lower(form, scheme, calibration, exclude)
 
 
 def test_a_second_build_lowers_nothing_and_gets_the_same_bytes(tmp_path: Path) -> None:
