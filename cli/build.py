@@ -111,7 +111,12 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     show_default=True,
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help="Accuracy a file may lose against the float graph; more fails the build.",
+    help="Accuracy a file may lose against the float graph.",
+)
+@click.option(
+    "--ladder/--no-ladder",
+    default=True,
+    help="Where a file loses more, try other ways to make it, or fail at once.  [default: try]",
 )
 @click.option(
     "--unknown",

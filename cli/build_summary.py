@@ -76,6 +76,7 @@ def document(result: Result) -> dict[str, Any]:
         "duplicates": [asdict(group) for group in result.duplicates],
         "cached": result.cached,
         "notes": list(result.notes),
+        "ladder": [{**asdict(r), "interval": [round(end, 5) for end in r.interval]} for r in result.rungs],
     }
 
 
@@ -94,6 +95,7 @@ def print_summary(result: Result) -> None:
         f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
         f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
     )
+    _print_ladder(result)
     said: set[str] = set()
     for b in result.bundles:
         click.echo(f"\n{b.path}  for {b.target}, {size(b.bytes)}")
@@ -112,6 +114,26 @@ def print_summary(result: Result) -> None:
             click.echo(f"- {note}")
     first = result.bundles[0].path
     click.echo(f"\nNext, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report")
+
+
+def _print_ladder(result: Result) -> None:
+    """Print what was tried for files that lost too much as asked."""
+    if not result.rungs:
+        return
+    rows = [
+        (
+            r.file,
+            r.described(),
+            f"{r.accuracy:.3f}",
+            f"{r.interval[0]:.3f} to {r.interval[1]:.3f}",
+            f"{r.float_accuracy:.3f}",
+            size(r.bytes),
+            f"embedding zero for {r.blind} images" if r.blind else "taken" if r.taken else "loses too much",
+        )
+        for r in result.rungs
+    ]
+    click.echo("\nnot good enough as asked; what was tried:")
+    click.echo(table(rows, ("model", "made as", "accuracy", "95 % interval", "float graph", "size", "")))
 
 
 def _row(score: Score, found: FileFindings, milliseconds: float) -> tuple[str, ...]:

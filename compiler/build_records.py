@@ -44,6 +44,8 @@ class Options:
     seed: int = 0
     max_drop: float = 2.0
     """Points of accuracy that a file may lose against the float graph."""
+    ladder: bool = True
+    """Where a file loses more, make it in other ways until one is good enough; else fail."""
     unknown_rate: float = 0.05
     """False-alarm rate that `unknown` is calibrated to."""
     unknown_data: str | None = None
@@ -71,6 +73,29 @@ class Options:
     """Folder of the feature cache, `off`, or None for the user's own."""
     thumbnails: bool = True
     """Show a few of the images in the report, which is part of the bundle."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to make a file, and how good it was; see `ladder`."""
+
+    file: str
+    scheme: str
+    what: str
+    """What is special to it but the scheme: `as asked`, more calibration images, layers in float32; or empty."""
+    accuracy: float
+    interval: tuple[float, float]
+    """95 %, Wilson."""
+    float_accuracy: float
+    """Of the float graph with the same head."""
+    bytes: int
+    blind: int
+    """Held-out images whose embedding is zero."""
+    taken: bool
+
+    def described(self) -> str:
+        """Return scheme and what is special about it."""
+        return f"{self.scheme}, {self.what}" if self.what else self.scheme
 
 
 @dataclass(frozen=True)
@@ -119,3 +144,5 @@ class Result:
     """What had to be assumed, what a choice costs, what did not work as well as it could; for people."""
     restored: tuple[Restored, ...] = ()
     """What became of each variable, where the weights come from a checkpoint."""
+    rungs: tuple[Rung, ...] = ()
+    """What was tried for each file that lost too much as asked, the last of each file taken."""

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from tlc.runtime.manifest import Preprocessing
+
+from .augment import copies
+from .data_records import Sample
+from .verify import images_of
 
 
 def choose_calibration(
@@ -21,3 +29,10 @@ def choose_calibration(
             if queue and len(chosen) < count:
                 chosen.append(queue.pop())
     return np.array(chosen, np.int64)
+
+
+def with_copies(samples: Sequence[Sample], preprocessing: Preprocessing, seed: int) -> NDArray[np.uint8]:
+    """Return the images of `samples`, and each once more as another resize filter would give it, [2 N, H, W, C]."""
+    (view,) = copies(("resize-filter",), 1, seed)
+    varied = [view.load(sample.source, preprocessing) for sample in samples]
+    return np.concatenate([images_of(samples, preprocessing), np.stack(varied)])

@@ -96,8 +96,15 @@ def _training(settings: Mapping[str, Any]) -> list[Choice]:
 
 def _files(manifest: Manifest, evidence: Evidence) -> list[Choice]:
     title = str(manifest.target["title"])
+    climbed: Any = evidence.settings.get("ladder", {})
     found = [
-        Choice(f"scheme of {model.file}", model.scheme, f"the profile of {title}, or --scheme")
+        Choice(
+            f"scheme of {model.file}",
+            model.scheme,
+            f"the first that loses no more than --max-drop: {climbed[model.file]}"
+            if model.file in climbed
+            else f"the profile of {title}, or --scheme",
+        )
         for model in manifest.models
     ]
     if any(model.scheme not in ("float32", "float16") for model in manifest.models):

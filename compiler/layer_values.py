@@ -138,7 +138,8 @@ class _Onnx:
             made[output] = sources
             before = next((first[name] for name in node.input if name in first), False)
             first[output] = node.op_type in _SPATIAL or (not before if node.op_type == "Transpose" else before)
-            if node.op_type not in _ONNX_PLAIN:
+            # A transposition counts: where an activation was merged into the rounding after it, it shows that.
+            if node.op_type not in _ONNX_PLAIN and (sources or node.op_type != "Transpose"):
                 made[output] = (len(layers),)
                 layers.append(Layer(node.name, node.op_type, sources, node.name))
                 self._channels_first.append(first[output])

@@ -27,9 +27,10 @@ class OnnxContent:
     operations: Counter[str]
     """By name, as ONNX spells them."""
     activations: Counter[str]
-    """Operations by the type of what they read: `uint8` or `int8` where it was quantized just before."""
+    """Operations by the type in which they compute: `uint8` or `int8` where both what they read and their weights were
+    quantized just before."""
     floats: Counter[str]
-    """Those that read float32, by name; without the ones that normalise the pixels."""
+    """Those that compute in float32, by name; without the ones that normalise the pixels."""
     weights: Counter[str]
     """Bytes of what convolutions and dense layers multiply by, by type."""
 
@@ -49,7 +50,8 @@ def read_onnx_content(data: bytes) -> OnnxContent:
     for node in graph.node:
         if node.op_type in _PLAIN or node.name in pixels:
             continue
-        kind = _read_type(node, made_by, constants)
+        plain_weight = node.op_type in _MULTIPLYING and node.input[1] in constants
+        kind = "float32" if plain_weight else _read_type(node, made_by, constants)
         activations[kind] += 1
         floats[node.op_type] += kind == "float32"
     weights: Counter[str] = Counter()

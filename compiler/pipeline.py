@@ -23,7 +23,7 @@ from .backbones import find_backbone, load_backbone
 from .build_records import Built, Options, Result
 from .cache_folder import caching
 from .calibrate_unknown import calibrate_unknown
-from .calibration import choose_calibration
+from .calibration import choose_calibration, with_copies
 from .data import Origin, Sample, Skipped, load_dataset
 from .data_foreign import load_foreign
 from .decode import decode_all
@@ -38,6 +38,7 @@ from .fine_tune_step import checkpoints_beside, fine_tune_step
 from .fit import Material, fit
 from .head_file import check_head_file, is_head_file
 from .heads import check_kind
+from .ladder import Calibration, climb, ladder_text
 from .records import LoweredTrunk
 from .report_images import ODD_THUMBNAILS, Pictures
 from .shave import cost_of_flatten, shave
@@ -49,7 +50,7 @@ from .tflite_content import left_in_float
 from .timing import median_milliseconds
 from .toolchain import load_tensorflow, require_toolchain
 from .trunk_files import TrunkFiles
-from .verify import check_drop, check_embeddings, images_of
+from .verify import images_of
 
 
 def build(options: Options, progress: Progress = no_progress) -> Result:
@@ -130,8 +131,6 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("lower") as report:  # the trunk once a format and scheme, however many targets take it
         wanted = trunk_kinds(kind for of_target in kinds.values() for kind in of_target)
         trunks = _lower(files, wanted, calibration, report)
-        mixed = [left_in_float(f.data) for f in trunks.values() if (f.format, f.scheme) == ("tflite", "int8")]
-        notes = (*notes, *(said for said in mixed if said))
 
     with step("decode"):  # the held-out images, once for all that is measured on them
         held_out = np.sort(np.concatenate([parts.validation, parts.test]))
@@ -151,10 +150,16 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         held_truth=classes[held_out],
     )
     fitted = fit(material, trunks, targets, options, step)
+
+    def more_calibration() -> NDArray[np.uint8]:
+        again = choose_calibration(classes, parts.train, 5 * options.calibration, options.seed)
+        return with_copies([samples[i] for i in again], preprocessing, options.seed)
+
+    # What lost too much is made in other ways, until one is good enough.
+    fitted, rungs = climb(fitted, material, Calibration(calibration, more_calibration), targets, options, step)
     fused, judged = fitted.fused, fitted.judged
-    with step("verify"):
-        check_embeddings(list(judged.values()))
-        check_drop([j.score for j in judged.values()], fitted.float_accuracy, len(images), options.max_drop)
+    mixed = [left_in_float(f.data) for f in fitted.trunks.values() if (f.format, f.scheme) == ("tflite", "int8")]
+    notes = (*notes, *(said for said in mixed if said))
 
     with step("choose exemplars"):  # by the float features; the device's own file embeds them below
         count = options.exemplars if fused.head.layers else PER_CLASS
@@ -211,6 +216,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
                 "augment": ", ".join(options.augment) or "none",
                 "copies": options.copies if options.augment else 0,
                 "fine_tune": "none" if options.fine_tune is None else options.fine_tune.layers,
+                **({"ladder": ladder_text(rungs)} if rungs else {}),
             },
             pictures=Pictures(images, odd) if options.thumbnails else None,
         )
@@ -252,6 +258,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         cached=featurized.cached,
         notes=(*backbone.notes, *([costs] if costs else []), *notes),
         restored=backbone.restored,
+        rungs=rungs,
     )
 
 

@@ -71,9 +71,9 @@ def read_content(data: bytes) -> Content:
 def check_content(data: bytes, scheme: str) -> None:
     """Check that a file holds what its scheme says.
 
-    mixed: some of the weights and operations are int8, and some float32. int8: every weight is int8, and every operation gives int8 but for a few that TFLite has in float32 alone, such as
-    ELU (see `left_in_float`); int16x8: int16 and int8; float16: weights are float16;
-    dynamic: the large weights are int8; float32: all is float32.
+    int8: every weight is int8, and every operation gives int8 but for a few that TFLite has in float32 alone, such as
+    ELU (see `left_in_float`); mixed: some of both are int8, some float32; int16x8: int16 and int8; float16: weights are
+    float16; dynamic: the large weights are int8; float32: all is float32.
 
     Raises:
         BuildError: it does not; says what was found.

@@ -140,7 +140,7 @@ def top_class(outputs: Outputs) -> NDArray[np.int64]:
 def cosines(a: Floats, b: Floats) -> Floats:
     """Return the cosine of each row of `a` to the same row of `b`, [N]."""
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    result: Floats = np.einsum("ij,ij->i", a, b) / np.maximum(lengths, 1e-12)
+    result: Floats = np.einsum("ij,ij->i", a, b) / np.maximum(lengths, np.finfo(np.float32).tiny)
     return result
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from numpy.typing import NDArray
 
 from tlc.compiler import Options, build
 from tlc.compiler.records import Asked
+from tlc.compiler.tflite_content import check_content
 from tlc.compiler.toolchain import load_tensorflow
 from tlc.compiler.weights import from_package
 from tlc.runtime import Bundle, Classifier
@@ -103,21 +106,65 @@ def as_application(folder: Path) -> dict[str, Any]:
     return {"backbone": "keras:MobileNet", "asked": Asked(weights=str(path), alpha=0.25, input_size=(96, 96))}
 
 
-def test_a_network_that_int8_makes_blind_is_not_shipped(
-    photos: Path, tmp_path: Path, digits: dict[str, list[NDArray[np.uint8]]]
-) -> None:
-    """Untrained, a MobileNetV3 has features too small for int8 steps: the file would run, and see nothing."""
+@pytest.fixture(scope="module")
+def blinded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Untrained, a MobileNetV3 has features too small for int8 steps: an int8 file would run, and see nothing."""
     import keras
 
     load_tensorflow()
     keras.utils.set_random_seed(1)
-    weights = tmp_path / "v3.weights.h5"
+    weights = tmp_path_factory.mktemp("v3") / "v3.weights.h5"
     keras.applications.MobileNetV3Small(weights=None, alpha=0.75, input_shape=(96, 96, 3)).save_weights(weights)
     asked = Asked(weights=str(weights), alpha=0.75, input_size=(96, 96))
+    return {"backbone": "keras:MobileNetV3Small", "asked": asked}
+
+
+def test_a_network_that_int8_makes_blind_is_not_shipped(
+    photos: Path, tmp_path: Path, digits: dict[str, list[NDArray[np.uint8]]], blinded: dict[str, Any]
+) -> None:
     with pytest.raises(BuildError, match=r"model\.tflite \(int8\): the embedding is zero .* try --scheme float32"):
-        build_and_use(photos, tmp_path, digits, "keras:MobileNetV3Small", asked=asked)
+        build_and_use(photos, tmp_path, digits, **blinded, ladder=False)
     assert not (tmp_path / "built.tlc").exists()
-    build_and_use(photos, tmp_path, digits, "keras:MobileNetV3Small", asked=asked, scheme="float32")
+
+
+def test_a_network_that_int8_makes_blind_climbs_to_a_scheme_that_it_bears(
+    photos: Path, tmp_path: Path, digits: dict[str, list[NDArray[np.uint8]]], blinded: dict[str, Any]
+) -> None:
+    path = tmp_path / "built.tlc"
+    result = build(Options(str(photos), ("rpi",), path, **blinded, max_drop=20))
+    ways = [r.described() for r in result.rungs]
+    assert ways[0] == "int8, as asked"
+    assert ways[1] == "int8, 56 calibration images"  # all 28 training images, and a copy of each
+    assert all(re.fullmatch(r"mixed, \d+ layers in float32", w) for w in ways[2:4])
+    assert ways[4:] == ["int16x8"]
+    assert [r.taken for r in result.rungs] == [False] * 4 + [True]
+    assert (result.rungs[0].blind, result.rungs[-1].blind) == (result.held_out, 0)
+    assert result.rungs[-1].bytes == result.bundles[0].scores[0].bytes
+    manifest = Bundle.open(path).manifest
+    assert [(m.file, m.scheme) for m in manifest.models] == [("model.tflite", "int16x8"), ("model.onnx", "float32")]
+    (told,) = manifest.metrics["settings"]["ladder"].values()
+    assert told.startswith("int8, as asked: ")
+    assert "; then int16x8: " in told
+    assert told in Bundle.open(path).read("report.html").decode()
+    check_content(Bundle.open(path).read("model.tflite"), "int16x8")
+    with Classifier.open(path) as classifier:  # runs the golden samples first
+        assert classifier.predict(digits["1"][0]).label in manifest.labels
+
+
+@pytest.mark.slow
+def test_a_device_that_takes_int8_alone_gets_nothing_else(
+    photos: Path, tmp_path: Path, blinded: dict[str, Any]
+) -> None:
+    profile = (ROOT / "targets" / "rpi.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(profile.replace("full_int8 = false", "full_int8 = true").replace('["tflite", "onnx"]', '["tflite"]'))
+    assert "full_int8 = true" in own.read_text()
+    options = Options(str(photos), (str(own),), tmp_path / "built.tlc", **blinded)
+    with pytest.raises(
+        BuildError, match=r"model\.tflite: none of 2 ways to make it stays within 2 points .* the best is"
+    ):
+        build(options)
+    assert not (tmp_path / "built.tlc").exists()
 
 
 @pytest.mark.parametrize(
