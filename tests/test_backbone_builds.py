@@ -138,7 +138,7 @@ def test_a_network_that_int8_makes_blind_climbs_to_a_scheme_that_it_bears(
     assert all(re.fullmatch(r"mixed, \d+ layers in float32", w) for w in ways[2:4])
     assert ways[4:] == ["int16x8"]
     assert [r.taken for r in result.rungs] == [False] * 4 + [True]
-    assert (result.rungs[0].blind, result.rungs[-1].blind) == (result.held_out, 0)
+    assert result.rungs[0].blind > result.rungs[-1].blind == 0
     assert result.rungs[-1].bytes == result.bundles[0].scores[0].bytes
     manifest = Bundle.open(path).manifest
     assert [(m.file, m.scheme) for m in manifest.models] == [("model.tflite", "int16x8"), ("model.onnx", "float32")]

@@ -81,3 +81,15 @@ def test_false_alarms_keep_to_the_stated_rate() -> None:
     stated = {tuple(line.split()[i] for i in (4, 9)): float(line.split()[-2]) for line in goals}
     assert stated.keys() == {(group, rate) for group in ("base", "enrolled") for rate in ("1", "5", "10")}
     assert all(found < 3 * int(rate) + 5 for (_, rate), found in stated.items()), stated
+
+
+def test_what_int8_costs() -> None:
+    pytest.importorskip("mlxtend")
+    lines = run("quantization.py", "backbones")
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| efficientnet")]
+    assert [row[2] for row in rows[:4]] == ["tflite float32", "tflite int8", "onnx float32", "onnx int8"]
+    for row in rows:  # few images to learn from and to judge by: how close they are is for the full run to say
+        assert float(row[5]) > 0.85, row
+        assert float(row[6]) > 0.9, row
+    small, large = (int(rows[i][7].replace(",", "")) for i in (1, 0))
+    assert small < 0.3 * large
