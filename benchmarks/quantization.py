@@ -2,8 +2,8 @@
 
     python benchmarks/quantization.py [backbones] [calibration] [--small]
 
-`backbones`: EfficientNet-Lite0 and Lite1 and MobileNetV2 on digits, chess and icons: the float32 and int8 files in TFLite
-and ONNX with one head and neck, over the images of held-out folds. Accuracy with its 95 % interval, label agreement and
+`backbones`: EfficientNet-Lite0 and Lite1 and MobileNetV2 on digits, chess and icons: the float32 and int8 files in
+TFLite and ONNX with one head and neck, over the images of held-out folds. Accuracy with its 95 % interval, label agreement and
 mean embedding cosine with the float32 TFLite file, bytes, and the median milliseconds of an image at 1 and 2 threads,
 all files in turn. Goals: int8 within 1.0 point of float on each, agreement at least 0.98, at most 30 % of the bytes;
 int8 ONNX at least 1.6 times as fast as float ONNX (x86). `calibration`: images and methods on Lite0: cosine of the int8
