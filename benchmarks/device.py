@@ -30,8 +30,8 @@ from PIL import Image
 from tlc.runtime import Bundle, Classifier, Gallery
 from tlc.runtime.gallery import ExampleSource
 from tlc.runtime.gallery_limits import Limits
+from tlc.runtime.golden import golden
 from tlc.runtime.images import load_image
-from tlc.runtime.selftest import golden
 
 TLC = """
 import sys, time

@@ -196,11 +196,29 @@ def selftest(bundle: str, engine: str | None, threads: int | None, as_json: bool
     if as_json:
         put_json({**asdict(result), "passed": result.passed})
     else:
+        rows = [
+            (
+                s.name,
+                f"{s.cosine:.4f}",
+                "-" if s.expected is None else f"{s.difference:.3f}",
+                s.expected or "-",
+                s.answer or "-",
+                "" if s.passed else "FAILED",
+            )
+            for s in result.samples
+        ]
+        head = ("sample", "embedding cosine", "largest probability difference", "expected", "answer", "")
+        click.echo(table(rows, head) + "\n")
+        if result.image_difference is not None:
+            click.echo(
+                f"images: the test card's pixels differ by {result.image_difference:.1f} of 255 in the mean (at most "
+                f"{result.image_tolerance}): {'passed' if result.prepared else 'FAILED'}"
+            )
         click.echo(
             f"{result.file} on {result.engine}: {result.images} golden samples, lowest embedding cosine "
             f"{result.lowest_cosine:.4f} (at least {result.tolerance}), largest probability difference "
-            f"{result.largest_difference:.3f}, {result.wrong_labels} labels differ: "
-            f"{'passed' if result.passed else 'FAILED'}"
+            f"{result.largest_difference:.3f} (at most {result.difference_tolerance}), {result.wrong_labels} labels "
+            f"differ: {'passed' if result.passed else 'FAILED'}"
         )
     if not result.passed:
         raise SelftestError(failure(opened, result))

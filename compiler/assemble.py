@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from tlc.runtime.bundle import EXEMPLARS
 from tlc.runtime.engines import Engine
+from tlc.runtime.golden import CARD, CARD_INPUT, EXPECTED, golden_name, pack_expected
+from tlc.runtime.images import load_image
 from tlc.runtime.manifest import Decision, Manifest, Unknown, fingerprint
-from tlc.runtime.selftest import EXPECTED, golden_name, pack_expected
 from tlc.runtime.unknown import CALIBRATION, Calibration, pack_calibration
 from tlc.targets import Target
 
@@ -28,13 +29,14 @@ from .exemplars import pack_exemplars
 from .extras import extra_files
 from .findings import Findings, find
 from .golden import choose_golden, png
+from .golden_card import draw_card
 from .records import Floats, Fused, Outputs
 from .report_images import Pictures
 from .report_json import report_json
 from .report_page import report_html
 from .study import Study
 from .target_limits import Fit
-from .verify import Judged, Labelled, wilson
+from .verify import Judged, Labelled, run_engine, wilson
 from .weights import arrays_sha256
 
 _LIBRARIES = (
@@ -107,17 +109,13 @@ def assemble(
     calibration = evidence.calibrations[first.file.info.format, first.file.info.scheme]
     mistakes = _mistakes(evidence, first, stored, calibration, unknown_rate)
     scores = tuple(round(float(score), 5) for score in calibration.base)
-    golden = choose_golden(evidence.reference.probabilities)
     files: dict[str, bytes] = {
         **{j.file.info.file: j.file.data for j in judged},
         "labels.txt": "".join(f"{label}\n" for label in fused.labels).encode(),
         EXEMPLARS: pack_exemplars(*stored.shipped()),
         CALIBRATION: pack_calibration(calibration),
-        EXPECTED: pack_expected(
-            {j.file.info.file: (j.outputs.probabilities[golden], j.outputs.embeddings[golden]) for j in judged}
-        ),
         **extra_files(target, fused, [j.file for j in judged], fits),
-        **{golden_name(i): png(evidence.labelled.images[g]) for i, g in enumerate(golden.tolist())},
+        **_golden(evidence, judged),
     }
     scheme = first.file.info.scheme
     described = _describe(fused)
@@ -148,6 +146,27 @@ def assemble(
     files["report.json"] = report_json(findings)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return Assembled(replace(manifest, files=hashes), files, findings)
+
+
+def _golden(evidence: Evidence, judged: Sequence[Judged]) -> dict[str, bytes]:
+    """Return the golden samples, the test card, and what each file gives for them."""
+    chosen = choose_golden(evidence.reference.probabilities)
+    spec = evidence.fused.preprocessing
+    drawn = draw_card(spec.height, spec.width)
+    card = load_image(drawn, spec)
+    return {
+        EXPECTED: pack_expected(
+            {j.file.info.file: (j.outputs.probabilities[chosen], j.outputs.embeddings[chosen]) for j in judged},
+            {j.file.info.file: _outputs(run_engine(j.engine, card[None])) for j in judged},
+        ),
+        **{golden_name(i): png(evidence.labelled.images[g]) for i, g in enumerate(chosen.tolist())},
+        CARD: png(drawn),
+        CARD_INPUT: png(card),
+    }
+
+
+def _outputs(given: Outputs) -> tuple[Floats, Floats]:
+    return given.probabilities, given.embeddings
 
 
 def _embed(engine: Engine, images: NDArray[np.uint8]) -> Floats:

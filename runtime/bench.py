@@ -21,10 +21,10 @@ from .bundle import Bundle
 from .classifier import Classifier
 from .engines import threads_for
 from .errors import EngineError, UsageError
+from .golden import golden
 from .images import Source, read_bytes, source_name
 from .prediction import Prediction
 from .progress import Count, silent
-from .selftest import golden
 
 STEPS = ("decode", "resize", "inference", "search", "decision", "total")
 _WARM = 3

@@ -25,7 +25,8 @@ from PIL import Image, features
 from .bundle import Bundle
 from .engines import KINDS, EngineKind, open_engine, open_model
 from .errors import TlcError
-from .selftest import failure, golden, selftest
+from .golden import golden
+from .selftest import failure, selftest
 from .tiny_models import MODELS
 
 _PATIENCE = 120.0

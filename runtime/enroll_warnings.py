@@ -83,8 +83,8 @@ class Doubts:
         if len(known) >= _ENOUGH:
             return [known]
         if self._golden is None:
-            files = self._bundle.manifest.files
-            self._golden = sharpness_of_files([self._bundle.read(f) for f in files if f.endswith(".png")])
+            names = [f for f in self._bundle.manifest.files if f.startswith("golden/") and f.endswith(".png")]
+            self._golden = sharpness_of_files([self._bundle.read(name) for name in names])
         return [[*self._golden, *known], [*known, *sharp]]
 
 

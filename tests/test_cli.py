@@ -240,8 +240,25 @@ def test_inspect_shows_a_bundle_without_figures(tlc: Tlc, bundle_path: Path, tmp
 def test_selftest(tlc: Tlc, bundle_path: Path) -> None:
     done = tlc("selftest", bundle_path)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("model.tflite on ai-edge-litert ")
-    assert done.out.endswith("passed\n")
+    head, *samples, blank, images, verdict = done.out.splitlines()
+    assert head.split() == [
+        "sample",
+        "embedding",
+        "cosine",
+        "largest",
+        "probability",
+        "difference",
+        "expected",
+        "answer",
+    ]
+    assert [line.split()[0] for line in samples] == [*(f"golden/0{i}.png" for i in range(6)), "card/card.png"]
+    assert {line.split()[1] for line in samples} == {"1.0000"}
+    assert (blank, images) == (
+        "",
+        "images: the test card's pixels differ by 0.0 of 255 in the mean (at most 0.5): passed",
+    )
+    assert verdict.startswith("model.tflite on ai-edge-litert ")
+    assert verdict.endswith("passed")
     found = tlc("selftest", bundle_path, "--json", "--engine", "onnxruntime").json()
     assert found.items() >= {"file": "model.onnx", "images": 6, "wrong_labels": 0, "passed": True}.items()
 

@@ -194,7 +194,8 @@ class TestDeterministic:
 
 
 def golden(files: dict[str, object]) -> set[str]:
-    return {name for name in files if name.startswith("golden/") and name.endswith(".png")}
+    """Return the names of the samples' images."""
+    return {name for name in files if name.startswith(("golden/", "card/")) and name.endswith(".png")}
 
 
 class TestOwnTarget:
