@@ -3,11 +3,12 @@
     python benchmarks/quantization.py [backbones] [calibration] [--small]
 
 `backbones`: EfficientNet-Lite0 and Lite1 and MobileNetV2 on digits, chess and icons: the float32 and int8 files in
-TFLite and ONNX with one head and neck, over the images of held-out folds. Accuracy with its 95 % interval, label agreement and
-mean embedding cosine with the float32 TFLite file, bytes, and the median milliseconds of an image at 1 and 2 threads,
-all files in turn. Goals: int8 within 1.0 point of float on each, agreement at least 0.98, at most 30 % of the bytes;
-int8 ONNX at least 1.6 times as fast as float ONNX (x86). `calibration`: images and methods on Lite0: cosine of the int8
-trunk's features to the float trunk's on held-out images, and agreement of a head trained on float features.
+TFLite and ONNX with one head and neck, over the images of held-out folds. Accuracy with its 95 % interval, label
+agreement and mean embedding cosine with the float32 TFLite file, bytes, and the median milliseconds of an image at 1
+and 2 threads, all files in turn. Goals: int8 within 1.0 point of float on each, agreement at least 0.98, at most 30 %
+of the bytes; int8 ONNX at least 1.6 times as fast as float ONNX (x86). `calibration`: images and methods on Lite0:
+cosine of the int8 trunk's features to the float trunk's on held-out images, and agreement of a head trained on float
+features.
 Needs the compiler and sample extras, and for chess and icons the photos in ../shared/data.
 """
 
@@ -41,6 +42,7 @@ class Trained:
     """A backbone's four files for one fold of a set, with one head and neck."""
 
     def __init__(self, data: Set, files: Any, spec: Any, train: NDArray[np.int64]) -> None:
+        from tlc.compiler.align import align
         from tlc.compiler.calibration import choose_calibration
         from tlc.compiler.featurize import featurize, trunk_file
         from tlc.compiler.heads import train_head
@@ -56,17 +58,20 @@ class Trained:
         chosen = choose_calibration(data.truth, train, 100, 0)
         calibration = images_of([data.samples[i] for i in chosen], spec)
         trunks = {file: files.get(*file, calibration) for file in FILES}
-        seen = {
-            scheme: featurize(trunk_file(trunks["tflite", scheme], trunk.width), samples, spec).features
-            for scheme in ("float32", "int8")
-        }
+        floats = featurize(files.as_float(), samples, spec).features
+        raw: dict[File, Any] = {("tflite", "float32"): floats, ("onnx", "float32"): floats}
+        for file in (("tflite", "int8"), ("onnx", "int8")):
+            raw[file] = featurize(trunk_file(trunks[file], trunk.width), samples, spec).features
+        aligned = {file: align(x, floats) for file, x in raw.items()}
+        seen = [floats, *(aligned[file].apply(raw[file]) for file in FILES if file[1] == "int8")]
         truth = data.truth[train]
-        head = train_head("linear", list(seen.values()), truth, len(data.labels), 0)
-        neck = whiten(make_neck(trunk, seen["float32"]), list(seen.values()), truth)
+        head = train_head("linear", seen, truth, len(data.labels), 0)
+        neck = whiten(make_neck(trunk, floats), seen, truth)
         fused = Fused(trunk, neck, head, data.labels, spec)
         self.models = {
-            (form, scheme): tflite_model(file, fused, seen[scheme]) if form == "tflite" else onnx_model(file, fused)
-            for (form, scheme), file in trunks.items()
+            key: tflite_model(file, own, raw[key]) if file.format == "tflite" else onnx_model(file, own)
+            for key, file in trunks.items()
+            for own in (aligned[key].fold(fused),)
         }
 
     def engines(self, threads: int) -> dict[File, Any]:

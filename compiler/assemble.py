@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,9 +27,11 @@ from .data import Sample, Skipped
 from .duplicates import Group, count_groups
 from .exemplars import pack_exemplars
 from .extras import extra_files
+from .file_kinds import TrunkKind
 from .findings import Findings, find
 from .golden import choose_golden, png
 from .golden_card import draw_card
+from .layer_errors import LayerError
 from .records import Floats, Fused, Outputs
 from .report_images import Pictures
 from .report_json import report_json
@@ -85,6 +87,8 @@ class Evidence:
     """Seed, rates and the like, as the manifest shows them."""
     pictures: Pictures | None = None
     """What the report may show; None for no images at all."""
+    layers: Mapping[TrunkKind, tuple[LayerError, ...]] = field(default_factory=dict[TrunkKind, tuple[LayerError, ...]])
+    """Of each trunk that is not float32, by its format and scheme."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ the byte.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tlc.runtime.manifest import Manifest
 from .choices import Choice, list_choices
 from .data_records import Skipped
 from .duplicates import Group
+from .layer_errors import LayerError
 from .records import Outputs
 from .reliability import Reliability, measure_reliability
 from .study import Study
@@ -139,6 +140,8 @@ class Findings:
     skipped: tuple[Skipped, ...]
     duplicates: tuple[Group, ...]
     choices: tuple[Choice, ...]
+    layers: Mapping[str, tuple[LayerError, ...]] = field(default_factory=dict[str, tuple[LayerError, ...]])
+    """The trunk's layers in each file that is not float32, in the network's order, against the float trunk."""
 
     @property
     def first(self) -> FileFindings:
@@ -170,6 +173,11 @@ def find(manifest: Manifest, evidence: Evidence, judged: Sequence[Judged]) -> Fi
         skipped=tuple(evidence.skipped),
         duplicates=tuple(evidence.duplicates),
         choices=list_choices(manifest, evidence),
+        layers={
+            info.file: evidence.layers[info.format, info.scheme]
+            for info in (j.file.info for j in judged)
+            if (info.format, info.scheme) in evidence.layers
+        },
     )
 
 

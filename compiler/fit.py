@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tlc.runtime.manifest import Preprocessing
 from tlc.targets import Target
 
+from .align import align
 from .build_records import Options
 from .cache_folder import caching
 from .data import Sample
-from .featurize import View, featurize, trunk_file
+from .featurize import PLAIN, TrunkFile, View, featurize, trunk_file
 from .file_kinds import FileKind, TrunkKind, file_kinds
 from .head_file import is_head_file, load_head
 from .heads import train_head
@@ -63,7 +64,7 @@ class Fitted:
     plain: Neck
     """The neck before it was whitened."""
     seen: Mapping[TrunkKind, Floats]
-    """What each TFLite trunk gives for the training images, [M, F]."""
+    """What each TFLite or int8 trunk gives for the training images, aligned, [M, F]."""
     embedded: Floats
     """The training images as the float trunk and the neck see them, [M, D]."""
     labelled: Labelled
@@ -97,19 +98,26 @@ def fit(
 
     # As the device will see the images, and copies of them.
     with step("featurize again") as report, caching(options.cache) as cache:
-        seen: dict[TrunkKind, Floats] = {("tflite", "float32"): given.features}
-        device = given.files.as_float()
+
+        def through(device: TrunkFile, view: View = PLAIN) -> Floats:
+            spec, threads = given.preprocessing, options.threads
+            return featurize(device, given.training, spec, threads, report, cache=cache, view=view).features
+
+        plain = make_neck(trunk, given.features)
+        exact = ("tflite", "float32")
+        raw: dict[TrunkKind, Floats] = {exact: given.features}
+        last, device = exact, given.files.as_float()
         for key, file in trunks.items():
-            if file.format == "tflite" and key not in seen:
-                device = trunk_file(file, trunk.width)
-                again = featurize(device, given.training, given.preprocessing, options.threads, report, cache=cache)
-                seen[key] = again.features
-        varied = [
-            featurize(
-                device, given.training, given.preprocessing, options.threads, report, cache=cache, view=view
-            ).features
-            for view in given.views
-        ]
+            if key not in raw and (file.format == "tflite" or file.scheme in ("int8", "mixed")):
+                raw[key] = through(trunk_file(file, trunk.width))
+                if file.format == "tflite":
+                    last, device = key, trunk_file(file, trunk.width)
+        # Head and neck are trained on aligned features; the alignment goes into their weights when they are attached.
+        aligned = {key: align(x, given.features) for key, x in raw.items() if key != exact and plain.kernel is not None}
+        seen = {key: aligned[key].apply(x) if key in aligned else x for key, x in raw.items()}
+        varied = [through(device, view) for view in given.views]
+        if last in aligned:
+            varied = [aligned[last].apply(x) for x in varied]
 
     with step("train head") as report:  # on what float and device trunks give: it learns to bear the difference
         if is_head_file(options.head):
@@ -117,17 +125,17 @@ def fit(
         else:
             ways = [*varied, *seen.values()]
             head = train_head(options.head, ways, given.truth, len(given.labels), options.seed, report)
-        plain = make_neck(trunk, given.features)
         neck = whiten(plain, list(seen.values()), given.truth)
         embedded = neck.project(given.features)
 
     with step("fuse"):  # head and neck are written into the lowered trunks
         fused = Fused(trunk, neck, head, given.labels if head.layers else (), given.preprocessing)
         lowered = {
-            kind: tflite_model(trunks[kind.trunk], fused, seen[kind.trunk], kind)
+            kind: tflite_model(trunks[kind.trunk], own, raw[kind.trunk], kind)
             if kind.format == "tflite"
-            else onnx_model(trunks[kind.trunk], fused)
+            else onnx_model(trunks[kind.trunk], own)
             for kind in dict.fromkeys(kind for of_target in kinds.values() for kind in of_target)
+            for own in (aligned[kind.trunk].fold(fused) if kind.trunk in aligned else fused,)
         }
 
     with step("check limits"):  # before the long verification: what the device cannot have needs none

@@ -39,6 +39,7 @@ from .fit import Material, fit
 from .head_file import check_head_file, is_head_file
 from .heads import check_kind
 from .ladder import Calibration, climb, ladder_text
+from .layer_report import trunk_layers
 from .records import LoweredTrunk
 from .report_images import ODD_THUMBNAILS, Pictures
 from .shave import cost_of_flatten, shave
@@ -191,6 +192,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             report,
         )
         odd = images_of([material.training[o.index] for o in studied.odd[:ODD_THUMBNAILS]], preprocessing)
+        layers = trunk_layers(files, fitted.trunks, calibration)
         milliseconds = {key: median_milliseconds(j.engine, images) for key, j in judged.items()}
 
     with step("write") as report:  # last, whole or not at all
@@ -219,6 +221,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
                 **({"ladder": ladder_text(rungs)} if rungs else {}),
             },
             pictures=Pictures(images, odd) if options.thumbnails else None,
+            layers=layers,
         )
         # All are made before the first is written: an error in making one leaves none.
         made = [

@@ -8,6 +8,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from .findings import Findings, Rate, confused_pairs, settings
+from .layer_errors import LayerError, worst_first
 from .worries import worries
 
 SCHEMA = 1
@@ -46,6 +47,7 @@ def report_json(findings: Findings) -> bytes:
         "odd": f.odd,
         "learning_curve": f.study.curve,
         "map": _map(f),
+        "layers": {file: [_layer(e) for e in worst_first(errors)] for file, errors in f.layers.items()},
         "unknown": m.metrics["unknown"],
         "duplicates": f.duplicates,
         "skipped": [{"image": s.name, "reason": s.reason} for s in f.skipped],
@@ -53,6 +55,10 @@ def report_json(findings: Findings) -> bytes:
     }
     text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode("utf-8", "backslashreplace")  # a name that is no text becomes an escape, as JSON has them
+
+
+def _layer(e: LayerError) -> dict[str, Any]:
+    return {"name": e.name, "operation": e.operation, "snr": e.snr, "cosine": e.cosine, "added": e.added}
 
 
 def _own(f: Findings) -> list[tuple[int, str]]:

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from .findings import Findings, settings, worst_class
+from .layer_report import layer_tables
 from .report_figures import accuracy_plot, curve_plot, map_plot, marker, names_fit, reliability_plot, shapes
 from .report_images import Pictures, images_section
 from .report_style import STYLE
@@ -166,6 +167,10 @@ def _map(f: Findings, _pictures: Any) -> str:
     )
 
 
+def _layers(f: Findings, _pictures: Any) -> str:
+    return layer_tables(f.layers)
+
+
 def _sizes(f: Findings, _pictures: Any) -> str:
     expected: Any = f.manifest.target.get("expect", ())
     rows = [[escape(str(e["what"])), f"{e['milliseconds']:g}", escape(str(e["source"]))] for e in expected]
@@ -232,6 +237,7 @@ _SECTIONS: Sequence[tuple[str, str, Callable[[Findings, Pictures | None], str]]]
     ("curve", "Would more images help?", _curve),
     ("map", "Map of the embeddings", _map),
     ("sizes", "Sizes", _sizes),
+    ("layers", "Layer by layer", _layers),
     ("unknown", "Unknown", _unknown),
     ("data", "The data", _data),
     ("made", "How it was made", _made),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,16 @@ class TestOfABundle:
         assert "model.tflite: " in shown
         assert "the noisiest first" in shown
         assert shown.index(rows[0]["name"]) < shown.index(rows[5]["name"])
+
+    def test_the_report_has_them_too(self, bundle: Bundle) -> None:
+        layers = json.loads(bundle.read("report.json"))["layers"]
+        assert layers.keys() == {"model.tflite"}  # the ONNX file is float32
+        rows = layers["model.tflite"]
+        assert len(rows) > 55
+        assert [r["snr"] for r in rows] == sorted(r["snr"] for r in rows)
+        page = bundle.read("report.html").decode()
+        assert f"The 20 noisiest of {len(rows)}" in page
+        assert rows[0]["name"] in page
 
     def test_a_bundle_without_a_float_model(self, bundle: Bundle, photos: Path) -> None:
         int8 = tuple(m for m in bundle.manifest.models if m.scheme == "int8")
