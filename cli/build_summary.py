@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import say, size, table, unknown_figures
+from .parity_table import print_parity
 
 if TYPE_CHECKING:
     from tlc.compiler.build_records import Built, Result
@@ -76,6 +77,7 @@ def document(result: Result) -> dict[str, Any]:
         "duplicates": [asdict(group) for group in result.duplicates],
         "cached": result.cached,
         "notes": list(result.notes),
+        "parity": [asdict(pair) for pair in result.parity.pairs],
         "ladder": [{**asdict(r), "interval": [round(end, 5) for end in r.interval]} for r in result.rungs],
     }
 
@@ -112,6 +114,8 @@ def print_summary(result: Result) -> None:
         said |= _warn(b.findings, said)
         for note in b.notes:
             click.echo(f"- {note}")
+    if len(result.parity.pairs) > 1:  # of one file, the line above tells as much
+        print_parity(result.parity, f"each file beside the others, on the {result.parity.images} golden images:")
     first = result.bundles[0].path
     click.echo(f"\nNext, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report")
 

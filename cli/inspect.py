@@ -22,6 +22,7 @@ from .data_options import data_options
 from .device import engine_options
 from .layer_table import layer_rows, print_layers
 from .output import Steps, json_option, put_json, say, size, table, unknown_figures
+from .parity_table import print_parity
 
 
 @click.command()
@@ -113,7 +114,11 @@ def _figure(metrics: Any, *path: str | int) -> str:
 @click.command()
 @click.argument("bundle")
 @data_options
-@click.option("--engine", metavar="NAME", help="Only this engine.  [default: every model with what is installed]")
+@click.option(
+    "--engine",
+    metavar="NAME",
+    help="Only this engine, or `all` that are installed.  [default: the best for each model]",
+)
 @click.option("--threads", type=click.IntRange(min=0), help="Threads; 0: one a core.")
 @click.option("--layers", is_flag=True, help="Show which layers lose most against the bundle's float32 model.")
 @json_option
@@ -129,7 +134,7 @@ def verify(
 ) -> None:
     """Measure a bundle's models on labelled images, against each other and against the labels."""
     from tlc.compiler.data import Origin, load_dataset
-    from tlc.compiler.verify import verify_bundle
+    from tlc.compiler.verify_bundle import verify_bundle
     from tlc.compiler.verify_layers import verify_layers
 
     opened = Bundle.open(bundle)
@@ -137,7 +142,7 @@ def verify(
         dataset = load_dataset(
             Origin(**origin), strict=strict, limit=limit, progress=lambda d, t: progress("load data", d, t)
         )
-        count, scores, skipped = verify_bundle(
+        found = verify_bundle(
             opened,
             dataset,
             engine,
@@ -145,17 +150,20 @@ def verify(
             lambda d, t: progress("verify", d, t),
         )
         by_layer = verify_layers(opened, dataset, lambda d, t: progress("layers", d, t)) if layers else {}
-    if strict and skipped:
-        raise DataError(f"{skipped[0].name}: {skipped[0].reason}; {len(skipped)} unreadable in all (--strict)")
-    for note in dataset.notes:
+    if strict and found.skipped:
+        first = found.skipped[0]
+        raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")
+    for note in (*dataset.notes, *found.problems):
         say(note)
-    for s in skipped:
+    for s in found.skipped:
         say(f"skipped {s.name}: {s.reason}")
     if as_json:
         document: dict[str, Any] = {
-            "images": count,
-            "models": [asdict(s) for s in scores],
-            "skipped": [s.name for s in skipped],
+            "images": found.images,
+            "models": [asdict(s) for s in found.scores],
+            "parity": [asdict(pair) for pair in found.parity.pairs],
+            "skipped": [s.name for s in found.skipped],
+            "problems": list(found.problems),
         }
         if layers:
             document["layers"] = {file: layer_rows(errors) for file, errors in by_layer.items()}
@@ -171,15 +179,16 @@ def verify(
             "-" if s.agreement is None else f"{s.agreement:.3f}",
             "-" if s.embedding_cosine is None else f"{s.embedding_cosine:.4f}",
         )
-        for s in scores
+        for s in found.scores
     ]
-    click.echo(f"{count} images")
+    click.echo(f"{found.images} images")
     click.echo(
         table(
             rows,
             ("model", "engine", "scheme", "size", "accuracy", "same answer as float", "embedding cosine"),
         )
     )
+    print_parity(found.parity, "each model beside the others, on these images:")
     for file, errors in by_layer.items():
         print_layers(file, errors)
 

@@ -32,6 +32,7 @@ from .findings import Findings, find
 from .golden import choose_golden, png
 from .golden_card import draw_card
 from .layer_errors import LayerError
+from .parity import NONE, Parity
 from .records import Floats, Fused, Outputs
 from .report_images import Pictures
 from .report_json import report_json
@@ -89,6 +90,8 @@ class Evidence:
     """What the report may show; None for no images at all."""
     layers: Mapping[TrunkKind, tuple[LayerError, ...]] = field(default_factory=dict[TrunkKind, tuple[LayerError, ...]])
     """Of each trunk that is not float32, by its format and scheme."""
+    parity: Parity = NONE
+    """Every two files of the build and the float graph."""
 
 
 @dataclass(frozen=True, eq=False)

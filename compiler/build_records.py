@@ -14,6 +14,7 @@ from .data_records import Skipped
 from .duplicates import Group
 from .exemplars import PER_CLASS
 from .findings import Findings
+from .parity import NONE, Parity
 from .records import Asked, FineTune, Restored, Score
 from .target_limits import Fit
 
@@ -144,5 +145,7 @@ class Result:
     """What had to be assumed, what a choice costs, what did not work as well as it could; for people."""
     restored: tuple[Restored, ...] = ()
     """What became of each variable, where the weights come from a checkpoint."""
+    parity: Parity = NONE
+    """Every two files of the build, whatever their targets, and the float graph, on the golden images."""
     rungs: tuple[Rung, ...] = ()
     """What was tried for each file that lost too much as asked, the last of each file taken."""

@@ -19,6 +19,7 @@ from .choices import Choice, list_choices
 from .data_records import Skipped
 from .duplicates import Group
 from .layer_errors import LayerError
+from .parity import NONE, Parity
 from .records import Outputs
 from .reliability import Reliability, measure_reliability
 from .study import Study
@@ -142,6 +143,8 @@ class Findings:
     choices: tuple[Choice, ...]
     layers: Mapping[str, tuple[LayerError, ...]] = field(default_factory=dict[str, tuple[LayerError, ...]])
     """The trunk's layers in each file that is not float32, in the network's order, against the float trunk."""
+    parity: Parity = NONE
+    """Every two files of the build, other targets' too, and the float graph."""
 
     @property
     def first(self) -> FileFindings:
@@ -178,6 +181,7 @@ def find(manifest: Manifest, evidence: Evidence, judged: Sequence[Judged]) -> Fi
             for info in (j.file.info for j in judged)
             if (info.format, info.scheme) in evidence.layers
         },
+        parity=evidence.parity,
     )
 
 

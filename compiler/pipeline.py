@@ -40,6 +40,7 @@ from .head_file import check_head_file, is_head_file
 from .heads import check_kind
 from .ladder import Calibration, climb, ladder_text
 from .layer_report import trunk_layers
+from .parity import build_parity
 from .records import LoweredTrunk
 from .report_images import ODD_THUMBNAILS, Pictures
 from .shave import cost_of_flatten, shave
@@ -193,6 +194,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         )
         odd = images_of([material.training[o.index] for o in studied.odd[:ODD_THUMBNAILS]], preprocessing)
         layers = trunk_layers(files, fitted.trunks, calibration)
+        parity = build_parity(fitted.reference, judged)
         milliseconds = {key: median_milliseconds(j.engine, images) for key, j in judged.items()}
 
     with step("write") as report:  # last, whole or not at all
@@ -222,6 +224,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             },
             pictures=Pictures(images, odd) if options.thumbnails else None,
             layers=layers,
+            parity=parity,
         )
         # All are made before the first is written: an error in making one leaves none.
         made = [
@@ -261,6 +264,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         cached=featurized.cached,
         notes=(*backbone.notes, *([costs] if costs else []), *notes),
         restored=backbone.restored,
+        parity=parity,
         rungs=rungs,
     )
 

@@ -48,6 +48,7 @@ def report_json(findings: Findings) -> bytes:
         "learning_curve": f.study.curve,
         "map": _map(f),
         "layers": {file: [_layer(e) for e in worst_first(errors)] for file, errors in f.layers.items()},
+        "parity": f.parity,
         "unknown": m.metrics["unknown"],
         "duplicates": f.duplicates,
         "skipped": [{"image": s.name, "reason": s.reason} for s in f.skipped],

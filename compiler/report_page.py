@@ -18,6 +18,7 @@ from .report_tables import (
     confusion_table,
     duplicates_table,
     name,
+    parity_table,
     percent,
     settings_table,
     size,
@@ -167,6 +168,10 @@ def _map(f: Findings, _pictures: Any) -> str:
     )
 
 
+def _parity(f: Findings, _pictures: Any) -> str:
+    return parity_table(f)
+
+
 def _layers(f: Findings, _pictures: Any) -> str:
     return layer_tables(f.layers)
 
@@ -237,6 +242,7 @@ _SECTIONS: Sequence[tuple[str, str, Callable[[Findings, Pictures | None], str]]]
     ("curve", "Would more images help?", _curve),
     ("map", "Map of the embeddings", _map),
     ("sizes", "Sizes", _sizes),
+    ("parity", "File against file", _parity),
     ("layers", "Layer by layer", _layers),
     ("unknown", "Unknown", _unknown),
     ("data", "The data", _data),

@@ -161,6 +161,27 @@ def size_table(findings: Findings) -> str:
     )
 
 
+def parity_table(findings: Findings) -> str:
+    """Return every two files of the build, other targets' too, and the float graph, beside each other."""
+    p = findings.parity
+    rows = [
+        [
+            escape(pair.one),
+            escape(pair.other),
+            f"{pair.lowest_cosine:.4f}",
+            f"{pair.mean_cosine:.4f}",
+            "-" if pair.largest_difference is None else f"{pair.largest_difference:.3f}",
+            "-" if pair.agreement is None else f"{100 * pair.agreement:.0f} %",
+        ]
+        for pair in p.pairs
+    ]
+    return table(
+        f"Every two files of this build, those of other targets too, on the {p.images} golden images.",
+        ("", "against", "lowest cosine", "mean cosine", "largest probability difference", "same answer"),
+        rows,
+    )
+
+
 def choice_table(findings: Findings) -> str:
     """Return what was chosen and why."""
     rows = [[escape(c.what), escape(c.value), escape(c.why)] for c in findings.choices]

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.bundle import Bundle
-from tlc.runtime.engines import KINDS, OUTPUTS, Engine, choose, open_model
-from tlc.runtime.errors import BuildError, DataError, TlcError
+from tlc.runtime.engines import KINDS, OUTPUTS, Engine, open_model
+from tlc.runtime.errors import BuildError
 from tlc.runtime.manifest import ModelFile, Preprocessing
 from tlc.runtime.progress import Count, silent
 from tlc.runtime.vectors import unit_rows
 
-from .data import Dataset, Sample, Skipped, decode_all
+from .data import Sample, decode_all
 from .records import Floats, Lowered, Outputs, Score
 
 
@@ -191,47 +190,3 @@ def wilson(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def verify_bundle(
-    bundle: Bundle,
-    dataset: Dataset,
-    engine: str | None = None,
-    threads: int | None = None,
-    progress: Count = silent,
-) -> tuple[int, list[Score], tuple[Skipped, ...]]:
-    """Run every model of a bundle that an engine here can run over a data set.
-
-    Agreement and cosine are against the bundle's own float32 file, where it has one and it can be run.
-    Returns the number of images, a score a model, and the images that could not be read.
-
-    Raises:
-        DataError: the data set has classes that the bundle does not know, or no readable image.
-        EngineError: no model can be run.
-    """
-    manifest = bundle.manifest
-    foreign = sorted(set(dataset.labels) - set(manifest.labels))
-    if not manifest.labels:
-        raise DataError(f"{bundle.path}: the bundle has no classes of its own, so labelled images cannot judge it")
-    if foreign:
-        raise DataError(
-            f"{dataset.origin}: the bundle has no class {foreign[0]!r} ({len(foreign)} such in all); "
-            f"it knows {', '.join(manifest.labels[:12])}: leave the others out"
-        )
-    samples, images, skipped = decode_all(dataset.samples, manifest.preprocessing)
-    truth = np.array([manifest.labels.index(s.label) for s in samples], np.int64)
-    runs: list[tuple[ModelFile, str, Outputs]] = []
-    for model in sorted(manifest.models, key=lambda m: m.scheme != "float32"):  # the reference first
-        try:
-            kind, _ = choose([model], engine)
-        except TlcError:
-            continue
-        opened = open_model(kind, bundle.read(model.file), threads or 0, file=model.file)
-        runs.append((model, kind.name, run_engine(opened, images, progress)))
-    if not runs:
-        choose(manifest.models, engine)  # says what is missing
-    references = [(top_class(outputs), outputs) for model, _, outputs in runs if model.scheme == "float32"]
-    reference = references[0] if references else None
-    scores = [score(model, name, top_class(o), truth, o, reference) for model, name, o in runs]
-    order = [m.file for m in manifest.models]
-    return len(samples), sorted(scores, key=lambda s: order.index(s.file)), tuple(skipped)

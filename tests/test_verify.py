@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,11 @@ from tlc.compiler.verify import (
     judge,
     score,
     top_class,
-    verify_bundle,
     wilson,
 )
+from tlc.compiler.verify_bundle import verify_bundle
 from tlc.runtime import Bundle
+from tlc.runtime.engines import KINDS
 from tlc.runtime.errors import BuildError, DataError, EngineError, UsageError
 from tlc.runtime.manifest import ModelFile, Preprocessing
 
@@ -182,10 +184,11 @@ class TestJudge:
 class TestBundle:
     def test_every_model_is_run_over_the_images(self, bundle: Bundle, photos: Path) -> None:
         seen: list[tuple[int, int]] = []
-        images, scores, skipped = verify_bundle(
+        found = verify_bundle(
             bundle, load_dataset(str(photos)), progress=lambda done, total: seen.append((done, total))
         )
-        assert (images, skipped) == (40, ())
+        scores = found.scores
+        assert (found.images, found.skipped, found.problems) == (40, (), ())
         assert [s.file for s in scores] == [m.file for m in bundle.manifest.models] == ["model.tflite", "model.onnx"]
         quantized, floating = scores
         assert (quantized.scheme, floating.scheme) == ("int8", "float32")
@@ -195,17 +198,43 @@ class TestBundle:
         assert 0.9 < (quantized.embedding_cosine or 0) < 1.0
         assert floating.accuracy >= 0.9  # most of these images trained it
         assert seen[-1] == (40, 40)
+        (pair,) = found.parity.pairs
+        assert (pair.one, pair.other) == ("model.onnx on onnxruntime", "model.tflite on ai-edge-litert")
+        assert (pair.agreement, pair.mean_cosine) == (quantized.agreement, quantized.embedding_cosine)
+        assert pair.lowest_cosine < pair.mean_cosine
+        assert 0 < (pair.largest_difference or 0) < 1
 
     def test_the_engine_asked_for(self, bundle: Bundle, photos: Path) -> None:
         data = load_dataset(str(photos), limit=8)
-        (only,) = verify_bundle(bundle, data, "ai-edge-litert")[1]
+        (only,) = verify_bundle(bundle, data, "ai-edge-litert").scores
         assert (only.engine, only.agreement, only.embedding_cosine) == ("ai-edge-litert", None, None)
-        (only,) = verify_bundle(bundle, data, "onnxruntime")[1]
+        (only,) = verify_bundle(bundle, data, "onnxruntime").scores
         assert (only.engine, only.agreement) == ("onnxruntime", 1.0)
         with pytest.raises(EngineError, match="run: pip install tflite-runtime"):
             verify_bundle(bundle, data, "tflite-runtime")
         with pytest.raises(UsageError, match="unknown engine 'tensorrt'"):
             verify_bundle(bundle, data, "tensorrt")
+
+    def test_every_engine_that_is_installed(self, bundle: Bundle, photos: Path) -> None:
+        data = load_dataset(str(photos), limit=8)
+        found = verify_bundle(bundle, data, "all")
+        read = [(m.file, k.name) for m in bundle.manifest.models for k in KINDS if k.format == m.format and k.installed]
+        assert sorted((s.file, s.engine) for s in found.scores) == sorted(read)
+        assert len(found.parity.pairs) == len(read) * (len(read) - 1) // 2
+
+    def test_an_engine_that_cannot_is_told_and_the_others_go_on(
+        self, bundle: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "tflite_runtime").mkdir()  # installed, and broken
+        (tmp_path / "tflite_runtime" / "__init__.py").touch()
+        (tmp_path / "tflite_runtime" / "interpreter.py").write_text("raise ImportError('no such symbol')\n")
+        for name in [name for name in sys.modules if name.startswith("tflite_runtime")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        found = verify_bundle(bundle, load_dataset(str(photos), limit=8), "all")
+        assert [s.engine for s in found.scores] == ["ai-edge-litert", "onnxruntime"]
+        (problem,) = found.problems
+        assert problem.startswith("tflite-runtime ")
 
     def test_a_class_that_the_bundle_does_not_know(self, bundle: Bundle, photos: Path, tmp_path: Path) -> None:
         for label in ("0", "7", "8"):
@@ -219,9 +248,10 @@ class TestBundle:
             (tmp_path / label).mkdir()
             Image.open(photos / label / "0.png").save(tmp_path / label / "a.png")
         (tmp_path / "2" / "empty.png").touch()
-        images, scores, skipped = verify_bundle(bundle, load_dataset(str(tmp_path)), "ai-edge-litert")
-        assert (images, [s.name for s in skipped]) == (2, ["2/empty.png"])
-        assert len(scores) == 1
+        found = verify_bundle(bundle, load_dataset(str(tmp_path)), "ai-edge-litert")
+        assert (found.images, [s.name for s in found.skipped]) == (2, ["2/empty.png"])
+        assert len(found.scores) == 1
+        assert found.parity.pairs == ()
 
     def test_fewer_classes_than_the_bundle_keep_their_own_numbers(
         self, bundle: Bundle, photos: Path, tmp_path: Path
@@ -230,9 +260,9 @@ class TestBundle:
             (tmp_path / label).mkdir()
             for i in range(10):
                 Image.open(photos / label / f"{i}.png").save(tmp_path / label / f"{i}.png")
-        images, scores, _ = verify_bundle(bundle, load_dataset(str(tmp_path)))
-        assert images == 20
-        assert min(s.accuracy for s in scores) >= 0.8
+        found = verify_bundle(bundle, load_dataset(str(tmp_path)))
+        assert found.images == 20
+        assert min(s.accuracy for s in found.scores) >= 0.8
 
 
 def test_an_image_that_vanished_since_is_told(photos: Path, tmp_path: Path) -> None:
