@@ -86,13 +86,15 @@ def _names(files: Sequence[tuple[FileKind, str, str]]) -> list[str]:
 
 def _pair(one: str, other: str, outputs: Mapping[str, Outputs]) -> Pair:
     a, b = outputs[one], outputs[other]
-    near = cosines(a.embeddings, b.embeddings)
+    # What is no number is as far off as can be, and JSON has no word for it.
+    near = np.nan_to_num(cosines(a.embeddings, b.embeddings), nan=0.0, posinf=0.0, neginf=0.0)
+    apart = np.nan_to_num(np.abs(a.probabilities - b.probabilities), nan=1.0, posinf=1.0)
     headed = bool(a.probabilities.shape[1])
     return Pair(
         one,
         other,
         float(near.min()),
         float(near.mean()),
-        float(np.abs(a.probabilities - b.probabilities).max()) if headed else None,
+        float(apart.max()) if headed else None,
         float(np.mean(top_class(a) == top_class(b))) if headed else None,
     )

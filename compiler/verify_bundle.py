@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tlc.runtime.bundle import Bundle
 from tlc.runtime.engines import KINDS, EngineKind, choose, open_model
@@ -34,7 +35,7 @@ class Verified:
     """Each of these against each other."""
     skipped: tuple[Skipped, ...]
     problems: tuple[str, ...] = ()
-    """Engines that are installed, but could not run a file."""
+    """Engines that were asked for with `all` and are not installed, or could not run a file."""
 
 
 def verify_bundle(
@@ -67,16 +68,21 @@ def verify_bundle(
     truth = np.array([manifest.labels.index(s.label) for s in samples], np.int64)
     runs: list[tuple[ModelFile, str, Outputs]] = []
     problems: list[str] = []
+    if engine == ALL:
+        read = {model.format for model in manifest.models}
+        problems += [
+            f"{kind.name} is not installed, so it was left out; to have it too, run: pip install {kind.name}"
+            for kind in KINDS
+            if kind.format in read and not kind.installed
+        ]
     for model in sorted(manifest.models, key=lambda m: m.scheme != "float32"):  # the reference first
         for kind in _engines(model, engine):
             try:
-                opened = open_model(kind, bundle.read(model.file), threads or 0, file=model.file)
+                runs.append((model, kind.name, _run(bundle, model, kind, threads or 0, images, progress)))
             except EngineError as e:
                 if engine != ALL:
                     raise
                 problems.append(str(e))
-                continue
-            runs.append((model, kind.name, run_engine(opened, images, progress)))
     if not runs:
         choose(manifest.models, None if engine == ALL else engine)
         raise EngineError(problems[0] if problems else f"{bundle.path}: no engine here runs any of its models")
@@ -87,6 +93,25 @@ def verify_bundle(
     runs.sort(key=lambda run: order.index(run[0].file))
     scores = [score(model, name, top_class(o), truth, o, reference) for model, name, o in runs]
     return Verified(len(samples), tuple(scores), parity, tuple(skipped), tuple(problems))
+
+
+def _run(
+    bundle: Bundle, model: ModelFile, kind: EngineKind, threads: int, images: NDArray[np.uint8], progress: Count
+) -> Outputs:
+    """Run one file over all images.
+
+    Raises:
+        EngineError: the engine refuses the file, or fails while it runs it.
+    """
+    opened = open_model(kind, bundle.read(model.file), threads, file=model.file)
+    try:
+        return run_engine(opened, images, progress)
+    except Exception as e:
+        # onnxruntime raises types of its own that share no base but Exception; what else can fail here is ours to see.
+        if not isinstance(e, RuntimeError | ValueError) and not type(e).__module__.startswith("onnxruntime"):
+            raise
+        reason = str(e).strip().split("\n")[0]
+        raise EngineError(f"{kind.name} failed while it ran {model.file} ({reason}); try another --engine") from None
 
 
 def _engines(model: ModelFile, engine: str | None) -> Iterator[EngineKind]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.small_networks import small_fused, small_images
+from small_networks import small_fused, small_images
 
 from tlc.compiler.c_array import HEADER, SOURCE, c_array
 from tlc.compiler.file_kinds import FileKind

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.clients import client
-from tests.small_networks import LABELS
+from clients import client
+from small_networks import LABELS
 
 from tlc.runtime import Bundle
 from tlc.runtime.engines import open_engine
@@ -48,7 +48,7 @@ print(json.dumps({
 """
 PACKAGE = """
 import pickle, sys
-from tests.small_networks import small_fused
+from small_networks import small_fused
 from tlc.compiler.core_ml import core_ml_package
 
 sys.stdout.buffer.write(pickle.dumps(core_ml_package(small_fused(eval(sys.argv[1])))))
@@ -60,7 +60,7 @@ def environment(pytestconfig: pytest.Config) -> dict[str, str]:
     """This environment with coremltools added."""
     python = client(pytestconfig, "coremltools-9.0", REQUIREMENTS, "sympy")
     (packages,) = python.parent.parent.glob("lib/python*/site-packages")
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")]), str(packages)]
+    paths = [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")]), str(packages)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 

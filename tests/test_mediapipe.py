@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clients import client, run
 from numpy.typing import NDArray
 from PIL import Image
-from tests.clients import client, run
 
 from tlc.compiler import Options, build
 from tlc.compiler.verify import cosines

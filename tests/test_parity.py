@@ -35,6 +35,12 @@ def test_without_a_head_there_are_embeddings_alone() -> None:
     assert (pair.lowest_cosine, pair.largest_difference, pair.agreement) == (0, None, None)
 
 
+def test_what_is_no_number_is_as_far_off_as_can_be() -> None:
+    a, b = outputs([[0.9, 0.1]], [[1, 0]]), outputs([[np.nan, 0.1]], [[np.nan, 0]])
+    (pair,) = compare({"a": a, "b": b}).pairs
+    assert (pair.lowest_cosine, pair.largest_difference) == (0, 1)
+
+
 def test_one_file_has_nothing_beside_it() -> None:
     assert compare({"a": outputs([], [[1, 0]])}).pairs == ()
     assert compare({}).worst is None

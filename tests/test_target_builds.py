@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SHARED
 from numpy.typing import NDArray
-from tests.conftest import SHARED
 
 from tlc.compiler import Options, Result, build
 from tlc.compiler.records import Asked

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.small_networks import small_fused, small_images
+from small_networks import small_fused, small_images
 
 from tlc.compiler.file_kinds import FileKind
 from tlc.compiler.lower_onnx import lower_trunk_onnx, onnx_model

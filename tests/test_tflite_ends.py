@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.small_networks import LABELS, small_fused, small_images
+from small_networks import LABELS, small_fused, small_images
 
 from tlc.compiler.file_kinds import FileKind
 from tlc.compiler.lower_tflite import lower_trunk_tflite, tflite_model

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +237,27 @@ class TestBundle:
         assert [s.engine for s in found.scores] == ["ai-edge-litert", "onnxruntime"]
         (problem,) = found.problems
         assert problem.startswith("tflite-runtime ")
+
+    def test_an_engine_that_fails_as_it_runs_too(self, bundle: Bundle, photos: Path) -> None:
+        import onnx
+
+        model: Any = onnx.load_from_string(bundle.read("model.onnx"))
+        (last,) = (node for node in model.graph.node if "embedding" in node.output)
+        last.output[0] = "whole"
+        nowhere = onnx.numpy_helper.from_array(np.array(9999), "nowhere")
+        model.graph.initializer.append(nowhere)
+        model.graph.node.append(onnx.helper.make_node("Gather", ["whole", "nowhere"], ["one"], axis=1))
+        model.graph.node.append(onnx.helper.make_node("Expand", ["one", "shape"], ["embedding"]))
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.array([1, bundle.manifest.embedding_width]), "shape")
+        )
+        bad = replace(bundle, files={**bundle.files, "model.onnx": model.SerializeToString()})
+        data = load_dataset(str(photos), limit=8)
+        found = verify_bundle(bad, data, "all")
+        assert "ai-edge-litert" in [s.engine for s in found.scores]
+        assert any(p.startswith("onnxruntime failed while it ran model.onnx (") for p in found.problems)
+        with pytest.raises(EngineError, match="onnxruntime failed while it ran"):
+            verify_bundle(bad, data, "onnxruntime")
 
     def test_a_class_that_the_bundle_does_not_know(self, bundle: Bundle, photos: Path, tmp_path: Path) -> None:
         for label in ("0", "7", "8"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.small_networks import fused_with
+from small_networks import fused_with
 
 from tlc.compiler.peak_memory import PeakMemory
 from tlc.compiler.records import Backbone, Fused, Lowered
