@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from .manifest import Decision
 
 Floats = NDArray[np.float32]
+_NOTHING = float(np.finfo(np.float32).tiny)  # below, there is no dividing by it in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ def decide(
         # Shares can sum to a little over 1; there is no less than nothing left.
         left = max(0.0, 1.0 - sum(shares.values()))
         total = float(probabilities.sum())  # an int8 softmax sums to 1 only roughly, and over 512 classes maybe to 0
-        scores[:base] = probabilities * np.float32(left / total) if total > 0 else left / base
+        scores[:base] = probabilities * np.float32(left / total) if total > _NOTHING else left / base
     for c, share in shares.items():
         scores[c] += share
     return Ranking(scores, shares)

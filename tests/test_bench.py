@@ -118,9 +118,9 @@ def test_a_bundle_without_published_figures_shows_none(
 ) -> None:
     """As bundles of the first builds are."""
     folder = tmp_path / "old"
-    (folder / "golden").mkdir(parents=True)
     old = replace(bundle.manifest, target={"name": "rpi", "title": "A Pi", "threads": 1})
     for name, data in {**bundle.files, MANIFEST: to_json(old)}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     done = here(capfd, "bench", folder, photos / "0" / "0.png", "--runs", 1)
     assert done.code == 0, done

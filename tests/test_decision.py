@@ -107,6 +107,8 @@ def test_a_head_whose_answer_rounded_to_nothing_has_no_preference() -> None:
     found = rank([0.0, 0.0], [(0.9, 2), (0.9, 0)], exemplars=0, classes=3, k=1)
     assert np.allclose(found.scores, [0, 0, 1])
     assert np.allclose(rank([0.0, 0.0], [], exemplars=0, classes=2).scores, [0.5, 0.5])
+    assert np.allclose(rank([1e-45, 0.0], [], exemplars=0, classes=2).scores, [0.5, 0.5])
+    assert np.allclose(rank([3e-38, 0.0], [], exemplars=0, classes=2).scores, [1, 0])
 
 
 def test_no_score_falls_below_zero_where_all_votes_are_enrolled() -> None:
