@@ -123,7 +123,7 @@ class Steps:
         # Ten times a second is enough for the eye.
         if self._live and (now - self._drawn > 0.1 or done == total):
             self._drawn = now
-            click.echo(f"\r\033[K  {step:<16} {self._units}", err=True, nl=False)
+            click.echo(f"\r\033[K  {step:<17} {self._units}", err=True, nl=False)
 
     def finish(self) -> None:
         """Close the line of the step that ran last; one that took no time is not worth a line."""
@@ -132,7 +132,7 @@ class Steps:
             if self._live:
                 click.echo("\r\033[K", err=True, nl=False)
             if seconds >= 0.1:
-                click.echo(f"  {self._step:<16} {seconds:6.1f} s  {self._units}".rstrip(), err=True)
+                click.echo(f"  {self._step:<17} {seconds:5.1f} s  {self._units}".rstrip(), err=True)
         self._step = ""
 
     def __enter__(self) -> Steps:
