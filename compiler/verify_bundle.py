@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tlc.runtime.bundle import Bundle
 from tlc.runtime.engines import KINDS, EngineKind, choose, open_model
-from tlc.runtime.errors import DataError, EngineError, TlcError
+from tlc.runtime.errors import DataError, EngineError, TlcError, unknown_name
 from tlc.runtime.manifest import ModelFile
 from tlc.runtime.progress import Count, silent
 
@@ -50,6 +50,7 @@ def verify_bundle(
     `engine` is the name of one, `all`, or None for the best of each file.
 
     Raises:
+        UsageError: there is no such engine, or it reads none of the files.
         DataError: the data set has classes that the bundle does not know, or no readable image.
         EngineError: no model can be run.
     """
@@ -62,7 +63,10 @@ def verify_bundle(
             f"{dataset.origin}: the bundle has no class {foreign[0]!r} ({len(foreign)} such in all); "
             f"it knows {', '.join(manifest.labels[:12])}: leave the others out"
         )
+    names = [kind.name for kind in KINDS]
     if engine not in (None, ALL):
+        if engine not in names:
+            raise unknown_name("engine", engine, [*names, ALL])
         choose(manifest.models, engine)  # says what is missing, before an image is read
     samples, images, skipped = decode_all(dataset.samples, manifest.preprocessing)
     truth = np.array([manifest.labels.index(s.label) for s in samples], np.int64)
