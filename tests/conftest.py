@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killed import Killed, nursery
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -85,3 +87,10 @@ def bundle_path(built_bundle: Path, tmp_path: Path) -> Path:
 def bundle(built_bundle: Path) -> Bundle:
     """The session's bundle, opened."""
     return Bundle.open(built_bundle)
+
+
+@pytest.fixture(scope="session")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
+    """Run a script and kill it; see `killed.nursery`."""
+    with nursery(tmp_path_factory.mktemp("killed")) as run:
+        yield run

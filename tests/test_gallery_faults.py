@@ -6,17 +6,15 @@ import os
 import random
 import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gallery_samples import PRINT, WIDTH, add, digest, held, source, vectors
+from killed import Killed
 
 from tlc.runtime.errors import GalleryError, TlcError
 from tlc.runtime.gallery import Gallery
@@ -46,6 +44,7 @@ with Gallery.open(sys.argv[1], PRINT, WIDTH, create=True) as gallery:
 MIXED = """
 import random, sys
 from gallery_samples import PRINT, WIDTH, add, digest, held
+from killed import Killed
 from tlc.runtime.gallery import KEEP_OPERATIONS, Gallery
 rng = random.Random(int(sys.argv[2]))
 gallery = Gallery.open(sys.argv[1], PRINT, WIDTH, create=True)
@@ -91,25 +90,8 @@ for number in itertools.count(int(sys.argv[2])):
 """
 
 
-def killed(script: str, *args: object, after: float) -> list[str]:
-    """Run the script, kill it so many seconds after its first line, and return the lines it got out."""
-    with subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, args)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
-    ) as child:
-        assert child.stdout is not None
-        first = child.stdout.readline()
-        time.sleep(after)
-        child.send_signal(signal.SIGKILL)
-        rest = child.stdout.read()
-    assert child.returncode == -signal.SIGKILL, "the child ended by itself"
-    return (first + rest).split("\n")[:-1]  # a line counts only if it got out whole
-
-
 @pytest.mark.parametrize("kills", KILLS)
-def test_killed_while_enrolling_nothing_acknowledged_is_lost(tmp_path: Path, kills: int) -> None:
+def test_killed_while_enrolling_nothing_acknowledged_is_lost(tmp_path: Path, kills: int, killed: Killed) -> None:
     path, rng, number = tmp_path / "g", random.Random(kills), 0
     for _ in range(kills):
         lines = killed(ENROLL, path, number, after=rng.uniform(0, 0.06))
@@ -129,7 +111,7 @@ def test_killed_while_enrolling_nothing_acknowledged_is_lost(tmp_path: Path, kil
 
 
 @pytest.mark.parametrize("kills", KILLS)
-def test_killed_amid_forget_rename_and_undo_it_is_before_or_after(tmp_path: Path, kills: int) -> None:
+def test_killed_amid_forget_rename_and_undo_it_is_before_or_after(tmp_path: Path, kills: int, killed: Killed) -> None:
     path, rng = tmp_path / "g", random.Random(kills)
     lines = 0
     for round_ in range(kills):
@@ -144,7 +126,7 @@ def test_killed_amid_forget_rename_and_undo_it_is_before_or_after(tmp_path: Path
 
 
 @pytest.mark.parametrize("kills", KILLS)
-def test_killed_while_being_made_a_gallery_is_absent_or_usable(tmp_path: Path, kills: int) -> None:
+def test_killed_while_being_made_a_gallery_is_absent_or_usable(tmp_path: Path, kills: int, killed: Killed) -> None:
     rng, number, states = random.Random(kills), 0, set()
     for _ in range(kills):
         said = killed(CREATE, tmp_path, number, after=rng.uniform(0, 0.03))

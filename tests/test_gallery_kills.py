@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from gallery_samples import PRINT, WIDTH, add, held, source, vectors
+from killed import Killed
 from PIL import Image
 
 from tlc.runtime import Bundle
@@ -94,23 +93,6 @@ print("migrated", flush=True)
 """
 
 
-def killed(script: str, *args: object, after: float) -> list[str]:
-    """Run the script, kill it so many seconds after its first line, and return its lines; it may have ended."""
-    with subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, args)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
-    ) as child:
-        assert child.stdout is not None
-        first = child.stdout.readline()
-        time.sleep(after)
-        child.send_signal(signal.SIGKILL)
-        rest = child.stdout.read()
-    assert child.returncode in (0, -signal.SIGKILL), "the child failed"
-    return (first + rest).splitlines()
-
-
 def opened(path: Path) -> Gallery:
     return Gallery.open(path, PRINT, WIDTH)
 
@@ -128,7 +110,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("kills", KILLS)
-def test_killed_while_importing(two: tuple[Path, Path], kills: int) -> None:
+def test_killed_while_importing(two: tuple[Path, Path], kills: int, killed: Killed) -> None:
     mine, theirs = two
     rng, seen = random.Random(kills), set[int]()
     with opened(mine) as gallery:
@@ -149,7 +131,9 @@ def test_killed_while_importing(two: tuple[Path, Path], kills: int) -> None:
 
 
 @pytest.mark.parametrize("kills", KILLS)
-def test_killed_while_merging_there_is_a_whole_file_or_none(two: tuple[Path, Path], kills: int, tmp_path: Path) -> None:
+def test_killed_while_merging_there_is_a_whole_file_or_none(
+    two: tuple[Path, Path], kills: int, killed: Killed, tmp_path: Path
+) -> None:
     rng, made = random.Random(kills), 0
     raw = [path.read_bytes() for path in two]
     for _ in range(kills):
@@ -168,7 +152,7 @@ def test_killed_while_merging_there_is_a_whole_file_or_none(two: tuple[Path, Pat
 
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("script", [COMPACT, LIMIT], ids=["compact", "limit"])
-def test_killed_while_compacting_or_limiting(two: tuple[Path, Path], kills: int, script: str) -> None:
+def test_killed_while_compacting_or_limiting(two: tuple[Path, Path], kills: int, killed: Killed, script: str) -> None:
     path, rng = two[0], random.Random(kills)
     with opened(path) as gallery:
         gallery.limit(Limits(0, 0))
@@ -204,7 +188,7 @@ def photographed(bundle: Bundle, photos: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kills", FEW)
 def test_killed_while_migrating_it_goes_on_and_nothing_is_lost(
-    photographed: Path, bundle: Bundle, built_bundle: Path, kills: int
+    photographed: Path, bundle: Bundle, built_bundle: Path, kills: int, killed: Killed
 ) -> None:
     path, rng = photographed, random.Random(kills)
     width = bundle.manifest.embedding_width
@@ -212,7 +196,7 @@ def test_killed_while_migrating_it_goes_on_and_nothing_is_lost(
     now, number = PRINT, 0
     for _ in range(kills):
         then = f"{number:064x}"
-        said = killed(MIGRATE, built_bundle, path, then, after=rng.uniform(0, 0.5))
+        said = killed(MIGRATE, built_bundle, path, then, after=rng.uniform(0, 0.5), may_end=True)
         with Gallery.open_any(path) as gallery:
             assert gallery.check() == []
             assert held(gallery) == before
