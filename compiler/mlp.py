@@ -91,7 +91,7 @@ def _epoch_of(network: Any, x: Floats, y: NDArray[np.int64], weights: NDArray[np
     import keras
     import tensorflow as tf
 
-    entropy: Any = keras.losses.SparseCategoricalCrossentropy(reduction=None)
+    entropy: Any = keras.losses.SparseCategoricalCrossentropy(reduction="none")
     optimizer: Any = keras.optimizers.Adam(_RATE * (batch / _BATCH) ** 0.5)
     variables: Any = network.trainable_variables
     optimizer.build(variables)
