@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tlc.runtime.errors import BuildError
 
+from .normalise import NAME, normalise, presence, take_in, widen
 from .pixels import Pixels, input_spec
 from .records import InputSpec
 
@@ -61,6 +62,18 @@ class _Plan:
     """ids of the normalising layers between the input and everything else."""
     pixels: Pixels
     """What the input normalisation is with those layers taken in."""
+    first: Any
+    """The convolution that alone reads the normalised image; None where there is no such."""
+    padded: bool
+    """It reads zeros around that image."""
+
+
+@dataclass(frozen=True)
+class _Intake:
+    """A map for each channel that goes into the first convolution; see `normalise`."""
+
+    pixels: Pixels
+    value: float | None
 
 
 def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Folded:
@@ -80,9 +93,16 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
     plan = _plan(functional, pixels)
     spec, rest = input_spec(plan.pixels, height, width, channels)
 
-    image = Input((height, width, channels), name="image")
-    start = image if rest is None else normalise(image, rest, channels)
-    made = _Rebuilt(plan)
+    image = start = Input((height, width, channels), name="image")
+    intake: _Intake | None = None
+    if rest is not None:
+        value = presence(rest, spec) if plan.padded else None
+        if plan.first is None or (plan.padded and value is None):
+            start = normalise(image, rest, channels)
+        else:
+            start = image if value is None else widen(image, value)
+            intake = _Intake(rest, value)
+    made = _Rebuilt(plan, intake)
     output = _replay(functional, [start], made.call)
     if len(output) != 1:
         raise BuildError(f"the network has {len(output)} outputs, expected one; cut it with --shave before they part")
@@ -165,7 +185,16 @@ def _plan(functional: Any, pixels: Pixels) -> _Plan:
         alone = len(wire.readers) == 1 and uses[id(norm)] == 1 and uses[id(conv)] == 1
         if fits and alone and wire not in outputs:
             into[id(norm)], back[id(conv)] = conv, norm
-    return _Plan(into, back, frozenset(leading), pixels)
+    sole = {id(w): w.readers[0] for w in (edge, *outputs_of.values()) if len(w.readers) == 1 and w not in outputs}
+    first: Any = sole.get(id(edge))
+    padded = type(first).__name__ == "ZeroPadding2D"
+    if padded:
+        first = sole.get(id(outputs_of[id(first)])) if uses[id(first)] == 1 else None
+    if type(first).__name__ != "Conv2D" or uses[id(first)] > 1 or first.groups > 1:
+        first = None
+    else:
+        padded = padded or first.padding == "same"
+    return _Plan(into, back, frozenset(leading), pixels, first, padded)
 
 
 def _idle(layer: Any) -> bool:
@@ -196,32 +225,15 @@ def _affine(layer: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
     return None
 
 
-def normalise(image: Any, pixels: Pixels, channels: int) -> Any:
-    """Return the image with what scalar normalisation cannot do: a scale and offset a channel, blue first."""
-    from keras import layers
-
-    scale = np.broadcast_to(np.asarray(pixels.scale), channels)
-    offset = np.broadcast_to(np.asarray(pixels.offset), channels).astype(np.float32)
-    # A 1x1 convolution, and not a multiplication: the converters fold and quantize it like any other.
-    if not pixels.bgr:
-        layer: Any = layers.DepthwiseConv2D(1, name="normalise")
-        kernel = scale.reshape(1, 1, channels, 1)
-    else:
-        layer = layers.Conv2D(channels, 1, name="normalise")
-        kernel = np.diag(scale)[::-1].reshape(1, 1, channels, channels)
-    output = layer(image)
-    layer.set_weights([kernel.astype(np.float32), offset])
-    return output
-
-
 class _Rebuilt:
     """The new layers, made as the given network is run through."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: _Plan, intake: _Intake | None) -> None:
         self.merged: dict[str, str] = {}
         self._plan = plan
+        self._intake = {} if intake is None else {id(plan.first): intake}
         self._layers: dict[int, tuple[Any, Any]] = {}  # id of the given layer: it, and the new one
-        self._names: Counter[str] = Counter(("image", "normalise"))
+        self._names: Counter[str] = Counter(("image", NAME))
 
     def call(self, layer: Any, args: Any, kwargs: Any) -> Any:
         if _idle(layer):
@@ -249,7 +261,7 @@ class _Rebuilt:
         config["name"] = layer.name if count == 1 else f"{layer.name}_{count}"
         if "dtype" in config:
             config["dtype"] = "float32"
-        if id(layer) in self._plan.convs:
+        if id(layer) in self._plan.convs or id(layer) in self._intake:
             config["use_bias"] = True
         try:
             return type(layer).from_config(config)
@@ -265,6 +277,10 @@ class _Rebuilt:
                 continue
             norm = self._plan.convs.get(id(given))
             weights = given.get_weights() if norm is None else _folded(given, norm)
+            intake = self._intake.get(id(given))
+            if intake is not None:
+                kernel, bias = weights if len(weights) == 2 else (weights[0], np.zeros(weights[0].shape[-1]))
+                weights = list(take_in(kernel, bias, intake.pixels, intake.value))
             try:
                 new.set_weights(weights)
             except ValueError:

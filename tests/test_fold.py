@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tlc.compiler.fold import fold
-from tlc.compiler.pixels import PIXELS
+from tlc.compiler.normalise import presence
+from tlc.compiler.pixels import PIXELS, Pixels, input_spec
 from tlc.compiler.toolchain import load_tensorflow
 from tlc.runtime.errors import BuildError
 
@@ -120,17 +121,82 @@ def test_a_layer_used_twice_keeps_its_one_set_of_weights() -> None:
     np.testing.assert_allclose(run(folded.model, normalised(folded)), run(given, TRAINED_ON["-1..1"]), atol=1e-5)
 
 
+@pytest.mark.parametrize("padding", ["same", "valid", "zeros around"])
 @pytest.mark.parametrize("pixels", PIXELS)
-def test_what_it_was_trained_on_becomes_the_input_and_a_layer_only_where_it_must(pixels: str) -> None:
+def test_what_it_was_trained_on_becomes_the_input_and_the_first_convolution_s(pixels: str, padding: str) -> None:
+    """Exact at the borders too: there are zeros around the normalised image, not around the pixels."""
     from keras import layers
 
-    # SAME padding: zeros must be put around the normalised image, not around the pixels.
-    given = network(layers.Conv2D(4, 3, padding="same"))
+    zeros = [layers.ZeroPadding2D((2, 1), name="zeros")] if padding == "zeros around" else []
+    conv = layers.Conv2D(4, 3, 2, padding="same" if padding == "same" else "valid", use_bias=False)
+    given = network(*zeros, conv, layers.BatchNormalization())
     folded = fold(given, PIXELS[pixels])
     scalar = pixels in ("-1..1", "0..1", "0..255")
-    assert ("normalise" in [layer.name for layer in folded.model.layers]) != scalar
+    further = ["FurtherChannel"] if not scalar and padding != "valid" else []
+    assert kinds(folded.model) == ["InputLayer", *further, *(["ZeroPadding2D"] if zeros else []), "Conv2D"]
     expected = run(given, TRAINED_ON[pixels])
     np.testing.assert_allclose(run(folded.model, normalised(folded)), expected, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("pixels", ["imagenet", "caffe"])
+@pytest.mark.parametrize("first", ["depthwise", "groups", "two readers", "twice", "an output", "padded twice"])
+def test_where_the_first_layer_cannot_take_it_in_it_stays_a_layer(pixels: str, first: str) -> None:
+    from keras import Input, Model, layers
+
+    start = Input((12, 10, 3))
+    if first == "depthwise":
+        end: Any = layers.DepthwiseConv2D(3, padding="same")(start)
+    elif first == "groups":
+        end = layers.Conv2D(6, 3, padding="same", groups=3)(start)
+    elif first == "two readers":
+        end = layers.Add()([layers.Conv2D(4, 3, padding="same")(start), layers.Conv2D(4, 1)(start)])
+    elif first == "twice":
+        conv = layers.Conv2D(3, 3, padding="same")
+        end = conv(conv(start))
+    elif first == "an output":
+        end = layers.ZeroPadding2D()(start)
+    else:
+        zeros = layers.ZeroPadding2D()
+        end = layers.Conv2D(4, 3)(zeros(zeros(start)))
+    given = random_weights(Model(start, end))
+    folded = fold(given, PIXELS[pixels])
+    assert kinds(folded.model)[1] == ("DepthwiseConv2D" if pixels == "imagenet" else "Conv2D")
+    assert folded.model.layers[1].name == "normalise"
+    expected = run(given, TRAINED_ON[pixels])
+    np.testing.assert_allclose(run(folded.model, normalised(folded)), expected, atol=2e-6 * np.abs(expected).max())
+
+
+def test_a_channel_for_the_offsets_is_a_whole_number_of_grey_levels_or_there_is_none() -> None:
+    spec, rest = input_spec(PIXELS["imagenet"], 12, 10, 3)
+    assert rest is not None
+    value = presence(rest, spec)
+    assert value == 71 / 128  # three times from 127 to blue's mean of 103.5, in units of the normalised input
+    far = Pixels((1.0,), (0.0, 0.0, -300.0))  # black is what 300 would be: no pixel is so far above the mean
+    spec, rest = input_spec(far, 12, 10, 3)
+    assert rest is not None
+    assert presence(rest, spec) is None
+
+    from keras import layers
+
+    given = network(layers.Conv2D(4, 3, padding="same"))
+    folded = fold(given, far)
+    assert kinds(folded.model) == ["InputLayer", "DepthwiseConv2D", "Conv2D"]
+    expected = run(given, IMAGES + np.array([0, 0, -300]))
+    np.testing.assert_allclose(run(folded.model, normalised(folded)), expected, atol=2e-6 * np.abs(expected).max())
+
+
+def test_folded_again_it_is_the_same() -> None:
+    from keras import layers
+
+    given = network(layers.Conv2D(4, 3, padding="same"))
+    once = fold(given, PIXELS["imagenet"])
+    spec = once.input
+    again = fold(once.model, Pixels((1 / spec.std,), (-spec.mean / spec.std,)), (9, 15))
+    assert kinds(again.model) == kinds(once.model)
+    images = np.random.default_rng(3).integers(0, 256, (1, 9, 15, 3)).astype(np.float32)
+    other = network(layers.Conv2D(4, 3, padding="same"), shape=(9, 15, 3))
+    trained_on = (images / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(run(again.model, normalised(again, images)), run(other, trained_on), atol=1e-5)
 
 
 def test_layers_that_normalise_become_the_input() -> None:
@@ -148,7 +214,7 @@ def test_layers_that_normalise_become_the_input() -> None:
         layers.Conv2D(4, 3, padding="same"),
     )
     folded = fold(each, PIXELS["0..255"])
-    assert kinds(folded.model) == ["InputLayer", "DepthwiseConv2D", "Conv2D"]
+    assert kinds(folded.model) == ["InputLayer", "FurtherChannel", "Conv2D"]
     np.testing.assert_allclose(run(folded.model, normalised(folded)), run(each, IMAGES), atol=1e-4)
 
 
