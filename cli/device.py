@@ -112,10 +112,10 @@ def forget(bundle: str, label: str, as_json: bool, **options: Any) -> None:
 @device_options
 @json_option
 def undo(bundle: str, as_json: bool, **options: Any) -> None:
-    """Take back the latest enroll, forget or rename; again and again, it walks back."""
+    """Take back the latest enroll, forget, rename, import or limit; again and again, it walks back."""
     with Classifier.open(bundle, selftest=False, **options) as classifier:
         change = classifier.undo()
-    _report(change, as_json, added=change.added > 0)
+    _report(change, as_json, added=change.added > 0 or not change.removed)
 
 
 def image_source(name: str) -> Source:
@@ -148,14 +148,14 @@ def _line(p: Prediction, top: int) -> str:
 
 
 def _report(change: Change, as_json: bool, added: bool) -> None:
-    count = change.added if added else change.removed
+    direction, count = ("added", change.added) if added else ("removed", change.removed)
     for warning in change.warnings:
         say(f"Warning: {warning.image} {warning.text}")
     if as_json:
         put_json(
             {
                 "label": change.label,
-                ("added" if added else "removed"): count,
+                **({"added": change.added, "removed": change.removed} if change.undone else {direction: count}),
                 "classes": dict(change.classes),
                 "kind": change.kind,
                 "skipped": change.skipped,
@@ -165,8 +165,9 @@ def _report(change: Change, as_json: bool, added: bool) -> None:
             }
         )
         return
-    done = f"{change.label}: {count} {'example' if count == 1 else 'examples'} {'added' if added else 'removed'}"
+    done = f"{change.label or change.undone}: {count} {'example' if count == 1 else 'examples'} {direction}"
     if change.undone:
+        done += f", {change.removed} removed" if added and change.removed else ""
         done += f" (took back: {change.undone})"
     if change.skipped:
         done += f", {change.skipped} known already"

@@ -72,12 +72,13 @@ def _write_pictures(opened: Gallery, path: Path) -> int:
 @click.argument("bundle")
 @click.argument("old")
 @click.argument("new")
+@click.option("--merge", is_flag=True, help="NEW is enrolled already: let OLD join it.")
 @device_options
 @json_option
-def rename(bundle: str, old: str, new: str, as_json: bool, **options: Any) -> None:
+def rename(bundle: str, old: str, new: str, merge: bool, as_json: bool, **options: Any) -> None:
     """Give the enrolled class OLD the name NEW."""
     with Classifier.open(bundle, selftest=False, **options) as classifier:
-        change = classifier.rename(old, new)
+        change = classifier.rename(old, new, merge=merge)
     if as_json:
         put_json({"label": change.label, "added": change.added, "classes": dict(change.classes)})
     else:
@@ -128,8 +129,8 @@ def check(bundle: str, path: str | None, as_json: bool) -> None:
         click.echo(f"{where}: clean")
     if problems:
         raise GalleryError(
-            f"{where}: {len(problems)} problems; the first: {problems[0]}; save what is readable with "
-            "`tlc gallery recover`, or restore a copy"
+            f"{where}: {len(problems)} problem{'s' * (len(problems) != 1)}; the first: {problems[0]}; save what is "
+            "readable with `tlc gallery recover`, or restore a copy"
         )
 
 

@@ -145,7 +145,9 @@ def _report(done: Merged, rule: str, as_json: bool) -> None:
     click.echo(f"enrolled: {_listed(done.classes)}")
     if done.conflicts:
         kept = {"first": "the label it had stands", "last": "the incoming label stands", "both": "both stand"}
-        say(f"{len(done.conflicts)} images came under a label they did not have; {kept[rule]}:")
+        count = len(done.conflicts)
+        came = "1 image came under a label it" if count == 1 else f"{count} images came under a label they"
+        say(f"{came} did not have; {kept[rule]}:")
         for conflict in done.conflicts[:_SHOWN]:
             say(f"  {conflict.name}: {', '.join(conflict.held)} here, {conflict.incoming} there")
         if len(done.conflicts) > _SHOWN:

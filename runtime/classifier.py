@@ -229,14 +229,14 @@ class Classifier:
         """
         return self._writable(unknown_name("enrolled class", label, [])).forget(label)
 
-    def rename(self, old: str, new: str) -> Change:
-        """Give an enrolled class another name.
+    def rename(self, old: str, new: str, *, merge: bool = False) -> Change:
+        """Give an enrolled class another name; with `merge`, that of another enrolled class, which it then joins.
 
         Raises:
             UsageError: nothing is enrolled under `old`.
-            GalleryError: `new` is enrolled already, or the gallery cannot be written.
+            GalleryError: `new` is enrolled already and `merge` is not set, or the gallery cannot be written.
         """
-        return self._writable(unknown_name("enrolled class", old, [])).rename(old, new)
+        return self._writable(unknown_name("enrolled class", old, [])).rename(old, new, merge=merge)
 
     def undo(self) -> Change:
         """Take back the latest change that is not undone yet.
@@ -277,6 +277,11 @@ class Classifier:
 
     def _follow(self) -> None:
         """Bring the bank up to date with the gallery, whoever changed it."""
+        if self._gallery is not None and self._gallery.was_replaced():
+            # The connection would go on reading a file that has no name any more.
+            self.close()
+            self._bank.clear()
+            self._seen, self._last, self._operation, self._rewrites = None, 0, 0, -1
         self._attach()
         if self._gallery is None:
             return

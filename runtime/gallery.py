@@ -230,7 +230,8 @@ class Gallery:
             there = rows.counts(db).get(new, 0)
             if there and not merge:
                 raise GalleryError(
-                    f"class {new!r} exists already ({there} examples); choose another name, or merge the two"
+                    f"class {new!r} exists already ({there} example{'s' * (there != 1)}); choose another name, or "
+                    "merge the two (`tlc gallery rename --merge`, merge=True)"
                 )
             operation, _ = self.operation("rename", new, {"from": old}, rewrites=True)
             moved, dropped = rows.relabel(db, operation, old, new)
@@ -263,11 +264,12 @@ class Gallery:
         if limits.per_class < 0 or limits.total < 0:
             raise UsageError(f"a limit is {min(limits.per_class, limits.total)}, expected 0 (none) or more")
         with self.writing() as db:
-            write_limits(db, limits)
-            classes = rows.counts(db)
+            before, classes = read_limits(db), rows.counts(db)
             gone: dict[str, int] = {}
-            if limits.excess(classes):
-                operation, _ = self.operation("limit", "", rewrites=True)
+            if limits != before or limits.excess(classes):
+                detail = {"limits": [before.per_class, before.total]}  # undoing it, they would give way again otherwise
+                operation, _ = self.operation("limit", "", detail, rewrites=True)
+                write_limits(db, limits)
                 gone = make_room(db, classes, operation)
             return Change("limit", "", 0, 0, 0, rows.counts(db), gone=sum(gone.values()))
 
@@ -341,6 +343,14 @@ class Gallery:
                 return rows.read_rows(db, self.width, int(example), operation)
         except (TypeError, ValueError) as e:
             raise GalleryError(f"{self.path}: the gallery is damaged ({e}); see `tlc gallery check`") from None
+
+    def was_replaced(self) -> bool:
+        """Return whether another file has taken this one's place; cheap enough to ask each frame."""
+        try:
+            now = os.stat(self.path)  # noqa: PTH116 - half of pathlib's time
+        except OSError:
+            return False
+        return (now.st_dev, now.st_ino) != self._stamp[:2]
 
     def data_version(self) -> tuple[int, int]:
         """Return a value that differs after every change, whoever made it; cheap enough to ask each frame."""

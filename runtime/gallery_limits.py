@@ -66,8 +66,11 @@ def make_room(db: sqlite3.Connection, classes: Mapping[str, int], operation: int
 
 
 def take_over_back(db: sqlite3.Connection, operation: int) -> None:
-    """Take back, last first, what examples stand for since an operation."""
-    for row, heir in reversed(_detail(db, operation).get("gone", [])):
+    """Take back what an operation changed of the limits and, last first, of what examples stand for."""
+    detail = _detail(db, operation)
+    if "limits" in detail:
+        write_limits(db, Limits(*map(int, detail["limits"])))
+    for row, heir in reversed(detail.get("gone", [])):
         db.execute(
             "UPDATE examples SET stands_for = stands_for - (SELECT stands_for FROM examples WHERE id = ?) WHERE id = ?",
             (row, heir),

@@ -213,19 +213,19 @@ def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
     All later operations are undone by then, so the examples stand as this one left them.
     """
     take_over_back(db, operation)
+    # Before others come back: two live rows of one image and name cannot be. What it added and let go itself stays out.
+    removed = db.execute(
+        "UPDATE examples SET removed_by = ? WHERE added_by = ? AND removed_by IS NULL",
+        (operation, operation),
+    ).rowcount
     moved = db.execute(
         "UPDATE examples SET label = (SELECT r.label FROM relabelled AS r "
         "WHERE r.example = examples.id AND r.operation = ?) "
         "WHERE id IN (SELECT example FROM relabelled WHERE operation = ?)",
         (operation, operation),
     ).rowcount
-    # What it added and let go itself stays out.
     back = db.execute(
         "UPDATE examples SET removed_by = NULL WHERE removed_by = ? AND added_by <> ?", (operation, operation)
-    ).rowcount
-    removed = db.execute(
-        "UPDATE examples SET removed_by = ? WHERE added_by = ? AND removed_by IS NULL",
-        (operation, operation),
     ).rowcount
     db.execute("UPDATE operations SET undone = 1 WHERE id = ?", (operation,))
     count_rewrite(db)

@@ -102,9 +102,9 @@ def is_sound(values: Sequence[Any], width: int, crc: object, picture_crc: object
 def take_in(gallery: Gallery, incoming: Iterable[Stored], kind: str, label: str, conflicts: str = "first") -> Intake:
     """Add examples of another gallery of the same model as one operation `kind`, `label` being what it is about.
 
-    An image that its class holds already is left out. One that the gallery holds under another label is a
-    conflict: with `first` the label it had stands, with `last` the incoming one, and `both` keeps both. No
-    clock decides: those of two devices cannot be compared.
+    An image that its class holds already is left out. One that the gallery held before under another label is a
+    conflict: with `first` the label it had stands, with `last` the incoming one, and `both` keeps both. An image that
+    comes under several labels is in no conflict with itself. No clock decides: those of two devices cannot be compared.
 
     Raises:
         UsageError: `conflicts` is none of these.
@@ -121,9 +121,12 @@ def take_in(gallery: Gallery, incoming: Iterable[Stored], kind: str, label: str,
         ):
             labels.setdefault(sha256, []).append(name)
         operation = 0
+        theirs: dict[str, set[str]] = {}
         for example in incoming:
-            held = labels.get(example.sha256, [])
-            if example.label in held:
+            held, came = labels.get(example.sha256, []), theirs.setdefault(example.sha256, set())
+            known = example.label in held or example.label in came
+            came.add(example.label)
+            if known:
                 skipped += 1
                 continue
             if held:
@@ -132,13 +135,14 @@ def take_in(gallery: Gallery, incoming: Iterable[Stored], kind: str, label: str,
                     continue
             operation = operation or gallery.operation(kind, label)[0]
             if held and conflicts == "last":
-                removed += db.execute(
-                    "UPDATE examples SET removed_by = ? WHERE source_sha256 = ? AND removed_by IS NULL",
-                    (operation, example.sha256),
-                ).rowcount
-                held = []
+                for other in set(held) - came:
+                    removed += db.execute(
+                        "UPDATE examples SET removed_by = ? "
+                        "WHERE source_sha256 = ? AND label = ? AND removed_by IS NULL",
+                        (operation, example.sha256, other),
+                    ).rowcount
+                labels[example.sha256] = [label for label in held if label in came]
             rows.insert(db, example.label, example.packed, example.at, operation, example.stands_for)
-            labels[example.sha256] = [*held, example.label]
             added += 1
         gone = make_room(db, rows.counts(db), operation) if operation else {}
         if removed:
@@ -160,7 +164,8 @@ def new_file(path: Path, fingerprint: str, width: int) -> Generator[Gallery, Non
     remove(part)  # what a killed attempt left
     try:
         with Gallery.open(part, fingerprint, width, create=True) as gallery:
-            gallery.limit(Limits(0, 0))
+            with gallery.writing() as db:
+                write_limits(db, Limits(0, 0))
             yield gallery
             finish(gallery, None)
         put_in_place(part, path)

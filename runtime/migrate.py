@@ -14,6 +14,7 @@ from .engines import Engine, open_engine
 from .errors import GalleryError, ImageError
 from .gallery import Gallery, Limits
 from .gallery_file import has_log
+from .gallery_limits import write_limits
 from .gallery_stored import Stored, finish, put_in_place, remove, stored, take_in
 from .images import load_image
 from .manifest import Manifest
@@ -87,7 +88,8 @@ def embed_again(
     if growing.exists() and not _held(growing, manifest) <= wanted:
         remove(growing)  # forgotten or renamed since: begin again
     with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width, create=True) as new:
-        new.limit(Limits(0, 0))
+        with new.writing() as db:
+            write_limits(db, Limits(0, 0))
         there = {(e.label, e.sha256) for e in new.examples()}
         while portion := list(stored(old, last, _PORTION)):
             last = portion[-1].id

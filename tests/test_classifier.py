@@ -317,6 +317,24 @@ def test_a_bundle_that_changes_while_open_goes_on_as_it_was(
             Classifier.open(bundle_path)
 
 
+def test_a_gallery_that_is_replaced_while_open_is_followed(bundle_path: Path, sevens: list[Path]) -> None:
+    """As who saves what is readable of a damaged one does it: recover to a new file, and move it into place."""
+    path = default_gallery(bundle_path)
+    enroll_elsewhere(bundle_path, "7", *sevens[:2])
+    with Classifier.open(bundle_path) as reader:
+        assert reader.predict(sevens[0]).label == "7"
+        aside = bundle_path.parent / "new.gallery"
+        with Classifier.open(bundle_path, gallery=aside) as other:
+            other.enroll("9", sevens[:2])
+        aside.replace(path)
+        assert reader.predict(sevens[0]).label == "9"
+        assert "7" not in reader.classes()
+        enroll_elsewhere(bundle_path, "late", sevens[6])
+        assert reader.predict(sevens[6]).label == "late"
+        path.unlink()  # what was known stays known
+        assert reader.predict(sevens[6]).label == "late"
+
+
 def test_two_classifiers_in_one_process_see_each_other(bundle_path: Path, sevens: list[Path]) -> None:
     with Classifier.open(bundle_path) as one, Classifier.open(bundle_path) as two:
         one.enroll("7", sevens[:3])

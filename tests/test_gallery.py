@@ -205,7 +205,9 @@ def test_rename_changes_its_class_only(gallery: Gallery) -> None:
 def test_merging_needs_to_be_asked_for_and_is_undone_exactly(gallery: Gallery) -> None:
     add(gallery, "cup", "a", "b")
     add(gallery, "mug", "b", "c")
-    with pytest.raises(GalleryError, match="'mug' exists already"):
+    with pytest.raises(
+        GalleryError, match=r"'mug' exists already \(2 examples\); choose another name, or merge the two"
+    ):
         gallery.rename("cup", "mug")
     before = held(gallery)
     assert before == [("cup", "a"), ("cup", "b"), ("mug", "b"), ("mug", "c")]

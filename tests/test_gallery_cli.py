@@ -113,6 +113,8 @@ def test_export_and_import(taught: Path, run: Run, tmp_path: Path) -> None:
     done = document(run("gallery", "import", taught, out, "--conflicts", "last", "--gallery", fresh, "--json"))
     assert (done["added"], done["removed"], done["classes"]) == (4, 2, {"eight": 2, "seven": 2})
     assert [(c["held"], c["incoming"]) for c in done["conflicts"]] == [(["ate"], "eight")] * 2
+    undone = run("undo", taught, "--gallery", fresh)[1]
+    assert undone.splitlines()[0] == "export: 2 examples added, 4 removed (took back: import)"
     assert run("gallery", "import", taught, tmp_path / "absent")[0] == 1
     assert run("gallery", "import", taught, out, "--conflicts", "newest")[0] == 2
 

@@ -127,18 +127,26 @@ def test_a_lower_limit_holds_at_once_can_be_undone_and_is_remembered(gallery: Ga
     assert gallery.limits() == Limits()
     change = gallery.limit(Limits(4, 0))
     assert (change.kind, change.gone, change.classes) == ("limit", 6, {"cup": 4})
-    assert gallery.undo().undone == "limit"
-    assert held(gallery) == before
     with Gallery.open(gallery.path, PRINT, WIDTH) as other:
         assert other.limits() == Limits(4, 0)
         assert add(other, "cup", "more").classes == {"cup": 4}
+        other.undo()
+    assert gallery.undo().undone == "limit"
+    # The limit goes too: with it, those that came back would go again at the next addition.
+    assert (held(gallery), gallery.limits()) == (before, Limits())
+    assert add(gallery, "cup", "more").classes == {"cup": 11}
+    gallery.undo()
     gallery.limit(Limits(0, 0))
-    assert add(gallery, "cup", *map(str, range(100, 1200))).classes == {"cup": 1104}
+    assert add(gallery, "cup", *map(str, range(100, 1200))).classes == {"cup": 1110}
 
 
-def test_a_limit_that_is_not_reached_is_no_operation(gallery: Gallery) -> None:
+def test_a_limit_that_is_not_reached_is_undone_by_itself_and_one_that_was_set_already_is_no_operation(
+    gallery: Gallery,
+) -> None:
     add(gallery, "cup", "a", "b")
     gallery.limit(Limits(2, 2))
+    assert gallery.limit(Limits(2, 2)).gone == 0
+    assert (gallery.undo().undone, gallery.classes(), gallery.limits()) == ("limit", {"cup": 2}, Limits())
     assert gallery.undo().undone == "add"
     with pytest.raises(UsageError, match="a limit is -1, expected 0"):
         gallery.limit(Limits(-1, 0))

@@ -157,6 +157,36 @@ def test_one_image_under_two_labels(make: Callable[..., Gallery], rule: str, exp
         assert held(mine) == before
 
 
+def test_an_import_that_replaced_a_label_is_undone_where_the_new_one_was_the_old_one_of_another(
+    make: Callable[..., Gallery],
+) -> None:
+    """What came must go before what went comes back: no image has one label twice meanwhile."""
+    with make("mine", bell="a") as mine, make("theirs", gong="a", bell="a") as theirs:
+        before = held(mine)
+        take_in(mine, stored(theirs), "import", "theirs", "last")
+        assert held(mine) == [("gong", "a"), ("bell", "a")]
+        assert mine.undo().undone == "import"
+        assert (held(mine), mine.check()) == (before, [])
+        assert mine.undo().undone == "add"
+
+
+@pytest.mark.parametrize(("rule", "chimes"), [("first", True), ("last", False), ("both", True)])
+@pytest.mark.parametrize("order", ["bell gong", "gong bell"])
+def test_a_file_is_in_no_conflict_with_itself(
+    make: Callable[..., Gallery], rule: str, chimes: bool, order: str
+) -> None:
+    both = dict.fromkeys(order.split(), "a")
+    with make("empty") as empty, make("mine", bell="b", chime="a") as mine, make("theirs", **both) as theirs:
+        assert take_in(empty, stored(theirs), "import", "theirs", rule).conflicts == []
+        assert sorted(held(empty)) == [("bell", "a"), ("gong", "a")]
+        intake = take_in(mine, stored(theirs), "import", "theirs", rule)
+        assert [c.held for c in intake.conflicts] == ([("chime",)] if rule == "last" else [("chime",)] * 2)
+        new = [("bell", "a"), ("gong", "a")] if rule != "first" else []
+        assert sorted(held(mine)) == sorted([("bell", "b"), *new, *([("chime", "a")] if chimes else [])])
+        # A label that both have stays, whatever else comes for the image.
+        assert take_in(empty, stored(theirs), "import", "theirs", rule).change.skipped == 2
+
+
 def test_an_unknown_rule_and_nothing_new_change_nothing(make: Callable[..., Gallery]) -> None:
     with make("mine", cup="ab") as mine, make("theirs", cup="a") as theirs:
         with pytest.raises(UsageError, match="'newest', expected one of first, last, both"):
