@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tlc.runtime.errors import BuildError
 
+from .network import functional
 from .normalise import NAME, normalise, presence, take_in, widen
 from .pixels import Pixels, input_spec
 from .records import InputSpec
@@ -86,11 +87,11 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
     """
     from keras import Input, Model
 
-    functional = _functional(model)
-    shape = functional.inputs[0].shape
+    graph = functional(model)
+    shape = graph.inputs[0].shape
     height, width = size or (int(shape[1]), int(shape[2]))
     channels = int(shape[3])
-    plan = _plan(functional, pixels)
+    plan = _plan(graph, pixels)
     spec, rest = input_spec(plan.pixels, height, width, channels)
 
     image = start = Input((height, width, channels), name="image")
@@ -103,7 +104,7 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
             start = image if value is None else widen(image, value)
             intake = _Intake(rest, value)
     made = _Rebuilt(plan, intake)
-    output = _replay(functional, [start], made.call)
+    output = _replay(graph, [start], made.call)
     if len(output) != 1:
         raise BuildError(f"the network has {len(output)} outputs, expected one; cut it with --shave before they part")
     rebuilt = Model(image, output[0], name="backbone")
@@ -113,19 +114,7 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
 
 def normalises(model: Any) -> bool:
     """Return whether a Keras model begins with layers that normalise its input."""
-    return bool(_plan(_functional(model), Pixels((1.0,), (0.0,))).leading)
-
-
-def _functional(model: Any) -> Any:
-    """Return a model's graph; a Sequential has one inside."""
-    from keras import Sequential
-
-    if isinstance(model, Sequential):
-        graph = getattr(model, "_functional", None)
-        if graph is None:
-            raise BuildError(f"the network {model.name} does not say its input's shape; begin it with an Input layer")
-        return graph
-    return model
+    return bool(_plan(functional(model), Pixels((1.0,), (0.0,))).leading)
 
 
 def _replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, Any], Any]) -> list[Any]:
@@ -134,7 +123,7 @@ def _replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, Any], Any])
 
     def visit(operation: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(operation, Model):
-            inner = _functional(operation)
+            inner = functional(operation)
             if not hasattr(inner, "_run_through_graph"):
                 raise BuildError(f"{operation.name} is a model with code of its own; save it as a SavedModel instead")
             outputs = _replay(inner, tree.flatten(args), call)
@@ -145,7 +134,7 @@ def _replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, Any], Any])
     return list(tree.flatten(model._run_through_graph(inputs, call_fn=visit)))
 
 
-def _plan(functional: Any, pixels: Pixels) -> _Plan:
+def _plan(graph: Any, pixels: Pixels) -> _Plan:
     """Decide what is folded into what, without touching any layer."""
     from keras import tree
 
@@ -165,7 +154,7 @@ def _plan(functional: Any, pixels: Pixels) -> _Plan:
         return outputs_of.setdefault(id(layer), _Wire(layer))
 
     edge = _Wire()
-    outputs = _replay(functional, [edge], look)
+    outputs = _replay(graph, [edge], look)
 
     leading: set[int] = set()
     while len(edge.readers) == 1 and edge not in outputs:

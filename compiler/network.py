@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tlc.runtime.errors import BuildError
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -27,6 +29,22 @@ class Node:
     def kind(self) -> str:
         """The layer's class."""
         return type(self.layer).__name__
+
+
+def functional(model: Any) -> Any:
+    """Return a model's graph; a Sequential has one inside.
+
+    Raises:
+        BuildError: a Sequential that was never told its input's shape.
+    """
+    from keras import Sequential
+
+    if isinstance(model, Sequential):
+        graph = getattr(model, "_functional", None)
+        if graph is None:
+            raise BuildError(f"the network {model.name} does not say its input's shape; begin it with an Input layer")
+        return graph
+    return model
 
 
 def nodes(model: Any) -> list[Node]:

@@ -56,6 +56,7 @@ def test_what_is_not_such_a_head_is_refused(tmp_path: Path) -> None:
         ([layers.Dense(5), layers.ReLU(6.0), softmax()], LABELS, "is ReLU, expected Dense"),
         ([layers.Dense(5, "softmax"), softmax()], LABELS, "a softmax before its last layer"),
         ([layers.Dropout(0.1)], LABELS, "has no Dense layer"),
+        ([layers.Dense(5, activation=layers.LeakyReLU(0.1)), softmax()], LABELS, "the activation LeakyReLU"),
     ):
         with pytest.raises(BuildError) as error:
             load_head(saved(tmp_path, rows), 12, labels)
@@ -63,6 +64,33 @@ def test_what_is_not_such_a_head_is_refused(tmp_path: Path) -> None:
         assert str(tmp_path / "head.keras") in str(error.value)
     with pytest.raises(BuildError, match="takes 12 features, and the trunk gives 1280; choose the --backbone"):
         load_head(saved(tmp_path, [softmax()]), 1280, LABELS)
+
+
+def test_only_layers_in_one_row_are_a_head(tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    path = str(tmp_path / "head.keras")
+    x = keras.Input((12,), name="features")
+
+    def refused(inputs: Any, outputs: Any, reason: str) -> None:
+        keras.Model(inputs, outputs).save(path)
+        with pytest.raises(BuildError, match=reason):
+            load_head(path, 12, LABELS)
+
+    shared = layers.Dense(12, "relu", name="shared")
+    refused(x, layers.Dense(3, "softmax")(shared(shared(x))), "layer shared is used 2 times, expected each layer once")
+    y = layers.Dense(5, "relu", name="middle")(x)
+    answer = layers.Dense(3, "softmax")(y)
+    refused(x, [answer, layers.Dense(12)(y)], "has 2 outputs, expected one")
+    refused(x, [answer, y], "has 2 outputs, expected one")
+    refused([x, keras.Input((2,))], answer, "has 2 inputs, expected one")
+    branches = layers.Concatenate()([y, layers.Dense(4)(x)])
+    refused(x, layers.Dense(3, "softmax")(branches), "layer features reads none and is read by .*, expected layers in")
+    rows = keras.Input((4, 12))
+    refused(rows, layers.Dense(3, "softmax")(rows), r"reads \[4, 12\], expected one vector")
+    keras.Model(x, answer).save(path)  # built the same way, and a row
+    assert [d.activation for d in load_head(path, 12, LABELS).layers] == ["relu", "softmax"]
 
 
 def test_a_file_with_code_is_refused(tmp_path: Path) -> None:
