@@ -70,8 +70,8 @@ def _further_channel() -> Any:
             if image.shape[0] is None:
                 return ops.pad(image, ((0, 0), (0, 0), (0, 0), (0, 1)), constant_values=self._value)
             # A TFLite file has one image: a constant beside it can be run by accelerators that cannot pad with a value.
-            further = ops.full((*image.shape[:-1], 1), self._value, image.dtype)
-            return ops.concatenate([image, further], axis=-1)
+            further = np.full((*image.shape[:-1], 1), self._value, np.float32)
+            return ops.concatenate([image, ops.convert_to_tensor(further)], axis=-1)
 
         def get_config(self) -> dict[str, Any]:
             return {"name": self.name, "value": self._value}

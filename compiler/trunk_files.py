@@ -17,7 +17,7 @@ from .featurize import TrunkFile
 from .records import LoweredTrunk, Trunk
 from .weights import arrays_sha256
 
-_FORMAT = 1  # rises when the same trunk would be lowered to other bytes
+_FORMAT = 2  # rises when the same trunk would be lowered to other bytes
 _LIBRARIES = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime")
 _Key = tuple[str, str, str | None, tuple[str, ...]]
 """Format, scheme, a hash of the calibration images, and the layers left in float32."""

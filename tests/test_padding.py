@@ -8,9 +8,11 @@ from small_networks import small_images
 
 from tlc.compiler.fold import fold
 from tlc.compiler.lower_onnx import lower_trunk_onnx
+from tlc.compiler.lower_tflite import lower_trunk_tflite
 from tlc.compiler.onnx_content import read_onnx_content
 from tlc.compiler.pixels import PIXELS
 from tlc.compiler.records import Backbone, Provenance, Trunk
+from tlc.compiler.tflite_content import read_content
 from tlc.compiler.toolchain import load_tensorflow
 
 IMAGES = small_images(4, seed=5)
@@ -93,3 +95,12 @@ def test_the_channel_for_the_offsets_is_added_to_whole_channels(pixels: str) -> 
     assert operations(quantized)["QuantizeLinear"] == 4
     assert pad.input[2] in {i.name for i in onnx.load_from_string(quantized).graph.initializer if i.data_type == 2}
     assert np.abs(features(quantized) - keras(given)).max() < 0.05 * np.abs(keras(given)).max()
+
+
+@pytest.mark.parametrize("scheme", ["float32", "int8"])
+def test_in_a_tflite_file_it_is_a_constant_beside_the_image(scheme: str) -> None:
+    given = trunk(pixels="imagenet")
+    data = lower_trunk_tflite(given, scheme, CALIBRATION).data
+    found = read_content(data).operations
+    ends = {"CAST": 1, "SUB": 1, "MUL": 1} if scheme == "float32" else {"QUANTIZE": 1, "DEQUANTIZE": 1}
+    assert found == {"CONCATENATION": 1, "CONV_2D": 2, "MEAN": 1, **ends}
