@@ -11,7 +11,7 @@ import click
 
 from tlc.runtime.errors import TlcError
 
-from . import backbone, bench, build, cache, device, doctor, gallery, inspect, watch
+from . import backbone, bench, build, cache, device, doctor, gallery, inspect, verify, watch
 from .interrupt import MESSAGE, Interrupt
 from .output import say
 
@@ -33,7 +33,7 @@ for _command in (
     backbone.layers,
     backbone.sweep,
     inspect.inspect,
-    inspect.verify,
+    verify.verify,
     inspect.selftest,
     device.predict,
     device.enroll,

@@ -1,4 +1,4 @@
-"""`tlc inspect`, `tlc verify` and `tlc selftest`: what a bundle is, and whether it still is."""
+"""`tlc inspect` and `tlc selftest`: what a bundle is, and whether it still is."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ import click
 from tlc.runtime.bundle import Bundle
 from tlc.runtime.classifier import default_gallery
 from tlc.runtime.engines import open_engine
-from tlc.runtime.errors import DataError, SelftestError, UsageError
+from tlc.runtime.errors import SelftestError, UsageError
 from tlc.runtime.gallery import Gallery
 from tlc.runtime.manifest import to_json
 from tlc.runtime.report import write_report
 from tlc.runtime.selftest import failure
 from tlc.runtime.selftest import selftest as run_selftest
 
-from .data_options import data_options
 from .device import engine_options
-from .layer_table import layer_rows, print_layers
-from .output import Steps, json_option, put_json, say, size, table, unknown_figures
-from .parity_table import print_parity
+from .output import json_option, put_json, size, table, unknown_figures
 
 
 @click.command()
@@ -109,88 +106,6 @@ def _figure(metrics: Any, *path: str | int) -> str:
         except (KeyError, IndexError, TypeError):
             return "-"
     return f"{metrics:.3f}" if isinstance(metrics, int | float) else "-"
-
-
-@click.command()
-@click.argument("bundle")
-@data_options
-@click.option(
-    "--engine",
-    metavar="NAME",
-    help="Only this engine, or `all` that are installed.  [default: the best for each model]",
-)
-@click.option("--threads", type=click.IntRange(min=0), help="Threads; 0: one a core.")
-@click.option("--layers", is_flag=True, help="Show which layers lose most against the bundle's float32 model.")
-@json_option
-def verify(
-    bundle: str,
-    engine: str | None,
-    threads: int | None,
-    layers: bool,
-    limit: int | None,
-    strict: bool,
-    as_json: bool,
-    **origin: Any,
-) -> None:
-    """Measure a bundle's models on labelled images, against each other and against the labels."""
-    from tlc.compiler.data import Origin, load_dataset
-    from tlc.compiler.verify_bundle import verify_bundle
-    from tlc.compiler.verify_layers import verify_layers
-
-    opened = Bundle.open(bundle)
-    with Steps(quiet=as_json) as progress:
-        dataset = load_dataset(
-            Origin(**origin), strict=strict, limit=limit, progress=lambda d, t: progress("load data", d, t)
-        )
-        found = verify_bundle(
-            opened,
-            dataset,
-            engine,
-            threads,
-            lambda d, t: progress("verify", d, t),
-        )
-        by_layer = verify_layers(opened, dataset, lambda d, t: progress("layers", d, t)) if layers else {}
-    if strict and found.skipped:
-        first = found.skipped[0]
-        raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")
-    for note in (*dataset.notes, *found.problems):
-        say(note)
-    for s in found.skipped:
-        say(f"skipped {s.name}: {s.reason}")
-    if as_json:
-        document: dict[str, Any] = {
-            "images": found.images,
-            "models": [asdict(s) for s in found.scores],
-            "parity": [asdict(pair) for pair in found.parity.pairs],
-            "skipped": [s.name for s in found.skipped],
-            "problems": list(found.problems),
-        }
-        if layers:
-            document["layers"] = {file: layer_rows(errors) for file, errors in by_layer.items()}
-        put_json(document)
-        return
-    rows = [
-        (
-            s.file,
-            s.engine,
-            s.scheme,
-            size(s.bytes),
-            f"{s.accuracy:.3f}",
-            "-" if s.agreement is None else f"{s.agreement:.3f}",
-            "-" if s.embedding_cosine is None else f"{s.embedding_cosine:.4f}",
-        )
-        for s in found.scores
-    ]
-    click.echo(f"{found.images} images")
-    click.echo(
-        table(
-            rows,
-            ("model", "engine", "scheme", "size", "accuracy", "same answer as float", "embedding cosine"),
-        )
-    )
-    print_parity(found.parity, "each model beside the others, on these images:")
-    for file, errors in by_layer.items():
-        print_layers(file, errors)
 
 
 @click.command()

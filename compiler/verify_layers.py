@@ -29,8 +29,7 @@ def verify_layers(bundle: Bundle, dataset: Dataset, progress: Count = silent) ->
     judged = [m for m in models if m.scheme != "float32"]
     if reference is None:
         raise UsageError(
-            f"{bundle.path}: no model in it is float32, so there is nothing to compare layers with; "
-            "build with --onnx-scheme float32 for a target that takes ONNX"
+            f"{bundle.path}: no model in it is float32, so there is nothing to compare layers with; {_instead(bundle)}"
         )
     if not judged:
         raise UsageError(f"{bundle.path}: every model in it is float32; there is no quantized layer to look at")
@@ -44,3 +43,10 @@ def verify_layers(bundle: Bundle, dataset: Dataset, progress: Count = silent) ->
         found[model.file] = measure_layers(floats, (bundle.read(model.file), model.format), images)
         progress(n + 1, len(judged))
     return found
+
+
+def _instead(bundle: Bundle) -> str:
+    """Return what helps where a bundle has no float32 model. A build makes every format that its target takes."""
+    if any(m.format == "onnx" for m in bundle.manifest.models):
+        return "build with --onnx-scheme float32"
+    return f"its target takes no ONNX file; how the build found the trunk's layers: tlc inspect {bundle.path} --report"

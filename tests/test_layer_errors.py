@@ -127,7 +127,12 @@ class TestOfABundle:
         assert rows[0]["name"] in page
 
     def test_a_bundle_without_a_float_model(self, bundle: Bundle, photos: Path) -> None:
-        int8 = tuple(m for m in bundle.manifest.models if m.scheme == "int8")
-        alone = replace(bundle, manifest=replace(bundle.manifest, models=int8))
-        with pytest.raises(UsageError, match=r"no model in it is float32, .* build with --onnx-scheme float32"):
-            verify_layers(alone, load_dataset(str(photos)))
+        def of(*schemes: str) -> Bundle:
+            models = tuple(replace(m, scheme=s) for m, s in zip(bundle.manifest.models, schemes, strict=False))
+            return replace(bundle, manifest=replace(bundle.manifest, models=models))
+
+        data = load_dataset(str(photos))
+        with pytest.raises(UsageError, match=r"no model in it is float32, .* build with --onnx-scheme float32$"):
+            verify_layers(of("int8", "int8"), data)
+        with pytest.raises(UsageError, match=r"no model .* float32, .* takes no ONNX file; .*inspect .* --report$"):
+            verify_layers(of("int8"), data)

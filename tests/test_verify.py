@@ -198,7 +198,7 @@ class TestBundle:
         assert (floating.agreement, round(floating.embedding_cosine or 0, 5)) == (1.0, 1.0)
         assert 0.9 <= (quantized.agreement or 0) <= 1.0
         assert 0.9 < (quantized.embedding_cosine or 0) < 1.0
-        assert floating.accuracy >= 0.9  # most of these images trained it
+        assert (floating.accuracy or 0) >= 0.9  # most of these images trained it
         assert seen[-1] == (40, 40)
         (pair,) = found.parity.pairs
         assert (pair.one, pair.other) == ("model.onnx on onnxruntime", "model.tflite on ai-edge-litert")
@@ -259,13 +259,6 @@ class TestBundle:
         with pytest.raises(EngineError, match="onnxruntime failed while it ran"):
             verify_bundle(bad, data, "onnxruntime")
 
-    def test_a_class_that_the_bundle_does_not_know(self, bundle: Bundle, photos: Path, tmp_path: Path) -> None:
-        for label in ("0", "7", "8"):
-            (tmp_path / label).mkdir()
-            Image.open(photos / "0" / "0.png").save(tmp_path / label / "a.png")
-        with pytest.raises(DataError, match=r"no class '7' \(2 such in all\); it knows 0, 1, 2, 3: leave the others"):
-            verify_bundle(bundle, load_dataset(str(tmp_path)))
-
     def test_images_that_cannot_be_read_are_named(self, bundle: Bundle, photos: Path, tmp_path: Path) -> None:
         for label in ("1", "2"):
             (tmp_path / label).mkdir()
@@ -285,7 +278,7 @@ class TestBundle:
                 Image.open(photos / label / f"{i}.png").save(tmp_path / label / f"{i}.png")
         found = verify_bundle(bundle, load_dataset(str(tmp_path)))
         assert found.images == 20
-        assert min(s.accuracy for s in found.scores) >= 0.8
+        assert min(s.accuracy or 0 for s in found.scores) >= 0.8
 
 
 def test_an_image_that_vanished_since_is_told(photos: Path, tmp_path: Path) -> None:
