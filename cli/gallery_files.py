@@ -130,6 +130,10 @@ def recover(bundle: str, output: Path, path: str | None, as_json: bool) -> None:
         click.echo(f"{done.without_thumbnail} have no thumbnail")
     if done.unreadable:
         click.echo(f"{done.unreadable} could not be read")
+    # SQLite would take a log that is left beside the name for the new file's own.
+    click.echo(
+        f"to go on with it: move {where.name}, and {where.name}-wal where there is one, away and rename it to that"
+    )
 
 
 def _report(done: Merged, rule: str, as_json: bool) -> None:
