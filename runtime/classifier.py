@@ -25,6 +25,7 @@ from .engines import open_engine
 from .enroll_warnings import Doubts, Seen, sharpness
 from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
 from .gallery import Change, ExampleSource, Gallery, clean_label
+from .given import each_image
 from .images import Source, load_image, read_bytes, source_name
 from .prediction import Prediction, Stored, answer
 from .selftest import selftest_once
@@ -128,28 +129,29 @@ class Classifier:
         return self._answer(decode(image, self._spec, order))
 
     @overload
-    def predict_many(self, images: Iterable[Source], order: str = "RGB") -> Iterator[Prediction]: ...
+    def predict_many(self, images: Source | Iterable[Source], order: str = "RGB") -> Iterator[Prediction]: ...
 
     @overload
     def predict_many(
-        self, images: Iterable[Source], order: str = "RGB", *, errors: Literal["raise", "return"]
+        self, images: Source | Iterable[Source], order: str = "RGB", *, errors: Literal["raise", "return"]
     ) -> Iterator[Prediction | ImageError]: ...
 
     def predict_many(
-        self, images: Iterable[Source], order: str = "RGB", *, errors: Literal["raise", "return"] = "raise"
+        self, images: Source | Iterable[Source], order: str = "RGB", *, errors: Literal["raise", "return"] = "raise"
     ) -> Iterator[Prediction | ImageError]:
         """Classify images one after the other, in order; the next ones are decoded meanwhile, in threads.
 
         A few images are taken ahead of the one that is answered, so live frames that must be answered at
-        once are for `predict`. With `errors="return"` an image that cannot be read gives its ImageError in
-        its place and the others go on; by default it is raised there, which ends the iteration.
+        once are for `predict`. One image alone, as `predict` takes it, gives one prediction; an array [N, H, W, C]
+        is N images. With `errors="return"` an image that cannot be read gives its ImageError in its place and
+        the others go on; by default it is raised there, which ends the iteration.
 
         Raises:
             ImageError: an image cannot be read.
         """
         if errors not in ("raise", "return"):
             raise ValueError(f"errors {errors!r}, expected 'raise' or 'return'")
-        return self._answers(decode_ahead(images, self._spec, order), errors)
+        return self._answers(decode_ahead(each_image(images), self._spec, order), errors)
 
     def _answers(
         self, decoded: Generator[Decoded | ImageError], errors: Literal["raise", "return"]
@@ -180,7 +182,7 @@ class Classifier:
     def enroll(
         self,
         label: str,
-        images: Iterable[Source],
+        images: Source | Iterable[Source],
         *,
         order: str = "RGB",
         thumbnails: bool = True,
@@ -188,8 +190,9 @@ class Classifier:
     ) -> Change:
         """Add examples of a class, new or known; on disk when this returns. All of them or none.
 
-        What looks wrong about them (seen before, blurred, like another class) is in the result's `warnings`. With
-        `check_base`, its `base` tells what they cost the base classes; that takes some hundred searches.
+        One image alone, as `predict` takes it, is one example; an array [N, H, W, C] is N of them. What looks wrong
+        about them (seen before, blurred, like another class) is in the result's `warnings`. With `check_base`, its
+        `base` tells what they cost the base classes; that takes some hundred searches.
 
         Raises:
             ImageError: one of the images cannot be read.
@@ -199,7 +202,7 @@ class Classifier:
         label = clean_label(label)  # before the work, and before a gallery is made for nothing
         seen: list[Seen] = []
         sources: list[ExampleSource] = []
-        for image in images:
+        for image in each_image(images):
             name = source_name(image)
             data = image if isinstance(image, np.ndarray | Image.Image) else read_bytes(image, name)
             pixels = load_image(data, self._spec, order, name=name)
