@@ -28,6 +28,8 @@ ENGINES = (
     *("ai-edge-litert", "tflite-runtime", "onnxruntime"),
     *("mediapipe", "coreml", "litert-js", "onnxruntime-web", "tflite-micro", "edgetpu"),
 )
+MAX_THREADS = 128
+"""The most that the runtime runs a model with (`tlc.runtime.engines.MAX_THREADS`, which this room does not import)."""
 
 _CITED = ("model.operations",)
 """Besides the numbers, what may have a source."""
@@ -159,7 +161,7 @@ def _target(name: str, table: Mapping[str, object], where: str) -> Target:
         model_bytes=fields.count("limits.model_bytes"),
         peak_memory_bytes=fields.count("limits.peak_memory_bytes"),
         engines=fields.names("engine.preferred", "engine", ENGINES, least=1),
-        threads=fields.count("engine.threads"),
+        threads=fields.count("engine.threads", MAX_THREADS),
         expect=fields.expectations(),
         notes=fields.names("notes", "note"),
         sources=fields.sources(),
@@ -167,7 +169,32 @@ def _target(name: str, table: Mapping[str, object], where: str) -> Target:
     for number in _NUMBERS:
         if number not in target.sources:
             raise UsageError(f'{where}: {number} has no source; say where it comes from: [sources] "{number}" = "…"')
+    _check_agreement(target, where)
     return target
+
+
+def _check_agreement(target: Target, where: str) -> None:
+    """Refuse keys that are right by themselves and contradict each other."""
+    for_tflite = {  # what only a TFLite file can have
+        "model.extras has c-array": "c-array" in target.extras,
+        "model.input_dtype is int8": target.input_dtype == "int8",
+        "model.output_dtype is int8": target.output_dtype == "int8",
+        "model.full_int8 is true": target.full_int8,
+        "model.operations is not empty": bool(target.operations),
+        "engine.preferred begins with tflite-micro": target.engines[0] == "tflite-micro",
+    }
+    asked = [what for what, is_asked in for_tflite.items() if is_asked]
+    if asked and "tflite" not in target.formats:
+        raise UsageError(
+            f"{where}: {asked[0]}, which is of the TFLite file, and model.formats is {', '.join(target.formats)}; "
+            "add tflite to the formats, or change the other"
+        )
+    int8 = [what for what in asked if "int8" in what]
+    if int8 and target.scheme != "int8":
+        raise UsageError(
+            f"{where}: {int8[0]}, and model.scheme is {target.scheme}, which has none of it; "
+            "take scheme int8, or change the other"
+        )
 
 
 def _flatten(table: Mapping[str, object], where: str) -> dict[str, object]:

@@ -57,11 +57,11 @@ class Fields:
             self._refuse(key, value, "true or false")
         return value
 
-    def count(self, key: str) -> int:
-        """Return a whole number, 0 or more."""
+    def count(self, key: str, most: int | None = None) -> int:
+        """Return a whole number, 0 or more, and at most `most`."""
         value = self.values[key]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            self._refuse(key, value, "a whole number, 0 or more")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= (value if most is None else most):
+            self._refuse(key, value, f"a whole number, 0 {'or more' if most is None else f'to {most}'}")
         return value
 
     def expectations(self) -> tuple[Expectation, ...]:

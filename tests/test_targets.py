@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from tlc.cli.build import targets as targets_command
+from tlc.runtime import engines
 from tlc.runtime.errors import UsageError
-from tlc.targets import KEYS, all_targets, load_target, target_names
+from tlc.targets import KEYS, MAX_THREADS, all_targets, load_target, target_names
 
 FOLDER = Path(__file__).parent.parent / "targets"
 RPI = (FOLDER / "rpi.toml").read_text(encoding="utf-8")
@@ -243,10 +244,13 @@ def test_several_missing_keys_are_all_named(own: Write) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("threads = 4", "threads = '4'", "engine.threads is '4'; expected a whole number, 0 or more"),
+        ("threads = 4", "threads = '4'", "engine.threads is '4'; expected a whole number, 0 to 128"),
         ("threads = 4", "threads = 4.0", "engine.threads is 4.0; expected a whole number"),
         ("threads = 4", "threads = true", "engine.threads is True; expected a whole number"),
         ("threads = 4", "threads = -1", "engine.threads is -1; expected a whole number"),
+        ("threads = 4", "threads = 129", "engine.threads is 129; expected a whole number, 0 to 128"),
+        ("threads = 4", "threads = 1000", "engine.threads is 1000; expected a whole number, 0 to 128"),
+        ("model_bytes = 0", "model_bytes = -1", "limits.model_bytes is -1; expected a whole number, 0 or more"),
         ("model_bytes = 0", "model_bytes = []", "limits.model_bytes is []; expected a whole number"),
         ('scheme = "int8"', 'scheme = "int4"', "model.scheme: unknown scheme 'int4'; known: int8, "),
         ('scheme = "int8"', "scheme = 8", "model.scheme is 8; expected text"),
@@ -280,6 +284,46 @@ def test_several_missing_keys_are_all_named(own: Write) -> None:
 )
 def test_wrong_value(own: Write, old: str, new: str, said: str) -> None:
     assert said in refusal(own(changed(old, new)))
+
+
+def test_the_most_threads_are_those_of_the_runtime(own: Write) -> None:
+    """The rooms import one way, so the bound is written down twice."""
+    assert MAX_THREADS == engines.MAX_THREADS
+    assert load_target(own(changed("threads = 4", f"threads = {MAX_THREADS}"))).threads == MAX_THREADS
+
+
+ONLY_TFLITE = [
+    ("extras = []", 'extras = ["c-array"]', "model.extras has c-array"),
+    ('input_dtype = "uint8"', 'input_dtype = "int8"', "model.input_dtype is int8"),
+    ('output_dtype = "float32"', 'output_dtype = "int8"', "model.output_dtype is int8"),
+    ("full_int8 = false", "full_int8 = true", "model.full_int8 is true"),
+    ("operations = []", 'operations = ["CONV_2D"]', "model.operations is not empty"),
+    ('preferred = ["', 'preferred = ["tflite-micro", "', "engine.preferred begins with tflite-micro"),
+]
+"""Changes of the Pi's file that only mean something for a TFLite file, and how each is named."""
+
+
+@pytest.mark.parametrize(("old", "new", "said"), ONLY_TFLITE)
+def test_what_is_of_the_tflite_file_needs_one(own: Write, old: str, new: str, said: str) -> None:
+    text = changed(old, new)
+    assert load_target(own(text)).formats == ("tflite", "onnx")
+    only_onnx = text.replace('formats = ["tflite", "onnx"]', 'formats = ["onnx"]')
+    message = refusal(own(only_onnx))
+    assert f"my-board.toml: {said}, which is of the TFLite file, and model.formats is onnx; add tflite" in message
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [case for case in ONLY_TFLITE if "int8" in case[2]])
+def test_int8_at_an_end_or_all_through_needs_the_scheme(own: Write, old: str, new: str, said: str) -> None:
+    text = changed(old, new)
+    assert load_target(own(text)).scheme == "int8"
+    message = refusal(own(text.replace('\nscheme = "int8"', '\nscheme = "dynamic"')))
+    assert f"my-board.toml: {said}, and model.scheme is dynamic" in message
+
+
+def test_a_file_of_one_format_without_any_of_it_is_right(own: Write) -> None:
+    for form in ("onnx", "tflite"):
+        assert load_target(own(changed('["tflite", "onnx"]', f'["{form}"]'))).formats == (form,)
+    assert load_target(own(changed('\nscheme = "int8"', '\nscheme = "dynamic"'))).scheme == "dynamic"
 
 
 @pytest.mark.parametrize(
