@@ -86,6 +86,8 @@ def _training(settings: Mapping[str, Any]) -> list[Choice]:
     found: list[Choice] = []
     if settings.get("fine_tune", "none") != "none":
         why = "layers that were trained on, as asked for with --fine-tune; auto follows the amount of data"
+        if not settings.get("fine_tuned"):
+            why = "asked for with --fine-tune; there was too little data or no gain, so the network stayed as it was"
         found.append(Choice("fine-tuning", str(settings["fine_tune"]), why))
     kinds = settings.get("augment", "none")
     if kinds == "none":

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.errors import BuildError
 from tlc.runtime.progress import Count, silent
 from tlc.runtime.quiet import quiet
 
@@ -33,8 +32,6 @@ from .trunk_files import fingerprint
 
 _BATCH = 16
 _PATIENCE = 5
-_MEMORY = 4_000_000_000
-"""Bytes that the inputs of the trained layers may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +64,7 @@ def fine_tune(
     Args:
         trunk: stays as it is.
         head: trained on the trunk's features of the images that are not watched; where training starts.
-        choice: the layers to train; at least one.
+        choice: the layers to train; at least one. `choose` sees to it that what they read fits into memory.
         views: the training images [N, H, W, C], and augmented copies of them.
         targets: class indices, [N].
         watched: which images train nothing and judge each epoch, [N]; `head` must not have seen them either.
@@ -76,15 +73,9 @@ def fine_tune(
         progress: told the epochs done.
 
     Raises:
-        BuildError: the layers would need more memory than can be had; the checkpoints are of other work.
+        BuildError: the checkpoints are of other work.
     """
     cut = cut_before(trunk, choice.layers, head)
-    size = len(views) * len(targets) * cut.bytes
-    if size > _MEMORY:
-        raise BuildError(
-            f"--fine-tune: what {choice.layers[0]} reads would take {size / 1e9:.1f} GB for {len(targets)} images "
-            f"and their copies, more than {_MEMORY / 1e9:.0f}; train fewer layers, or use --limit or fewer --copies"
-        )
     inputs = [cut.run_prefix(images) for images in views]
     run = _Run(cut, inputs, targets, watched, settings, seed)
     state = run.train(views[0][:8], progress, _recipe(trunk, choice, views, targets, (settings.learning_rate, seed)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from tlc.runtime.quiet import quiet
 
-from .network import nodes
+from .network import Node, nodes
 from .records import Floats, Head, InputSpec, Trunk
 
 _BATCH = 16
@@ -27,8 +28,6 @@ class Cut:
     """Normalised pixels to what the second part reads; None where that is the pixels themselves."""
     model: Any
     """From there to probabilities; only the chosen layers and the head can be trained."""
-    bytes: int
-    """What one image takes between the two."""
     spec: InputSpec
 
     def run_prefix(self, images: NDArray[np.uint8]) -> list[Floats]:
@@ -60,15 +59,12 @@ def cut_before(trunk: Trunk, layers: Sequence[str], head: Head) -> Cut:
         copy: Any = keras.models.clone_model(trunk.model)
         copy.set_weights(trunk.model.get_weights())
     steps = nodes(copy)
-    names = [n.name for n in steps]
-    first = min(names.index(name) for name in layers)
-    before = set(names[:first])
-    crossing = [n for n in steps[:first] if any(r not in before for r in n.readers)]
+    crossing = _crossing(steps, layers)
     for node in steps:
         if hasattr(node.layer, "trainable"):
             node.layer.trainable = node.name in layers
     inputs = [n.layer.output for n in crossing]
-    whole = [n.name for n in crossing] == [names[0]]
+    whole = [n.name for n in crossing] == [steps[0].name]
     x = copy.output
     for i, given in enumerate(head.layers):
         dense = keras.layers.Dense(given.kernel.shape[1], given.activation, name=f"fine_tune_head_{i}")
@@ -78,6 +74,18 @@ def cut_before(trunk: Trunk, layers: Sequence[str], head: Head) -> Cut:
         trunk=copy,
         prefix=None if whole else keras.Model(copy.input, inputs),
         model=keras.Model(inputs, x),
-        bytes=sum(4 * int(np.prod(t.shape[1:])) for t in inputs),
         spec=trunk.backbone.input,
     )
+
+
+def cut_bytes(model: Any, layers: Sequence[str]) -> int:
+    """Return what one image takes, in float32, between what lies before the first of `layers` and the rest."""
+    return sum(4 * math.prod(node.shape) for node in _crossing(nodes(model), layers))
+
+
+def _crossing(steps: Sequence[Node], layers: Sequence[str]) -> list[Node]:
+    """Return the steps before the first of `layers` that a later one reads."""
+    names = [n.name for n in steps]
+    first = min(names.index(name) for name in layers)
+    before = set(names[:first])
+    return [n for n in steps[:first] if any(r not in before for r in n.readers)]

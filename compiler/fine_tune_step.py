@@ -15,7 +15,8 @@ from tlc.runtime.progress import Count, silent
 from .data_records import Sample
 from .featurize import PLAIN, View
 from .fine_tune import fine_tune
-from .fine_tune_layers import choose
+from .fine_tune_layers import check_asked, choose
+from .fine_tune_logs import check_logs
 from .heads import train_linear
 from .mlp import watch
 from .records import FineTune, Floats, Trunk
@@ -24,6 +25,18 @@ from .records import FineTune, Floats, Trunk
 def checkpoints_beside(output: Path) -> Path:
     """Return where the checkpoints go that nobody asked for, until the bundle is written."""
     return output.with_name(f"{output.name}.checkpoints")
+
+
+def check_fine_tune(asked: FineTune) -> None:
+    """Check what can be checked before anything heavy is loaded.
+
+    Raises:
+        UsageError: the layers asked for are none.
+        BuildError: there are to be logs, and TensorBoard is missing.
+    """
+    check_asked(asked.layers)
+    if asked.logdir is not None:
+        check_logs()
 
 
 def fine_tune_step(
@@ -45,7 +58,7 @@ def fine_tune_step(
     """
     samples, features, targets = training
     classes = int(targets.max()) + 1
-    choice = choose(trunk, asked.layers, len(samples), classes)
+    choice = choose(trunk, asked.layers, len(samples), classes, 1 + len(views))
     if not choice.layers:
         return trunk, f"fine-tuning trained {choice.reason}"
     watched = watch(targets, seed)

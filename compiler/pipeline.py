@@ -32,9 +32,9 @@ from .exemplars import PER_CLASS, choose_exemplars
 from .extras import require_extras
 from .featurize import featurize
 from .file_kinds import TrunkKind, file_kinds, trunk_kinds
-from .fine_tune_logs import check_logs
+from .fine_tune_layers import choose
 from .fine_tune_state import remove_checkpoints
-from .fine_tune_step import checkpoints_beside, fine_tune_step
+from .fine_tune_step import check_fine_tune, checkpoints_beside, fine_tune_step
 from .fit import Material, fit
 from .head_file import check_head_file, is_head_file
 from .heads import check_kind
@@ -73,8 +73,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             check_head_file(options.head)
         else:
             check_kind(options.head)
-        if options.fine_tune is not None and options.fine_tune.logdir is not None:
-            check_logs()
+        if options.fine_tune is not None:
+            check_fine_tune(options.fine_tune)
         for target in targets:
             check_target(target)
             require_extras(target)
@@ -82,7 +82,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         outputs = _outputs(options, targets)
         origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
         dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
-        _split(dataset.samples, dataset.skipped, options.seed)
+        planned = _split(dataset.samples, dataset.skipped, options.seed)
         foreign = load_foreign(options.unknown_data) if options.unknown_data is not None else []
 
     with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it
@@ -92,8 +92,12 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         backbone = load_backbone(options.backbone, options.asked)
 
     with step("shave"):  # decides what a feature is, so before any is computed
-        trunk = shave(backbone, options.shave, options.pool)
+        untuned = trunk = shave(backbone, options.shave, options.pool)
         preprocessing = Preprocessing(backbone.input.height, backbone.input.width, backbone.input.channels)
+
+        views = copies(options.augment, options.copies, options.seed)
+        if options.fine_tune is not None:  # before any image is featurized: it may ask for too much
+            choose(trunk, options.fine_tune.layers, len(planned.train), len(dataset.labels), 1 + len(views))
 
     # In the device's own engine, a third of Keras' time. What cannot be decoded drops out here; the trunk is lowered
     # only if an image is not in the cache.
@@ -113,7 +117,6 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         labels = tuple(sorted({s.label for s in samples}))
         classes = np.array([labels.index(s.label) for s in samples], np.int64)
 
-    views = copies(options.augment, options.copies, options.seed)
     fine_tune = options.fine_tune and replace(
         options.fine_tune, checkpoints=options.fine_tune.checkpoints or checkpoints_beside(options.output)
     )
@@ -220,6 +223,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
                 "augment": ", ".join(options.augment) or "none",
                 "copies": options.copies if options.augment else 0,
                 "fine_tune": "none" if options.fine_tune is None else options.fine_tune.layers,
+                **({"fine_tuned": trunk is not untuned} if options.fine_tune else {}),
                 **({"ladder": ladder_text(rungs)} if rungs else {}),
             },
             pictures=Pictures(images, odd) if options.thumbnails else None,

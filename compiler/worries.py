@@ -84,10 +84,16 @@ def _held_back(f: Findings) -> str | None:
         return f"A head of class means is holding you back: {evidence}. Try --head linear."
     if f.manifest.head["kind"] == "file":
         return f"The head from the file does not suit these images: {evidence}. Compare it with --head linear."
-    if settings(f).get("fine_tune", "none") != "none":
+    if settings(f).get("fine_tuned"):
         return (
             f"Even after fine-tuning, the network does not tell these classes apart: {evidence}. Fine-tune more layers "
             "or longer, take a larger backbone, or look whether the labels can be told from the images at all."
+        )
+    if settings(f).get("fine_tune", "none") != "none":
+        return (
+            f"Training the head alone is holding you back: {evidence}. Fine-tuning was asked for and left the network "
+            "as it was, as the notes of the build say: take more images, cut it elsewhere (tlc sweep compares cuts), "
+            "or take a larger backbone."
         )
     return (
         f"Training the head alone is holding you back: {evidence}. What the frozen network sees does not tell these "

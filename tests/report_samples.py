@@ -68,6 +68,7 @@ def make(
     mapped: bool = True,
     odd: Sequence[Odd] = (),
     fine_tune: str = "none",
+    fine_tuned: bool = True,
 ) -> tuple[Findings, Pictures]:
     """Return the findings about a bundle of one float file, and pictures for its report.
 
@@ -118,7 +119,8 @@ def make(
         settings={"seed": 0, "calibration": 4},
     )
     judged = Judged(Lowered(info, b""), cast("Any", None), given, answers, scored)
-    return find(_manifest(labels, head, info, fine_tune), evidence, [judged]), Pictures(images, images[: len(odd)])
+    tuning = {"fine_tune": fine_tune, **({} if fine_tune == "none" else {"fine_tuned": fine_tuned})}
+    return find(_manifest(labels, head, info, tuning), evidence, [judged]), Pictures(images, images[: len(odd)])
 
 
 def _trunk() -> Trunk:
@@ -126,7 +128,7 @@ def _trunk() -> Trunk:
     return Trunk(backbone, "last", "avg", None, 4)
 
 
-def _manifest(labels: Sequence[str], head: Head, info: ModelFile, fine_tune: str) -> Manifest:
+def _manifest(labels: Sequence[str], head: Head, info: ModelFile, tuning: dict[str, Any]) -> Manifest:
     return Manifest(
         fingerprint="f" * 64,
         labels=() if head.kind == "none" else tuple(labels),
@@ -141,7 +143,7 @@ def _manifest(labels: Sequence[str], head: Head, info: ModelFile, fine_tune: str
         head={"kind": head.kind},
         metrics={
             "unknown": {"rate": 0.05, "test_images": 0, "false_alarms": 0},
-            "settings": {"seed": 0, "fine_tune": fine_tune},
+            "settings": {"seed": 0, **tuning},
         },
         versions={"tlc": "0.1.0"},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from test_featurize import tiny_trunk
 
 from tlc.compiler.fine_tune import Tuned, fine_tune
-from tlc.compiler.fine_tune_layers import Choice, choose
+from tlc.compiler.fine_tune_cut import cut_before, cut_bytes
+from tlc.compiler.fine_tune_layers import MEMORY, Choice, choose
 from tlc.compiler.fine_tune_state import remove_checkpoints
 from tlc.compiler.heads import train_linear
 from tlc.compiler.mlp import watch
@@ -166,9 +168,49 @@ class TestChoice:
             choose(trunk, "block9.*", 10, 2)
         with pytest.raises(UsageError, match="not a number, auto, or a regular expression"):
             choose(trunk, "(", 10, 2)
+        with pytest.raises(UsageError, match="--fine-tune 0: trains no layer; give 1 or more, or leave it out"):
+            choose(trunk, "0", 10, 2)
 
 
-def test_too_much_for_the_memory_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlc.compiler.fine_tune._MEMORY", 1000)
-    with pytest.raises(BuildError, match=r"GB for 60 images and their copies.*train fewer layers"):
-        tune(tiny_trunk(), 1)
+def _weighs(trunk: Trunk, last: int) -> int:
+    return cut_bytes(trunk.model, layers_with_weights(trunk)[-last:])
+
+
+class TestMemory:
+    """What is too much for it, from sizes alone: no image is loaded."""
+
+    def test_a_cut_weighs_what_crosses_it(self) -> None:
+        trunk = tiny_trunk()
+        head, *_ = start(trunk)
+        for last in (1, 2):
+            names = layers_with_weights(trunk)[-last:]
+            assert _weighs(trunk, last) == sum(
+                4 * math.prod(t.shape[1:]) for t in cut_before(trunk, names, head).model.inputs
+            )
+        assert _weighs(trunk, 2) == 4 * 32 * 32 * 3  # the pixels themselves
+
+    def test_auto_takes_the_deepest_cut_that_fits(self) -> None:
+        trunk = tiny_trunk()
+        names = layers_with_weights(trunk)
+        assert _weighs(trunk, 2) > _weighs(trunk, 1)
+        fits = MEMORY // _weighs(trunk, 2)
+        assert choose(trunk, "auto", fits, 2).layers == tuple(names)
+        chosen = choose(trunk, "auto", fits + 1, 2)
+        assert chosen.layers == tuple(names[-1:])
+        assert f"there are {fits + 1} training images, and what {names[0]} reads would take 4.0 GB" in chosen.reason
+        assert choose(trunk, "auto", fits // 2 + 1, 2, views=2).layers == tuple(names[-1:])
+        none = choose(trunk, "auto", MEMORY // _weighs(trunk, 1) + 1, 2)
+        assert none.layers == ()
+        assert none.reason.startswith("no layer, for there are ")
+        assert f"and what {names[-1]} reads would take" in none.reason
+
+    def test_what_was_asked_for_is_refused(self) -> None:
+        trunk = tiny_trunk()
+        fits = MEMORY // _weighs(trunk, 2)
+        for asked in ("2", ".*"):
+            assert len(choose(trunk, asked, fits, 2).layers) == 2
+            with pytest.raises(
+                BuildError, match=r"--fine-tune .*: what .* reads would take 4\.0 GB.*train fewer layers"
+            ):
+                choose(trunk, asked, fits + 1, 2)
+        assert len(choose(trunk, "1", fits + 1, 2).layers) == 1

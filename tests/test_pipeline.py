@@ -236,12 +236,16 @@ class TestOwnTarget:
         assert (settings["augment"], settings["copies"]) == ("mirror", 2)
         (note,) = [n for n in result.notes if n.startswith("fine-tuning")]
         assert note.startswith("fine-tuning trained the last 1 of 49 layers, as asked; epochs: 1")
+        assert settings["fine_tuned"] == ("the trunk stays as it was" not in note)
         assert not built.path.with_name(f"{built.path.name}.checkpoints").exists()
         assert ("fine-tune" in result.seconds, "featurize tuned" in result.seconds) == (True, True)
         kept = folder.parent / "kept"
         unchanged = replace(quick, force=True, fine_tune=FineTune("auto", checkpoints=kept))
-        (note,) = [n for n in build(unchanged).notes if n.startswith("fine-tuning")]
+        result = build(unchanged)
+        (note,) = [n for n in result.notes if n.startswith("fine-tuning")]
         assert "no layer, for there are 8 training images" in note
+        settings = Bundle.open(result.bundles[0].path).manifest.metrics["settings"]
+        assert (settings["fine_tune"], settings["fine_tuned"]) == ("auto", False)
         assert not kept.exists()
 
         head = folder.parent / "head.keras"

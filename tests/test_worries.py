@@ -135,6 +135,9 @@ def test_class_means_are_not_blamed_on_the_network() -> None:
     assert text.endswith("Try --head linear.")
     assert "The head from the file does not suit" in said(**LOW, train_accuracy=0.82, kind="file")["held-back"]
     assert "Even after fine-tuning" in said(**LOW, train_accuracy=0.82, fine_tune="auto")["held-back"]
+    untouched = said(**LOW, train_accuracy=0.82, fine_tune="auto", fine_tuned=False)["held-back"]
+    assert "Even after" not in untouched
+    assert "Fine-tuning was asked for and left the network as it was" in untouched
     assert "--fine-tune auto" in said(**LOW, train_accuracy=0.82)["held-back"]
 
 
