@@ -21,8 +21,9 @@ from .bundle import Bundle
 from .classifier import Classifier
 from .engines import threads_for
 from .errors import EngineError, UsageError
+from .given import each_image
 from .golden import golden
-from .images import Source, read_bytes, source_name
+from .images import Source, load_image, read_bytes, source_name
 from .prediction import Prediction
 from .progress import Count, silent
 
@@ -103,7 +104,7 @@ class Bench:
 
 def bench(
     bundle: str | os.PathLike[str],
-    images: Sequence[Source] = (),
+    images: Source | Sequence[Source] = (),
     *,
     gallery: str | os.PathLike[str] | None = None,
     engine: str | None = None,
@@ -124,8 +125,8 @@ def bench(
         raise UsageError(f"runs is {runs}, expected at least 1")
     opened = Bundle.open(bundle)
     with Classifier.open(opened, gallery, engine, threads) as classifier:
-        named = [(source_name(image), image) for image in images]
-        data = [read_bytes(image, name) for name, image in named] or [_photo(opened, classifier.model.file)]
+        named = [(source_name(image), image) for image in each_image(images)]
+        data = [_read(image, name, opened) for name, image in named] or [_photo(opened, classifier.model.file)]
         names = tuple(name for name, _ in named) or (f"{_PHOTO[0]}x{_PHOTO[1]} JPEG of a golden sample",)
         timed = _predict(classifier.predict, data, runs, progress)
         settings = (os.fspath(bundle), os.fspath(classifier.gallery_path), engine, threads)
@@ -156,6 +157,13 @@ def published(target: Mapping[str, Any]) -> tuple[Published, ...]:
         if math.isfinite(figure.milliseconds):
             figures.append(figure)
     return tuple(figures)
+
+
+def _read(image: Source, name: str, bundle: Bundle) -> bytes:
+    """Return an image's bytes, once it is known that they can be decoded: what is timed has no name to be told by."""
+    data = read_bytes(image, name)
+    load_image(data, bundle.manifest.preprocessing, name=name)
+    return data
 
 
 def _predict(

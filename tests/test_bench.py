@@ -56,8 +56,16 @@ def test_mistakes_are_told_before_anything_is_measured(bundle_path: Path, photos
         bench(bundle_path, [image], runs=0)
     with pytest.raises(ImageError, match=r"gone\.png: no such file"):
         bench(bundle_path, [image, tmp_path / "gone.png"])
+    with pytest.raises(ImageError, match=r"gone\.png: no such file"):
+        bench(bundle_path, str(tmp_path / "gone.png"))  # one image alone is one
     with pytest.raises(ImageError, match=r"image of 4 bytes: not an image"):
         bench(bundle_path, [b"text"], runs=1)
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(image.read_bytes()[:60])
+    measured: list[int] = []
+    with pytest.raises(ImageError, match=r"cut\.png: damaged"):
+        bench(bundle_path, [image, cut], runs=1, progress=lambda done, _: measured.append(done))
+    assert measured == []
 
 
 def test_what_was_published_for_the_target_travels_in_the_bundle(bundle: Bundle, bundle_path: Path) -> None:
@@ -111,6 +119,16 @@ def test_the_command_for_people_and_for_machines(
     assert document["startup"].keys() == {"imports", "opening", "first_prediction", "total", "resident", "peak"}
     assert document["images"] == ["4000x3000 JPEG of a golden sample"]
     assert len(document["published"]) == len(load_target("rpi").expect)
+
+
+def test_a_damaged_file_is_told_by_its_name(
+    bundle_path: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((photos / "0" / "0.png").read_bytes()[:60])
+    done = here(capfd, "bench", bundle_path, photos / "1" / "0.png", cut, "--runs", 1)
+    assert done.failed().startswith(f"Error: {cut}: ")
+    assert done.out == ""
 
 
 def test_a_bundle_without_published_figures_shows_none(
