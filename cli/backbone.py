@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .data_options import data_options
+from .numbers import SEED, Finite
 from .output import Steps, json_option, put_json, say, size, table
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ def loading_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say how a backbone is loaded; it gets them as one `asked`."""
 
     @click.option("--weights", metavar="FILE", help="Weights for keras:NAME, or a checkpoint for FILE.py:FUNCTION.")
-    @click.option(
-        "--alpha", type=click.FloatRange(0, min_open=True), help="Width of keras: networks that have several."
-    )
+    @click.option("--alpha", type=Finite(0, min_open=True), help="Width of keras: networks that have several.")
     @click.option(
         "--input-size", callback=_size, metavar="N|HxW", help="Input in pixels.  [default: the network's own]"
     )
@@ -191,7 +190,7 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
     help="In place of the target's own.",
 )
 @click.option("--plot", metavar="FILE.svg", help="Write the table as a picture too.")
-@click.option("--seed", default=0, show_default=True, help="Decides the split.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Decides the split.")
 @click.option("--threads", default=0, type=click.IntRange(min=0), help="Threads to featurize.  [default: one a core]")
 @json_option
 def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: Any) -> None:

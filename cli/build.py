@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .backbone import loading_options, say_notes
 from .build_summary import document, print_summary
 from .data_options import data_options
+from .numbers import SEED, Finite
 from .output import Steps, json_option, put_json, rate_or_off, size, table
 
 if TYPE_CHECKING:
@@ -85,7 +88,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     "--learning-rate",
     default=3e-4,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     help="Step of fine-tuning.",
 )
 @click.option(
@@ -109,7 +112,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     "--max-drop",
     default=2.0,
     show_default=True,
-    type=click.FloatRange(0, 100),
+    type=Finite(0, 100),
     metavar="POINTS",
     help="Accuracy a file may lose against the float graph.",
 )
@@ -131,7 +134,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     metavar="SRC",
     help="Images of anything else, to count how many pass for known.  [default: each class left out in turn]",
 )
-@click.option("--seed", default=0, show_default=True, help="Decides split, calibration set and folds.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Decides split, calibration set and folds.")
 @click.option(
     "--threads",
     default=0,
@@ -155,6 +158,7 @@ def build(as_json: bool, target: str, output: str | None, data: str, asked: Aske
     from tlc.compiler import Options
     from tlc.compiler import build as run
 
+    _refuse_idle(given)
     given["unknown_rate"] = given.pop("unknown")
     given["fine_tune"] = _fine_tune(**{name: given.pop(name) for name in _FINE_TUNE})
     options = Options(
@@ -176,14 +180,28 @@ def build(as_json: bool, target: str, output: str | None, data: str, asked: Aske
 _FINE_TUNE = ("fine_tune", "epochs", "learning_rate", "checkpoints", "resume", "logdir")
 
 
+def _refuse_idle(given: Mapping[str, Any]) -> None:
+    """Refuse options that would change nothing without another one.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+
+    def typed(name: str) -> bool:
+        return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    if given["fine_tune"] is None and any(typed(name) for name in _FINE_TUNE):
+        raise click.UsageError("--epochs, --learning-rate, --checkpoints, --resume and --logdir are for --fine-tune")
+    if not given["augment"] and given["copies"] and typed("copies"):
+        raise click.UsageError("--copies is for --augment, which names nothing that changes them")
+
+
 def _fine_tune(
     fine_tune: str | None, checkpoints: str | None, resume: bool, logdir: str | None, **numbers: Any
 ) -> FineTune | None:
     from tlc.compiler.records import FineTune
 
     if fine_tune is None:
-        if checkpoints or resume or logdir:
-            raise click.UsageError("--checkpoints, --resume and --logdir are for --fine-tune")
         return None
     folders = [Path(p) if p else None for p in (checkpoints, logdir)]
     return FineTune(fine_tune, checkpoints=folders[0], resume=resume, logdir=folders[1], **numbers)

@@ -11,6 +11,7 @@ import click
 from tlc.runtime.classifier import Classifier
 
 from .device import device_options, rate_option
+from .numbers import Finite
 from .output import say
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--every",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=0.0,
     metavar="SECONDS",
     help="Look at a live camera this often.  [default: every frame]",

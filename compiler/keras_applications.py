@@ -72,6 +72,8 @@ def check_application(name: str, asked: Asked) -> None:
     short = name.removeprefix(PREFIX)
     if short not in APPLICATIONS:
         raise unknown_name("network of keras.applications", short, APPLICATIONS)
+    if asked.alpha is not None and not 0 < asked.alpha < float("inf"):
+        raise UsageError(f"--alpha {asked.alpha:g}: expected a number above 0, such as 0.25")
     if asked.alpha is not None and short not in _WITH_ALPHA:
         raise UsageError(f"--alpha: {name} comes in one width; those with several are {', '.join(_WITH_ALPHA)}")
 

@@ -24,6 +24,7 @@ from .build_records import Built, Options, Result
 from .cache_folder import caching
 from .calibrate_unknown import calibrate_unknown
 from .calibration import choose_calibration, with_copies
+from .check_numbers import check_numbers
 from .data import Origin, Sample, Skipped, load_dataset
 from .data_foreign import load_foreign
 from .decode import decode_all
@@ -66,6 +67,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
 
     with step("load data") as report:  # first: most mistakes are in it, and it costs nothing to find them
         require_toolchain()
+        check_numbers(options)
         checked_rate(options.unknown_rate)
         targets = [load_target(name) for name in options.targets]
         find_backbone(options.backbone, options.asked)

@@ -18,6 +18,7 @@ from tlc.targets import Target, load_target
 from .backbones import DEFAULT, find_backbone, load_backbone
 from .cache_folder import caching
 from .calibration import choose_calibration
+from .check_numbers import check_seed
 from .data import Origin, load_dataset
 from .data_records import Dataset, Sample
 from .duplicates import find_groups
@@ -101,6 +102,7 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
     step = Steps(progress)
     with step("load data") as report:
         require_toolchain()
+        check_seed(options.seed)
         target = load_target(options.target)
         for name in options.backbones:
             find_backbone(name, options.asked)

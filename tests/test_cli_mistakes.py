@@ -60,12 +60,32 @@ def rewrite(folder: Path, **fields: object) -> None:
         ("gallery rename x.tlc mug", "Missing argument 'NEW'"),
         ("build --target rpi", "Missing option '--data'"),
         ("build --target rpi --data . --scheme int3", "int3"),
+        ("build --target rpi --data . --seed -1", "-1 is not in the range 0<=x<=4294967295"),
+        ("build --target rpi --data . --max-drop nan", "'nan' is not a finite number"),
+        ("build --target rpi --data . --fine-tune 1 --learning-rate nan", "'nan' is not a finite number"),
+        ("build --target rpi --data . --fine-tune 1 --learning-rate inf", "'inf' is not a finite number"),
+        (
+            "build --target rpi --data . --fine-tune 0",
+            "--fine-tune 0: trains no layer; give 1 or more, or leave it out",
+        ),
+        ("build --target rpi --data . --epochs 3", "are for --fine-tune"),
+        ("build --target rpi --data . --learning-rate 0.1", "are for --fine-tune"),
+        ("build --target rpi --data . --resume", "are for --fine-tune"),
+        ("build --target rpi --data . --copies 3 --augment none", "--copies is for --augment"),
+        ("sweep --target rpi --data . --seed -1", "-1 is not in the range"),
+        ("sweep --target rpi --data . --alpha nan", "'nan' is not a finite number"),
+        ("watch x.tlc --camera 0 --every nan", "'nan' is not a finite number"),
         ("layers efficientnet-lite9", "unknown backbone 'efficientnet-lite9'; known: efficientnet-lite"),
     ],
 )
 def test_wrong_usage(tlc: Tlc, words: str, said: str) -> None:
     done = tlc(*words.split())
     assert said in done.failed(2)
+
+
+@pytest.mark.parametrize("words", ["--augment none", "--copies 0 --augment none", "--fine-tune 1 --epochs 3"])
+def test_options_that_go_together_are_taken(tlc: Tlc, words: str) -> None:
+    assert "gone: no such file or folder" in tlc(*f"build --target rpi --data gone {words}".split()).failed(1)
 
 
 def test_names_that_are_unknown_list_the_known_ones_nearest_first(tlc: Tlc, data: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlc.compiler import Options, Result, build
+from tlc.compiler.records import Asked, FineTune
 from tlc.runtime import Bundle, Classifier
 from tlc.runtime.errors import BuildError, BundleError, DataError, GalleryError, TlcError, UsageError
 from tlc.runtime.unknown import read_calibration
@@ -226,8 +227,6 @@ class TestOwnTarget:
     def test_fine_tuned_with_copies_and_then_a_head_of_ones_own(self, quick: Options, folder: Path) -> None:
         import keras
 
-        from tlc.compiler.records import FineTune
-
         tuned = replace(quick, fine_tune=FineTune("1", epochs=1), augment=("mirror",), copies=2)
         result = build(tuned)
         (built,) = result.bundles
@@ -304,6 +303,19 @@ class TestWrongOptions:
             ({"targets": ("rip",)}, UsageError, "unknown target 'rip'; known: rpi"),
             ({"unknown_rate": 1.0}, UsageError, "the false-alarm rate is 1.0, expected 0 "),
             ({"unknown_data": "nowhere"}, DataError, "nowhere: no such file or folder"),
+            ({"seed": -1}, UsageError, "the seed is -1, expected a whole number from 0 to 4294967295"),
+            ({"seed": 2**32}, UsageError, "the seed is 4294967296"),
+            ({"max_drop": float("nan")}, UsageError, "max_drop is nan, expected 0 to 100"),
+            ({"fine_tune": FineTune(learning_rate=float("nan"))}, UsageError, "learning_rate is nan, expected"),
+            ({"fine_tune": FineTune(learning_rate=float("inf"))}, UsageError, "learning_rate is inf, expected"),
+            ({"fine_tune": FineTune(epochs=0)}, UsageError, "epochs is 0, expected 1 or more"),
+            ({"fine_tune": FineTune("0")}, UsageError, "--fine-tune 0: trains no layer; give 1 or more"),
+            ({"augment": (), "copies": 3}, UsageError, "copies is 3, but augment names nothing"),
+            (
+                {"backbone": "keras:MobileNet", "asked": Asked(alpha=float("nan"))},
+                UsageError,
+                "--alpha nan: expected a number above 0",
+            ),
             ({"backbone": "lite0"}, UsageError, "unknown backbone 'lite0'; known: "),
             ({"output": Path("/nowhere/at/all/b.tlc")}, BundleError, "no such folder to write b.tlc into"),
             ({"data": "/nowhere"}, DataError, "no such file or folder"),
