@@ -118,9 +118,9 @@ def _kind(name: str) -> str:
             return "tfjs"
         raise UsageError(f"--backbone {name}: a folder without {saved_model.FILE} (SavedModel) or model.json (tfjs)")
     if path.is_file():
-        if path.suffix in _KERAS_FILES:
+        if path.suffix.lower() in _KERAS_FILES:
             return "keras file"
-        if path.suffix == ".json":
+        if path.suffix.lower() == ".json":
             return "tfjs"
         if path.name == saved_model.FILE:
             return "saved model"

@@ -7,8 +7,9 @@ weights need is arrays of numbers in groups; the rest is refused by name.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,20 @@ from numpy.typing import NDArray
 from tlc.runtime.errors import BuildError
 
 
-def read_arrays(path: Path, group: str = "/") -> dict[str, NDArray[Any]]:
-    """Return the arrays under `group` by their paths in it, in the order in which Keras wrote them.
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """The weights of a network, in a file."""
+
+    by_path: dict[str, NDArray[Any]]
+    """Layer and variable, in the order in which Keras wrote them."""
+    ordered: bool
+    """Whether the file says that order; the names alone, as HDF5 sorts them, have conv_10 before conv_2."""
+
+
+def read_arrays(path: Path, inside: IO[bytes] | None = None) -> Arrays:
+    """Return the arrays of a file of weights, or those of the weights in a file of a whole network.
+
+    `inside` is the file's content, where the HDF5 lies within another file.
 
     Raises:
         BuildError: the file is missing, damaged, or holds anything but plain arrays of numbers.
@@ -25,14 +38,14 @@ def read_arrays(path: Path, group: str = "/") -> dict[str, NDArray[Any]]:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
-            top = _plain(file, group, path) if group != "/" else file
+        with h5py.File(inside or path, "r") as file:
+            top = _plain(file, "model_weights", path) if "model_weights" in file else file
             found: dict[str, NDArray[Any]] = {}
             for name, item in _datasets(top, "", path):
                 if item.dtype.kind not in "fiub":
                     raise BuildError(f"{path}: {name} holds {item.dtype}, expected plain numbers; it was refused")
                 found[name] = np.asarray(item[()])
-            return found
+            return Arrays(found, "layer_names" in top.attrs or "layer_names0" in top.attrs)
     except (OSError, KeyError, RuntimeError, ValueError) as e:
         raise BuildError(f"{path}: not an HDF5 file, or a damaged one ({_line(e)})") from None
 

@@ -10,9 +10,8 @@ from tlc.runtime.errors import BuildError, UsageError, unknown_name
 from tlc.runtime.quiet import quiet
 
 from .adopt import adopt
-from .hdf5_arrays import read_arrays
-from .named_weights import assign_by_name
 from .records import Asked, Backbone, Provenance
+from .weight_files import load_weights
 from .weights import arrays_sha256, file_sha256
 
 PREFIX = "keras:"
@@ -126,32 +125,14 @@ def _downloaded(name: str, short: str, size: tuple[int, int], alpha: float | Non
 
 def _from_file(name: str, short: str, size: tuple[int, int], alpha: float | None, path: Path) -> Any:
     whole = _build(short, size, alpha, True, None)
-    if path.name.endswith(".weights.h5") or path.suffix == ".keras":
-        return _load_keras_3(name, short, size, alpha, path, whole)
-    arrays = read_arrays(path)
-    first = whole.layers[-1] if whole.layers[-1].weights else None
-    top = first is None or any(f"{first.name}/" in key for key in arrays)
-    model = whole if top else _build(short, size, alpha, False, None)
     try:
-        assign_by_name(model, arrays, str(path))
-    except BuildError:
-        if not top:
-            raise
-        # The last layers have no weights (MobileNet's), so the names did not tell: try it without them.
+        load_weights(whole, path)
+        return whole
+    except BuildError as error:
+        # Many files leave the classifier out.
         model = _build(short, size, alpha, False, None)
-        assign_by_name(model, arrays, str(path))
-    return model
-
-
-def _load_keras_3(name: str, short: str, size: tuple[int, int], alpha: float | None, path: Path, whole: Any) -> Any:
-    if path.suffix != ".keras":
-        read_arrays(path)  # refuses all that is not plain arrays
-    reason = ""
-    for model in (whole, _build(short, size, alpha, False, None)):
         try:
-            with quiet():
-                model.load_weights(path)
-            return model
-        except Exception as e:
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-    raise BuildError(f"{path}: not weights of {name} at this width ({reason})")
+            load_weights(model, path)
+        except BuildError:
+            raise BuildError(f"{error}; expected those of {name} at this width") from None
+        return model

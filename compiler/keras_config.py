@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tlc.runtime.errors import BuildError
@@ -19,22 +20,35 @@ _CODE = frozenset(
     {"Lambda", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "TFSMLayer", "TorchModuleWrapper", "JaxLayer",
      "FlaxLayer"}
 )  # fmt: skip
-_RENAMED = {"BatchNormalizationV1": "BatchNormalization", "BatchNormalizationV2": "BatchNormalization"}
-_RENAMED_KEYS = {"LeakyReLU": {"alpha": "negative_slope"}}
+_RENAMED = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "ThresholdedReLU": "ReLU",
+}
+_RENAMED_KEYS = {"LeakyReLU": {"alpha": "negative_slope"}, "ReLU": {"theta": "threshold"}}
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
 
 
-def network_from_config(topology: Any, where: str, keras: int) -> Any:
-    """Return a functional Keras model without its weights.
+@dataclass(frozen=True)
+class _Source:
+    where: str
+    keras: int
+    renamed: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def network_from_config(topology: Any, where: str, keras: int) -> tuple[Any, dict[str, str]]:
+    """Return a functional Keras model without its weights, and what the file calls the layers renamed in it.
 
     `topology` is the parsed JSON, an object with `class_name` and `config`; `keras` is the major version
-    whose meanings hold (the hard sigmoid changed in Keras 3). `where` names the file in errors.
+    whose meanings hold (the hard sigmoid changed in Keras 3). `where` names the file in errors. A layer whose
+    activation becomes layers of its own gives its name to the last of them, so that a cut there comes after it.
 
     Raises:
         BuildError: it is no such configuration, carries code, or has a layer that is not known here.
     """
+    source = _Source(where, keras)
     try:
-        return _model(topology, where, keras)
+        return _model(topology, source), source.renamed
     except BuildError:
         raise
     except RecursionError:
@@ -47,17 +61,17 @@ def _line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0]
 
 
-def _model(topology: Any, where: str, keras: int) -> Any:
+def _model(topology: Any, source: _Source) -> Any:
     kind = topology["class_name"]
     if kind not in _MODELS:
-        raise BuildError(f"{where}: holds a {kind}, expected a Sequential or functional Keras network")
+        raise BuildError(f"{source.where}: holds a {kind}, expected a Sequential or functional Keras network")
     config = topology["config"]
     if kind == "Sequential":
-        return _sequential(config, where, keras)
-    return _functional(config, where, keras)
+        return _sequential(config, source)
+    return _functional(config, source)
 
 
-def _sequential(config: Any, where: str, keras: int) -> Any:
+def _sequential(config: Any, source: _Source) -> Any:
     from keras import Input, Model
 
     items: Sequence[Any] = config if isinstance(config, list) else config["layers"]
@@ -71,16 +85,16 @@ def _sequential(config: Any, where: str, keras: int) -> Any:
     if shape is None and not isinstance(config, list) and config.get("build_input_shape"):
         shape = config["build_input_shape"]
     if shape is None:
-        raise BuildError(f"{where}: the network does not say its input's shape")
+        raise BuildError(f"{source.where}: the network does not say its input's shape")
     x = start = Input(tuple(shape[1:]), name="input" if items[0]["class_name"] != "InputLayer" else None)
     for item in items:
         if item["class_name"] != "InputLayer":
-            for layer in _layers(item, where, keras):
+            for layer in _layers(item, source):
                 x = layer(x)
     return Model(start, x, name=name)
 
 
-def _functional(config: Any, where: str, keras: int) -> Any:
+def _functional(config: Any, source: _Source) -> Any:
     from keras import Input, Model, tree
 
     made: dict[str, list[Any]] = {}
@@ -94,7 +108,7 @@ def _functional(config: Any, where: str, keras: int) -> Any:
             outputs[name, 0] = tensor
             inputs.append(tensor)
             continue
-        made[name] = _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, where, keras)
+        made[name] = _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, source)
         waiting += [(name, i, _references(node)) for i, node in enumerate(item["inbound_nodes"])]
     while waiting:
         later: list[tuple[str, int, Any]] = []
@@ -108,7 +122,7 @@ def _functional(config: Any, where: str, keras: int) -> Any:
                 given = layer(given)
             outputs[name, index] = given
         if len(later) == len(waiting):
-            raise BuildError(f"{where}: layer {later[0][0]} reads a layer that is not there")
+            raise BuildError(f"{source.where}: layer {later[0][0]} reads a layer that is not there")
         waiting = later
     ends = [outputs[r[0], r[1]] for r in tree.flatten(_references(config["output_layers"]))]
     return Model(
@@ -164,24 +178,24 @@ def _as_dict(config: Any) -> dict[str, Any]:
     return config if isinstance(config, dict) else {"layers": config}
 
 
-def _layers(item: Any, where: str, keras: int) -> list[Any]:
+def _layers(item: Any, source: _Source) -> list[Any]:
     """Return the layers, mostly one, that do what one of the file does."""
     from keras import layers
 
     kind = str(item["class_name"])
     kind = _RENAMED.get(kind, kind)
     if kind in _MODELS:
-        return [_model(item, where, keras)]
+        return [_model(item, source)]
     name = item["config"].get("name", kind)
     if kind in _CODE:
         raise BuildError(
-            f"{where}: layer {name} is a {kind}, which carries code; it was refused without running it: "
+            f"{source.where}: layer {name} is a {kind}, which carries code; it was refused without running it: "
             "save the network without it, or as a SavedModel"
         )
     cls: Any = getattr(layers, kind, None)
     known_layer = isinstance(cls, type) and issubclass(cls, layers.Layer)
     if not known_layer or item.get("registered_name") not in (None, kind):
-        raise BuildError(f"{where}: layer {name} is a {kind}, which is not one of Keras' own layers")
+        raise BuildError(f"{source.where}: layer {name} is a {kind}, which is not one of Keras' own layers")
     known = inspect.signature(cls.__init__).parameters
     renamed = {
         str(_RENAMED_KEYS.get(kind, {}).get(key, key)): value
@@ -189,37 +203,38 @@ def _layers(item: Any, where: str, keras: int) -> list[Any]:
         if not key.endswith(_TRAINING_ONLY)
     }
     config: dict[str, Any] = {k: v for k, v in renamed.items() if k in known and k not in ("dtype", "kwargs")}
-    after: list[Any] = []
     if isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
         config["axis"] = config["axis"][0]
+    after: list[Any] = []
     if "activation" in config:
-        config["activation"] = _activation(config["activation"], where, name)
-        if config["activation"] == "hard_sigmoid" and keras < 3:
-            # max(0, min(1, 0.2 x + 0.5)); Keras 3 gave the name to relu6(x + 3) / 6.
-            config["activation"] = "linear"
-            after = [
-                layers.Rescaling(0.2, 0.5, name=f"{name}_slope"),
-                layers.ReLU(max_value=1.0, name=f"{name}_clip"),
-            ]
-    return [cls(**{**config, "name": name}), *after]
+        config["activation"], after = _activation(config["activation"], source, name)
+    if after:
+        source.renamed[f"{name}_linear"] = name
+    config["name"] = f"{name}_linear" if after else name
+    return [cls(**config), *after]
 
 
-def _activation(value: Any, where: str, layer: str) -> str:
+def _activation(value: Any, source: _Source, layer: str) -> tuple[str, list[Any]]:
+    """Return an activation by its name, and the layers that do it where it has none; the last bears `layer`'s name."""
+    from keras import activations, layers
+
     if isinstance(value, dict):
         if value.get("class_name") not in ("function", None):
-            value = str(value["class_name"]).lower()
-        else:
-            value = value.get("config")
+            # A layer as an activation, with numbers of its own: ReLU(max_value=1), LeakyReLU(0.3).
+            return "linear", _layers({**value, "config": {**value["config"], "name": layer}}, source)
+        value = value.get("config")
     if value is None:
-        return "linear"
-    from keras import activations
-
+        return "linear", []
     try:
         if not isinstance(value, str):
             raise ValueError("not a name")
         activations.get(value)
     except ValueError:
         raise BuildError(
-            f"{where}: layer {layer} has the activation {value!r}, which is not one of Keras' own"
+            f"{source.where}: layer {layer} has the activation {value!r}, which is not one of Keras' own"
         ) from None
-    return value
+    if value == "hard_sigmoid" and source.keras < 3:
+        # max(0, min(1, 0.2 x + 0.5)); Keras 3 gave the name to relu6(x + 3) / 6.
+        slope = layers.Rescaling(0.2, 0.5, name=f"{layer}_slope")
+        return "linear", [slope, layers.ReLU(max_value=1.0, name=layer)]
+    return value, []

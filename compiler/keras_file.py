@@ -42,8 +42,10 @@ def _load_hdf5(path: Path) -> Any:
     except (ValueError, RecursionError):
         raise BuildError(f"{path}: its model_config is not valid JSON; the file is damaged") from None
     with quiet():
-        model = network_from_config(topology, str(path), int(version[0]) if version[:1].isdigit() else 2)
-    assign_by_name(model, read_arrays(path, "model_weights"), str(path))
+        major = int(version[0]) if version[:1].isdigit() else 2
+        model, renamed = network_from_config(topology, str(path), major)
+    arrays = read_arrays(path)
+    assign_by_name(model, arrays.by_path, str(path), ordered=arrays.ordered, renamed=renamed)
     return model
 
 

@@ -11,21 +11,35 @@ from numpy.typing import NDArray
 from tlc.runtime.errors import BuildError
 
 
-def assign_by_name(model: Any, arrays: Mapping[str, NDArray[Any]], where: str) -> None:
+def assign_by_name(
+    model: Any,
+    arrays: Mapping[str, NDArray[Any]],
+    where: str,
+    *,
+    ordered: bool = True,
+    renamed: Mapping[str, str] | None = None,
+) -> None:
     """Give every variable of `model`, a Keras model, the array of its layer and name.
 
     `arrays` maps paths that end in `layer/variable` to arrays; what stays over is ignored. Where the names of
-    a file are of no use, its order decides, if every shape fits.
+    a file are of no use, its order decides, if every shape fits and `ordered` says that it has the network's own.
+    `renamed` maps layers of `model` to what the file calls them.
 
     Raises:
         BuildError: a variable has no array, or one of another shape.
     """
-    wanted = variables(model)
+    wanted = [(_as_filed(path, renamed or {}), variable) for path, variable in variables(model)]
     named = _match(wanted, arrays)
     if named is None:
-        if len(arrays) != len(wanted) or any(
-            tuple(v.shape) != a.shape for (_, v), a in zip(wanted, arrays.values(), strict=True)
-        ):
+        fits = len(arrays) == len(wanted) and all(
+            tuple(v.shape) == a.shape for (_, v), a in zip(wanted, arrays.values(), strict=True)
+        )
+        if fits and not ordered:
+            raise BuildError(
+                f"{where}: does not name its layers as the network does, nor say in which order they come; "
+                "where Keras 3 saved these weights, let the file's name end in .weights.h5"
+            )
+        if not fits:
             missing = next((path for path, _ in wanted if not _candidates(path, arrays)), wanted[0][0])
             raise BuildError(
                 f"{where}: has no weights for {missing} ({len(arrays)} arrays, the network needs {len(wanted)}); "
@@ -39,6 +53,10 @@ def assign_by_name(model: Any, arrays: Mapping[str, NDArray[Any]], where: str) -
                 "it is of another network"
             )
         variable.assign(np.asarray(array, np.float32))
+
+
+def _as_filed(path: str, renamed: Mapping[str, str]) -> str:
+    return "/".join(renamed.get(part, part) for part in path.split("/"))
 
 
 def variables(model: Any, above: str = "") -> list[tuple[str, Any]]:

@@ -19,9 +19,9 @@ from tlc.runtime.errors import BuildError, UsageError
 from tlc.runtime.quiet import quiet
 
 from .adopt import adopt
-from .hdf5_arrays import read_arrays
-from .named_weights import assign_by_name, variables
+from .named_weights import variables
 from .records import Asked, Backbone, Provenance, Restored
+from .weight_files import is_weight_file, load_weights
 from .weights import file_sha256
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -54,9 +54,9 @@ def load_own_network(name: str, asked: Asked) -> Backbone:
     notes = [f"{path} was run, because --backbone names it"]
     if asked.weights is None:
         notes.append(f"without --weights, the network has the weights that {function} gave it")
-    elif asked.weights.endswith((".h5", ".hdf5")):
+    elif is_weight_file(asked.weights):
         weights = Path(asked.weights)
-        assign_by_name(model, read_arrays(weights), str(weights))
+        load_weights(model, weights)
         digest, source = file_sha256(weights), f"{short}, {weights.name}"
     else:
         restored = restore(model, asked.weights, asked.restore)

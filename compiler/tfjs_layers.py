@@ -48,8 +48,8 @@ def load_tfjs(path: Path) -> tuple[Any, str]:
             _read_group(path, group, arrays, digest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise BuildError(f"{path}: not a TensorFlow.js Layers model, or a damaged one ({e!r})") from None
-    model = network_from_config(topology, str(path), major)
-    assign_by_name(model, arrays, str(path))
+    model, renamed = network_from_config(topology, str(path), major)
+    assign_by_name(model, arrays, str(path), renamed=renamed)
     return model, digest.hexdigest()
 
 
