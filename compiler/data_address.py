@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from tlc.runtime.errors import DataError, UsageError
 from tlc.runtime.progress import Count, silent
+
+from .make_room import SCRATCH, make_room
 
 MAX_BYTES = 50 << 30
 """A download longer than this is broken off."""
@@ -54,9 +57,12 @@ def fetch(url: str, checksum: str | None, folder: Path, notes: list[str], progre
     if checksum is not None:
         _drop_damaged(kept := folder / f"{checksum[:32]}-{address_name(url)}", checksum)
         if not kept.exists():
+            make_room(folder)
             _download(url, checksum, kept, progress)
+        os.utime(kept)  # for make_room
         return kept
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    make_room(folder)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
         fresh = Path(scratch, "download")
         _download(url, None, fresh, progress)
         found = file_sha256(fresh)

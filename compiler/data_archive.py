@@ -13,7 +13,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-import time
 import unicodedata
 import zipfile
 import zlib
@@ -27,14 +26,12 @@ from tlc.runtime.images import MAX_BYTES, source_name
 from .data_address import file_sha256
 from .data_folder import is_image, is_junk
 from .data_records import Skipped
+from .make_room import SCRATCH, make_room
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 MAX_UNPACKED = 20 << 30
 """Bytes that one archive may unpack to."""
 MAX_FILES = 2_000_000
-KEPT_BYTES = 10 << 30
-"""Unpacked archives kept for the next build; beyond, those used longest ago go, but none used within a day."""
-_DAY = 24 * 3600.0
 
 Entry = tuple[str, str | None, IO[bytes] | None]
 """A member's name, why it is not unpacked, and else its contents."""
@@ -54,16 +51,16 @@ def unpack(archive: Path, folder: Path, skipped: list[Skipped]) -> Path:
     kept = folder / file_sha256(archive)
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _make_room(folder)
+        make_room(folder)
         # Whole or not at all: the name is given when all is there.
-        with tempfile.TemporaryDirectory(prefix="part-", dir=folder, ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as scratch:
             made = Path(scratch, "made")
             (made / "files").mkdir(parents=True)
             reasons = _write_all(archive, made / "files")
             (made / "skipped.json").write_text(json.dumps(reasons), "utf-8")
             with contextlib.suppress(OSError):  # another build was faster
                 made.rename(kept)
-    os.utime(kept)  # for _make_room
+    os.utime(kept)  # for make_room
     skipped += [Skipped(name, reason) for name, reason in json.loads((kept / "skipped.json").read_text("utf-8"))]
     return kept / "files"
 
@@ -148,18 +145,3 @@ def _tar_entries(archive: Path) -> Iterator[Entry]:
         # tarfile takes the end of the file for that of the archive; but where that is whole, empty blocks end it.
         if not opened.fileobj.read(1):
             raise tarfile.ReadError("its end is missing")
-
-
-def _make_room(folder: Path) -> None:
-    """Remove what a killed build left, and the unpacked archives that were used longest ago."""
-    now = time.time()
-    found: list[tuple[float, int, Path]] = []
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):
-            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            found.append((path.stat().st_mtime, size, path))
-    total = sum(size for _, size, _ in found)
-    for used, size, path in sorted(found):
-        if now - used > _DAY and (total > KEPT_BYTES or path.name.startswith("part-")):
-            shutil.rmtree(path, ignore_errors=True)
-            total -= size

@@ -22,6 +22,7 @@ _NPZ_KEYS = (
     ("x", "y", None),
     ("x_train", "y_train", "train"),
     ("x_val", "y_val", "validation"),
+    ("x_valid", "y_valid", "validation"),
     ("x_test", "y_test", "test"),
 )
 
@@ -67,6 +68,9 @@ def read_npz(path: Path, notes: list[str]) -> list[Sample]:
                 found = ", ".join(archive.files) or "nothing"
                 raise DataError(f"{path}: holds {found}; expected images and labels, x and y, or x_train and y_train")
             pairs = pairs[:1] if pairs[0][2] is None else pairs
+            unread = [name for name in archive.files if not any(name in keys for keys in pairs)]
+            if unread:
+                notes.append(f"{path}: holds arrays that were not read: {', '.join(unread)}")
             arrays = [(x, _images(path, x, archive[x]), archive[y], split) for x, y, split in pairs]
     except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as e:
         raise DataError(f"{path}: not a readable .npz of plain arrays ({e})") from None

@@ -20,6 +20,9 @@ from .data_records import Sample
 _BLOCK = 1000
 """Rows parsed at a time, so that a large table is never in memory as text or as floats."""
 
+_MARKS = {"true": "1", "false": "0"}
+"""How pandas 2 and later write one-hot columns."""
+
 
 def parse_shape(text: str) -> tuple[int, ...]:
     """Return `H,W` or `H,W,C` as numbers.
@@ -132,16 +135,20 @@ def _labels(path: Path, limit: int | None) -> list[str]:
             raise DataError(f"{path}, line {number}: {filled} labels or marks, expected {len(header)} as in the header")
     if len(header) == 1:
         return [unicodedata.normalize("NFC", row[0]) for _, row in rows]
-    try:
-        marks = np.array([row for _, row in rows], np.float64).reshape(len(rows), len(header))
-    except ValueError:
-        marks = np.full((1, 1), np.nan)
+    marks = np.array([[_mark(cell) for cell in row] for _, row in rows], np.float64)
     if not is_one_hot(marks):
         bad = [number for (number, _), row in zip(rows, marks, strict=False) if not is_one_hot(row[None])]
         raise DataError(
             f"{path}, line {bad[0]}: neither one column of names nor one-hot columns (0 but for a single 1 a row)"
         )
     return [unicodedata.normalize("NFC", header[i]) for i in marks.argmax(axis=1)]
+
+
+def _mark(cell: str) -> float:
+    try:
+        return float(_MARKS.get(cell.lower(), cell))
+    except ValueError:
+        return np.nan  # which no one-hot row holds
 
 
 def _label_rows(path: Path, limit: int | None) -> tuple[list[str], list[tuple[int, list[str]]]]:

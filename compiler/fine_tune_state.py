@@ -71,10 +71,10 @@ class Checkpoints:
             ) from None
 
     def load(self) -> State:
-        """Return the last whole state; one that is damaged is passed over for the one before.
+        """Return the last whole state of this training; what is damaged or of another one is passed over.
 
         Raises:
-            BuildError: there is none, or it is of another training.
+            BuildError: there is none.
         """
         folder = self._folder
         names = (
@@ -82,20 +82,21 @@ class Checkpoints:
             if (folder is not None and folder.is_dir())
             else []
         )
+        foreign: Path | None = None
         for path in names:
             try:
                 # Opened here: numpy leaves a file that is no archive open.
                 with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                    recipe = str(file["recipe"])
-                    state = _unpack(file)
+                    if str(file["recipe"]) == f"{_FORMAT} {self._recipe}":
+                        return _unpack(file)
+                    foreign = foreign or path
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 continue
-            if recipe != f"{_FORMAT} {self._recipe}":
-                raise BuildError(
-                    f"--resume: {path} is of another training (other images, backbone, layers, seed or learning rate); "
-                    "give the same options as then, or leave --resume out"
-                )
-            return state
+        if foreign is not None:
+            raise BuildError(
+                f"--resume: {foreign} is of another training (other images, backbone, layers, seed or learning rate), "
+                "and no other checkpoint is of this one; give the same options as then, or leave --resume out"
+            )
         raise BuildError(f"--resume: no checkpoint in {folder}; leave --resume out to begin anew")
 
 

@@ -281,6 +281,19 @@ class TestNpz:
         assert [s.split for s in data.samples] == ["train"] * 6 + ["test"] * 2
         assert data.samples[0].source.shape == (4, 5, 3)  # type: ignore[union-attr]
 
+    def test_both_names_of_the_validation_part_and_what_was_not_read(self, tmp_path: Path) -> None:
+        y = np.array([0, 1] * 3)
+        for name in ("val", "valid"):
+            parts = {"x_train": self.IMAGES, "y_train": y, f"x_{name}": self.IMAGES[:2], f"y_{name}": y[:2]}
+            np.savez(tmp_path / "d.npz", **parts)
+            data = load_dataset(str(tmp_path / "d.npz"))
+            assert [s.split for s in data.samples] == ["train"] * 6 + ["validation"] * 2
+            assert not any("not read" in note for note in data.notes)
+        np.savez(tmp_path / "d.npz", **parts, x_holdout=self.IMAGES, y_test=y)
+        data = load_dataset(str(tmp_path / "d.npz"))
+        assert len(data.samples) == 8
+        assert data.notes[0].endswith("d.npz: holds arrays that were not read: x_holdout, y_test")
+
     @pytest.mark.parametrize(("factor", "times"), [(1 / 255, 255), (1.0, 1)])
     def test_values_up_to_1_and_up_to_255(self, factor: float, times: int, tmp_path: Path) -> None:
         y = np.array([0, 1] * 3)

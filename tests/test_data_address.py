@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from test_data_archive import FILES, as_zip
 
+from tlc.compiler import make_room
 from tlc.compiler.data import Dataset, Origin, load_dataset
 from tlc.compiler.data_address import address_name, parse_checksum
 from tlc.runtime.errors import DataError, UsageError
@@ -96,6 +98,30 @@ def test_without_one_it_is_fetched_each_time_and_the_checksum_told(server: Serve
     second = load(server.url("pets.zip"), tmp_path)
     assert (len(first.samples), len(second.samples)) == (6, 5)
     assert server.asked == ["pets.zip", "pets.zip"]
+
+
+def test_old_downloads_make_room(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make_room, "KEPT_BYTES", 1000)
+    whole, part = (as_zip(tmp_path / "new.zip", dict(list(FILES.items())[n:])).read_bytes() for n in (0, 1))
+    server.files |= {"pets.zip": whole, "part.zip": part}
+    load(server.url("pets.zip"), tmp_path)
+    load(server.url("part.zip"), tmp_path)
+    assert len(downloads(tmp_path)) == 2  # both used today
+    folder = tmp_path / "cache" / "downloads"
+    (folder / "part-left").mkdir()  # as a killed build leaves them
+    (folder / "part-left" / "download").write_bytes(b"half")
+    (folder / "tmpleft").write_bytes(b"half")
+    (folder / "part-at-it").mkdir()
+    (folder / "part-at-it" / "download").write_bytes(b"half")
+    for path in (*folder.iterdir(), folder / "part-left" / "download"):
+        os.utime(path, (1e9, 1e9))
+    load(server.url("part.zip"), tmp_path, sha256(part))  # used again, and not fetched
+    assert server.asked == ["pets.zip", "part.zip"]
+    server.files["pets.zip"] = as_zip(tmp_path / "newest.zip", dict(list(FILES.items())[2:])).read_bytes()
+    load(server.url("pets.zip"), tmp_path)
+    kept = {hashlib.sha256(data).hexdigest()[:32] for data in (part, server.files["pets.zip"])}
+    assert {path.name.partition("-")[0] for path in downloads(tmp_path)} == {*kept, "part"}
+    assert (folder / "part-at-it" / "download").exists()
 
 
 def test_an_npz_and_a_redirection(server: Server, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tlc.compiler import data_archive
+from tlc.compiler import data_archive, make_room
 from tlc.compiler.data import Dataset, Origin, load_dataset
 from tlc.compiler.decode import decode_all
 from tlc.runtime.errors import DataError
@@ -191,7 +191,7 @@ def test_a_name_twice_and_an_archive_without_images(tmp_path: Path, load: Load) 
 def test_old_ones_make_room(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    monkeypatch.setattr(data_archive, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(make_room, "KEPT_BYTES", 1000)
     kept = tmp_path / "cache" / "archives"
     load(as_zip(tmp_path / "old.zip", FILES))
     load(as_zip(tmp_path / "new.zip", {**FILES, "cat/7.png": png(7)}))

@@ -54,10 +54,10 @@ def test_the_column_of_row_numbers_that_pandas_writes(tmp_path: Path) -> None:
     assert [s.label for s in data.samples] == NAMES
 
 
-@pytest.mark.parametrize("one", ["1", "1.0"])
-def test_one_hot_labels(one: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("one", "zero"), [("1", "0"), ("1.0", "0"), ("True", "False"), ("TRUE", "FALSE")])
+def test_one_hot_labels(one: str, zero: str, tmp_path: Path) -> None:
     classes = ["cat", "dög", "ant"]
-    rows = "".join(",".join(one if c == name else "0" for c in classes) + "\n" for name in NAMES)
+    rows = "".join(",".join(one if c == name else zero for c in classes) + "\n" for name in NAMES)
     assert [s.label for s in load(tmp_path, text(IMAGES), "cat,dög,ant\n" + rows).samples] == NAMES
 
 
@@ -111,6 +111,8 @@ def test_a_limit_reads_the_first_rows_and_not_the_rest(tmp_path: Path) -> None:
         (None, "label\n", "labels.csv: no labels in it"),
         (None, "", "labels.csv: no labels in it"),
         (None, "label\ncat\n" + "cat,dog\n" * 5, "labels.csv, line 3: 2 labels or marks, expected 1"),
+        (None, "a,b\n" + "True,False\n" * 5 + "True,True\n", "labels.csv, line 7: neither one column of names nor one"),
+        (None, "a,b\n" + "True,False\n" * 5 + "True,maybe\n", "labels.csv, line 7: neither one column"),
         (None, "a,b\n" + "1,0\n" * 5 + "1,1\n", "labels.csv, line 7: neither one column of names nor one-hot"),
         (None, "a,b\n" + "0,0\n" * 6, "labels.csv, line 2: neither"),
         (None, "id,name\n" + "1,cat\n" * 6, "labels.csv, line 2: neither"),

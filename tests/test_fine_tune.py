@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,10 @@ def test_checkpoints_that_cannot_serve(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="is of another training"):
         tune(trunk, 1, replace(short, resume=True, learning_rate=1e-5))
     last = tmp_path / "ck" / "epoch-0002.npz"
+    older = tmp_path / "mixed"  # an older run got further than the one to resume
+    tune(trunk, 1, replace(SETTINGS, epochs=3, checkpoints=older, learning_rate=1e-5))
+    shutil.copy(last, older)
+    assert tune(trunk, 1, replace(short, checkpoints=older, resume=True)).resumed == 2
     last.write_bytes(last.read_bytes()[:1000])  # cut off: the one before serves
     assert tune(trunk, 1, replace(short, resume=True)).resumed == 1
     (tmp_path / "ck" / "mine.txt").write_text("stays")
