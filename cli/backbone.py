@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 def loading_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say how a backbone is loaded; it gets them as one `asked`."""
 
-    @click.option("--weights", metavar="FILE", help="Weights for keras:NAME, or a checkpoint for FILE.py:FUNCTION.")
+    @click.option(
+        "--weights",
+        metavar="FILE",
+        help="Keras weights for keras:NAME or FILE.py:FUNCTION, or a checkpoint for the latter.",
+    )
     @click.option("--alpha", type=Finite(0, min_open=True), help="Width of keras: networks that have several.")
     @click.option(
         "--input-size", callback=_size, metavar="N|HxW", help="Input in pixels.  [default: the network's own]"

@@ -13,9 +13,9 @@ from tlc.runtime.errors import UsageError, unknown_name
 
 from . import keras_applications, saved_model, torchvision_mobilenet
 from .efficientnet_lite import LITE, load_lite
+from .own_network import check_restore, load_own_network, split_python_name
 from .pixels import PIXELS
 from .records import Asked, Backbone, Provenance
-from .tf_checkpoint import load_own_network, split_python_name
 from .weights import from_package
 
 DEFAULT = "efficientnet-lite0"
@@ -89,6 +89,7 @@ def find_backbone(name: str, asked: Asked | None = None) -> None:
         raise UsageError(f"--weights is for keras:NAME and FILE.py:FUNCTION; {name} brings its own")
     if kind != "own code" and asked.restore:
         raise UsageError(f"--restore is for FILE.py:FUNCTION with a checkpoint; {name} has all of its weights")
+    check_restore(asked)
     if asked.weights is not None and not any(Path(p).exists() for p in (asked.weights, f"{asked.weights}.index")):
         raise UsageError(f"--weights {asked.weights}: no such file or checkpoint")
     if asked.input_size is not None and not all(8 <= n <= 2048 for n in asked.input_size):

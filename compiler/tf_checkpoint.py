@@ -1,4 +1,4 @@
-"""A TensorFlow checkpoint into a Keras network of the user's own: `mynet.py:make_model --weights model.ckpt-34`.
+"""A TensorFlow checkpoint into a Keras network: `--backbone mynet.py:make_model --weights model.ckpt-34`.
 
 Both formats are read: the object-based one (`tf.train.Checkpoint`), whose variables are found by the full
 names that it records and by their paths, and the name-based one of TensorFlow 1 (`tf.compat.v1.train.Saver`).
@@ -6,11 +6,7 @@ names that it records and by their paths, and the name-based one of TensorFlow 1
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import re
-import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +14,9 @@ from typing import Any
 from tlc.runtime.errors import BuildError, UsageError
 from tlc.runtime.quiet import quiet
 
-from .adopt import adopt
 from .named_weights import variables
-from .records import Asked, Backbone, Provenance, Restored
-from .weight_files import is_weight_file, load_weights
-from .weights import file_sha256
+from .records import Restored
+from .weight_files import FORMS
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -30,82 +24,40 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _ALIASES = {"kernel": ("kernel", "weights", "depthwise_kernel", "depthwise_weights"), "bias": ("bias", "biases")}
 
 
-def split_python_name(name: str) -> tuple[Path, str] | None:
-    """Return file and function of `mynet.py:make_model`, or None where `name` is not of this form."""
-    path, colon, function = name.rpartition(":")
-    return (Path(path), function) if colon and path.endswith(".py") and function.isidentifier() else None
-
-
-def load_own_network(name: str, asked: Asked) -> Backbone:
-    """Call the user's function for a Keras network and restore its weights.
-
-    Raises:
-        BuildError: the function fails or returns something else; nothing could be restored.
-        UsageError: a pattern of `asked.restore` is not a regular expression, or no layer matches it.
-    """
-    found = split_python_name(name)
-    if found is None:
-        raise UsageError(f"--backbone {name}: expected FILE.py:FUNCTION")
-    path, function = found
-    model = _call(path, function)
-    short = f"{path.name}:{function}"
-    digest, source = file_sha256(path), short
-    restored: tuple[Restored, ...] = ()
-    notes = [f"{path} was run, because --backbone names it"]
-    if asked.weights is None:
-        notes.append(f"without --weights, the network has the weights that {function} gave it")
-    elif is_weight_file(asked.weights):
-        weights = Path(asked.weights)
-        load_weights(model, weights)
-        digest, source = file_sha256(weights), f"{short}, {weights.name}"
-    else:
-        restored = restore(model, asked.weights, asked.restore)
-        digest, source = file_sha256(Path(f"{prefix(asked.weights)}.index")), f"{short}, {Path(asked.weights).name}"
-    return adopt(short, model, asked, Provenance(source, digest, "unknown", "unknown"), restored=restored, notes=notes)
-
-
-def _call(path: Path, function: str) -> Any:
-    import keras
-
-    # Names that Keras gives by itself (conv2d_1) count on from what the process has made before.
-    keras.backend.clear_session()
-    spec = importlib.util.spec_from_file_location(f"tlc_own_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise BuildError(f"{path}: cannot be loaded as Python")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        # What it prints must not get into the command's own output.
-        with contextlib.redirect_stdout(sys.stderr):
-            spec.loader.exec_module(module)
-            make: Any = getattr(module, function, None)
-            if not callable(make):
-                raise UsageError(f"{path} has no function {function}")
-            model = make()
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as e:
-        lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if Path(f.filename) == path]
-        where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise BuildError(f"{where}: {type(e).__name__}: {e}") from None
-    if not isinstance(model, keras.Model):
-        raise BuildError(f"{path}: {function}() gave a {type(model).__name__}, expected a Keras model")
-    return model
-
-
 def prefix(weights: str) -> str:
-    """Return a checkpoint's path without the suffixes of its files.
+    """Return a checkpoint's path without the suffixes of its files; of a folder, that of its latest checkpoint.
 
     Raises:
         BuildError: there is no such checkpoint.
     """
+    if Path(weights).is_dir():
+        return _latest(Path(weights))
     stem = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", weights)
     if Path(f"{stem}.index").is_file():
         return stem
     near = sorted(p.stem for p in Path(stem).parent.glob("*.index")) if Path(stem).parent.is_dir() else []
     raise BuildError(
         f"{weights}: no checkpoint there (no file {Path(stem).name}.index)"
-        + (f"; that folder has {', '.join(near[:6])}" if near else "")
+        + (f"; that folder has {', '.join(near[:6])}" if near else f"; --weights takes one, or {FORMS}")
     )
+
+
+def _latest(folder: Path) -> str:
+    import tensorflow as tf
+
+    try:
+        with quiet():
+            state: Any = tf.train.get_checkpoint_state(str(folder))
+    except Exception as e:  # whatever a damaged file makes TensorFlow raise
+        raise BuildError(f"{folder / 'checkpoint'}: damaged ({_line(e)}); name a checkpoint in that folder") from None
+    # By name: the folder may have been moved since, and what lies at its old path is another one.
+    latest = None if state is None else folder / Path(state.model_checkpoint_path).name
+    if latest is not None and Path(f"{latest}.index").is_file():
+        return str(latest)
+    names = sorted(p.stem for p in folder.glob("*.index"))
+    if not names:
+        raise BuildError(f"{folder}: a folder without a checkpoint (no *.index); --weights takes one, or {FORMS}")
+    raise BuildError(f"{folder}: does not say which checkpoint is the latest; name one: {', '.join(names[:6])}")
 
 
 def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Restored, ...]:
