@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ def fine_tune(
     trunk: Trunk,
     head: Head,
     choice: Choice,
-    views: Sequence[NDArray[np.uint8]],
+    views: Iterable[NDArray[np.uint8]],
     targets: NDArray[np.int64],
     watched: NDArray[np.bool_],
     settings: FineTune,
@@ -65,7 +65,7 @@ def fine_tune(
         trunk: stays as it is.
         head: trained on the trunk's features of the images that are not watched; where training starts.
         choice: the layers to train; at least one. `choose` sees to it that what they read fits into memory.
-        views: the training images [N, H, W, C], and augmented copies of them.
+        views: the training images [N, H, W, C], and augmented copies of them; each is let go before the next is taken.
         targets: class indices, [N].
         watched: which images train nothing and judge each epoch, [N]; `head` must not have seen them either.
         settings: how long, how fast, and what is kept.
@@ -76,9 +76,17 @@ def fine_tune(
         BuildError: the checkpoints are of other work.
     """
     cut = cut_before(trunk, choice.layers, head)
-    inputs = [cut.run_prefix(images) for images in views]
+    recipe = _recipe(trunk, choice, targets, (settings.learning_rate, seed))
+    inputs: list[list[Floats]] = []
+    pictures: NDArray[np.uint8] | None = None
+    for images in views:
+        recipe.update(np.ascontiguousarray(images))
+        inputs.append(cut.run_prefix(images))
+        pictures = images[:8].copy() if pictures is None else pictures
+        del images  # the next may take as much again
+    assert pictures is not None
     run = _Run(cut, inputs, targets, watched, settings, seed)
-    state = run.train(views[0][:8], progress, _recipe(trunk, choice, views, targets, (settings.learning_rate, seed)))
+    state = run.train(pictures, progress, recipe.hexdigest())
     if not state.best_epoch:
         return Tuned(trunk, 0, tuple(state.losses), run.resumed)
     cut.set_weights(state.best)
@@ -176,19 +184,11 @@ class _Run:
         return float(np.average(losses, weights=weights)), float(np.average(right, weights=weights))
 
 
-def _recipe(
-    trunk: Trunk,
-    choice: Choice,
-    views: Sequence[NDArray[np.uint8]],
-    targets: NDArray[np.int64],
-    settings: tuple[float, int],
-) -> str:
-    """Return a hash of all that decides the training but for its length."""
+def _recipe(trunk: Trunk, choice: Choice, targets: NDArray[np.int64], settings: tuple[float, int]) -> Any:
+    """Return a hash of all that decides the training but for its length, and but for the images."""
     # By their places: Keras names layers without a name as they come.
     names = [n.name for n in nodes(trunk.model)]
     places = [names.index(name) for name in choice.layers]
-    digest = hashlib.sha256(json.dumps([fingerprint(trunk), places, settings, len(views)]).encode())
-    for images in views:
-        digest.update(images.tobytes())
+    digest = hashlib.sha256(json.dumps([fingerprint(trunk), places, settings]).encode())
     digest.update(targets.tobytes())
-    return digest.hexdigest()
+    return digest

@@ -32,14 +32,17 @@ class Cut:
 
     def run_prefix(self, images: NDArray[np.uint8]) -> list[Floats]:
         """Return what the second part reads for images [N, H, W, C], one array an input."""
-        parts: list[list[Floats]] = []
+        found: list[Floats] = []
         for start in range(0, len(images), _BATCH):
             pixels = (images[start : start + _BATCH].astype(np.float32) - self.spec.mean) / self.spec.std
             with quiet():
                 given = pixels if self.prefix is None else self.prefix(pixels, training=False)
             given = given if isinstance(given, list | tuple) else [given]
-            parts.append([np.asarray(g, np.float32) for g in given])
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+            # Room for all at once: parts to put together later would take twice as much.
+            found = found or [np.empty((len(images), *g.shape[1:]), np.float32) for g in given]
+            for whole, part in zip(found, given, strict=True):
+                whole[start : start + _BATCH] = part
+        return found
 
     def get_weights(self) -> list[Floats]:
         """Return the values of what is trained."""

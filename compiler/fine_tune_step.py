@@ -63,7 +63,7 @@ def fine_tune_step(
         return trunk, f"fine-tuning trained {choice.reason}"
     watched = watch(targets, seed)
     head, _ = train_linear([features[~watched]], targets[~watched], classes, seed)
-    images = [_load(samples, view, preprocessing) for view in (PLAIN, *views)]
+    images = (_load(samples, view, preprocessing) for view in (PLAIN, *views))
     tuned = fine_tune(trunk, head, choice, images, targets, watched, asked, seed, progress)
     went_on = f", of which an earlier run did {tuned.resumed}" if tuned.resumed else ""
     done = f"fine-tuning trained {choice.reason}; epochs: {len(tuned.losses) - 1}{went_on}"

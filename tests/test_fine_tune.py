@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,23 @@ def _weighs(trunk: Trunk, last: int) -> int:
 
 class TestMemory:
     """What is too much for it, from sizes alone: no image is loaded."""
+
+    def test_the_images_of_one_view_at_a_time(self) -> None:
+        trunk = tiny_trunk()
+        head, images, targets, watched = start(trunk)
+        taken: list[weakref.ref[NDArray[np.uint8]]] = []
+
+        def views() -> Iterator[NDArray[np.uint8]]:
+            for _ in range(3):
+                assert all(ref() is None for ref in taken)
+                copy = images.copy()
+                taken.append(weakref.ref(copy))
+                yield copy
+                del copy
+
+        choice = Choice(tuple(layers_with_weights(trunk)), "")
+        fine_tune(trunk, head, choice, views(), targets, watched, replace(SETTINGS, epochs=1), 0)
+        assert len(taken) == 3
 
     def test_a_cut_weighs_what_crosses_it(self) -> None:
         trunk = tiny_trunk()
