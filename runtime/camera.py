@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .errors import DeviceError
 from .images import source_name
+from .quiet import quiet
 
 Pixels = NDArray[np.uint8]
 _STALLED = 10.0
@@ -28,6 +29,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 _TIMEOUT = 5000
 """Milliseconds that an address may take to answer, and between two frames."""
 _PI_SIZE = (640, 480)
+_WHOLE = "check that it is a video, whole, and of a format that OpenCV knows"
 
 
 class Capture(Protocol):
@@ -60,7 +62,8 @@ class _OpenCv:
             self._capture = cv2.VideoCapture(int(where) if where.isdecimal() else where)
         if not self._capture.isOpened():
             self._capture.release()
-            raise DeviceError(f"{_named(where)} cannot be opened; check that it is there and that nothing else uses it")
+            check = _WHOLE if is_video_file(where) else "check that it is there and that nothing else uses it"
+            raise DeviceError(f"{_named(where)} cannot be opened; {check}")
 
     def read(self) -> Pixels | None:
         try:
@@ -112,18 +115,26 @@ def read_video(where: str) -> tuple[Generator[Pixels], str]:
     """Open a video file; return its frames, every one of them, and the order of their colours.
 
     Raises:
-        DeviceError: it cannot be opened, or OpenCV is missing.
+        DeviceError: it cannot be opened, not one frame of it can be read, or OpenCV is missing.
     """
-    capture = _OpenCv(where)
+    with quiet():  # OpenCV's reader of AVI files prints what it dislikes, whatever its log level
+        capture = _OpenCv(where)
+        # Many a file is opened by its name alone, and nothing is said about what is not found in it.
+        first = capture.read()
+    if first is None:
+        capture.close()
+        raise DeviceError(f"{_named(where)}: not one frame can be read; {_WHOLE}")
+    return _frames(first, capture), capture.order
 
-    def frames() -> Generator[Pixels]:
-        try:
-            while (frame := capture.read()) is not None:
-                yield frame
-        finally:
-            capture.close()
 
-    return frames(), capture.order
+def _frames(first: Pixels, capture: Capture) -> Generator[Pixels]:
+    frame: Pixels | None = first
+    try:
+        while frame is not None:
+            yield frame
+            frame = capture.read()
+    finally:
+        capture.close()
 
 
 def open_live(where: str) -> Generator[tuple[Pixels, str] | str]:

@@ -2,7 +2,7 @@
 
 A single frame that is blurred or half in the picture changes nothing. More than half would not do: of two
 labels that take turns each has that in an odd window, every other frame. Where none has two thirds, the
-label announced before stays.
+label announced before stays. Where the frames end before the first window is full, those count that there were.
 """
 
 from __future__ import annotations
@@ -45,6 +45,19 @@ class Steady:
             return False
         self.announced, self.label = True, label
         return True
+
+    def end(self) -> bool:
+        """Say that no frame follows; return whether that made a label stand.
+
+        It does where none stands yet and the frames were fewer than the window: then two thirds of them do.
+        """
+        seen = len(self._latest)
+        if self.announced or seen >= self.window:
+            return False
+        for label, count in self._count.items():
+            if 3 * count > 2 * seen:
+                self.announced, self.label = True, label
+        return self.announced
 
     def clear(self) -> None:
         """Forget the frames so far, as after a gap; the label that stands stays until another has its share."""

@@ -23,7 +23,7 @@ class Event:
     time: str
     """UTC, ISO 8601."""
     frame: int
-    """Number of the frame that tipped it, from 1."""
+    """Number of the frame that tipped it, from 1; of the latest one with that label where the end of the frames did."""
     prediction: Prediction
     """For that frame."""
     was: str | None
@@ -51,9 +51,11 @@ def watch(
 ) -> Generator[Event]:
     """Predict every frame and yield an event when `steady` says that the label changed.
 
-    `note` is told of gaps and of images that cannot be read; both are survived.
+    `note` is told of gaps and of images that cannot be read; both are survived. Where the frames end before any
+    label has its share, those that there were decide, or `note` is told that they do not agree.
     """
     count = 0
+    latest: dict[str | None, Event] = {}  # by label, until there is one that stands
     for frame in frames:
         if isinstance(frame, Gap):
             steady.clear()
@@ -65,7 +67,22 @@ def watch(
             note(str(e))
             continue
         count += 1
+        label = None if prediction.unknown else prediction.label
         was = (UNKNOWN if steady.label is None else steady.label) if steady.announced else None
-        if steady.see(None if prediction.unknown else prediction.label):
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            yield Event(now, count, prediction, was, frame.name)
+        if steady.see(label):
+            latest.clear()
+            yield Event(_now(), count, prediction, was, frame.name)
+        elif not steady.announced:
+            latest[label] = Event(_now(), count, prediction, was, frame.name)
+    if steady.end():
+        yield latest[steady.label]
+    elif count and not steady.announced:
+        note(f"no answer had more than two thirds of {_in_a_row(count, steady.window)}; --smooth 1 tells every change")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _in_a_row(count: int, window: int) -> str:
+    return f"the {count} frames" if count <= window else f"{window} frames in a row"

@@ -57,6 +57,44 @@ def test_a_gap_forgets_the_frames_but_not_the_label() -> None:
     assert not any(steady.see("b") for _ in range(9))  # it stands already
 
 
+@pytest.mark.parametrize(
+    ("window", "answers", "label"),
+    [
+        (5, "a", "a"),
+        (5, "aa", "a"),
+        (5, "aab", None),  # two thirds, not more
+        (5, "ab", None),
+        (5, "abcd", None),
+        (9, "abaaab-a", None),
+        (9, "abaaaa-a", "a"),
+        (1, "", None),
+    ],
+)
+def test_where_the_frames_end_early_two_thirds_of_them_decide(window: int, answers: str, label: str | None) -> None:
+    steady = Steady(window)
+    assert not any(steady.see(None if answer == "-" else answer) for answer in answers)
+    assert steady.end() == (label is not None)
+    assert (steady.announced, steady.label) == (label is not None, label)
+    assert not steady.end()  # once is enough
+
+
+def test_unknown_may_be_what_stands_at_the_end() -> None:
+    steady = Steady(5)
+    steady.see(None)
+    assert steady.end()
+    assert (steady.announced, steady.label) == (True, None)
+
+
+@pytest.mark.parametrize("answers", ["ababa", "abababab", "aaaab", "aaaaabb"])
+def test_the_end_changes_nothing_once_a_window_was_full_or_a_label_stands(answers: str) -> None:
+    steady = Steady(5)
+    for answer in answers:
+        steady.see(answer)
+    before = (steady.announced, steady.label)
+    assert not steady.end()
+    assert (steady.announced, steady.label) == before
+
+
 def test_unknown_is_a_label_that_can_be_the_first() -> None:
     steady = Steady(1)
     assert (steady.announced, steady.label) == (False, None)

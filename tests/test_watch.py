@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,18 @@ def tlc(capfd: pytest.CaptureFixture[str]) -> Tlc:
 @pytest.fixture(scope="session")
 def video(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten frames of a 0, one of a 3, nine of the 0 again, then twenty of a 1."""
+    pictures = {c: Image.open(photos / c / "0.png").convert("RGB").resize((224, 224)) for c in "013"}
+    labels = "0" * 10 + "3" + "0" * 9 + "1" * 20
+    return write_video(tmp_path_factory.mktemp("video") / "digits.avi", [np.asarray(pictures[c]) for c in labels])
+
+
+def write_video(path: Path, frames: Sequence[NDArray[np.uint8]]) -> Path:
+    """Write RGB frames as a Motion JPEG."""
     cv2: Any = pytest.importorskip("cv2")
-    path = tmp_path_factory.mktemp("video") / "digits.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (224, 224))
-    for label in "0" * 10 + "3" + "0" * 9 + "1" * 20:
-        picture = Image.open(photos / label / "0.png").convert("RGB").resize((224, 224))
-        writer.write(np.ascontiguousarray(np.asarray(picture)[..., ::-1]))
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (width, height))
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
     writer.release()
     return path
 
@@ -86,7 +92,27 @@ def test_the_frames_before_a_gap_do_not_count_with_those_after_it(bundle_path: P
             return [e.prediction.label for e in watch(classifier, frames, Steady(3), lambda _: None)]
 
         assert changes("0", "0", "0") == ["0"]
-        assert changes("0", "0", "gap", "0") == []
+        assert changes("0", "0", "gap", "0", "1") == []
+        assert changes("0", "0", "0", "1") == ["0"]
+
+
+def test_frames_that_end_early_are_answered_and_those_that_do_not_agree_are_told(
+    bundle_path: Path, photos: Path
+) -> None:
+    with Classifier.open(bundle_path) as classifier:
+
+        def told(labels: str, window: int) -> tuple[list[tuple[str, str | None, int, str | None]], list[str]]:
+            notes: list[str] = []
+            events = list(watch(classifier, shown(*labels, photos=photos), Steady(window), notes.append))
+            return [(e.prediction.label, e.was, e.frame, e.name) for e in events], notes
+
+        assert told("0", 5) == ([("0", None, 1, "0")], [])
+        assert told("0001", 5) == ([("0", None, 3, "0")], [])  # the frame is one that shows it
+        share = "no answer had more than two thirds of"
+        assert told("01", 5) == ([], [f"{share} the 2 frames; --smooth 1 tells every change"])
+        assert told("010101", 5) == ([], [f"{share} 5 frames in a row; --smooth 1 tells every change"])
+        assert told("000001", 5) == ([("0", None, 4, "0")], [])
+        assert told("", 5) == ([], [])
 
 
 def test_unknown_is_a_change_and_keeps_the_nearest_guess(bundle_path: Path, photos: Path) -> None:
@@ -152,6 +178,41 @@ def test_a_dead_webhook_is_told_and_costs_no_line(tlc: Tlc, bundle_path: Path, v
         "webhook 127.0.0.1: Connection refused; trying again",
         "webhook 127.0.0.1: 2 messages not delivered",
     ]
+
+
+def test_a_photo_and_a_video_shorter_than_the_smoothing_are_answered(
+    tlc: Tlc, bundle_path: Path, photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("cv2")
+    for label in "01":
+        picture = np.asarray(Image.open(photos / label / "0.png").convert("RGB").resize((224, 224)))
+        photo = tmp_path / f"photo_{label}.png"
+        Image.fromarray(picture).save(photo)
+        for path in (photo, write_video(tmp_path / f"two_{label}.avi", [picture] * 2)):
+            done = tlc("watch", bundle_path, "--camera", path, "--json")
+            assert (done.code, done.err) == (0, ""), path
+            event = done.json()
+            assert (event["label"], event["was"]) == (label, None), path
+
+
+def test_a_file_without_a_frame_is_told(tlc: Tlc, bundle_path: Path, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    whole = write_video(tmp_path / "whole.avi", [np.zeros((48, 64, 3), np.uint8)] * 9)
+    files = {
+        "text.jpg": b"not a photo\n" * 20,
+        "cut.png": (photos / "0" / "0.png").read_bytes()[:60],
+        "head.avi": whole.read_bytes()[:2048],
+        "empty.mp4": b"",
+    }
+    for name, data in files.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        done = tlc("watch", bundle_path, "--camera", path)
+        said = (
+            rf"Error: {re.escape(str(path))}(: not one frame can be read| cannot be opened); check that it is a video"
+        )
+        assert re.match(said, done.failed()), done.err
+        assert (done.out, done.err.count("\n")) == ("", 1)  # and not a word of OpenCV's
 
 
 @pytest.mark.parametrize(
