@@ -35,6 +35,10 @@ _ONNX_PLAIN = frozenset(
     }
 )  # fmt: skip
 
+_ELEMENTWISE = frozenset({"ADD", "SUB", "MUL", "DIV"})
+"""Of nothing but the image and constants, they make pixels into what the network takes: each file in its own steps, and
+what one rounds there shows in the first layer that reads it."""
+
 _SPATIAL = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
 
 
@@ -83,7 +87,8 @@ class _Tflite:
             output = int(operator.outputs[0])
             sources = tuple(dict.fromkeys(i for t in operator.inputs for i in made.get(int(t), ())))
             made[output] = sources
-            if kind not in _TFLITE_PLAIN and int(graph.tensors[output].type) in (0, 7, 9):
+            normalises = kind in _ELEMENTWISE and not sources
+            if kind not in _TFLITE_PLAIN and not normalises and int(graph.tensors[output].type) in (0, 7, 9):
                 made[output] = (len(layers),)
                 name = graph.tensors[output].name
                 tensor = name.decode() if isinstance(name, bytes) else str(name)
@@ -139,7 +144,8 @@ class _Onnx:
             before = next((first[name] for name in node.input if name in first), False)
             first[output] = node.op_type in _SPATIAL or (not before if node.op_type == "Transpose" else before)
             # A transposition counts: where an activation was merged into the rounding after it, it shows that.
-            if node.op_type not in _ONNX_PLAIN and (sources or node.op_type != "Transpose"):
+            of_pixels = not sources and node.op_type.upper() in {*_ELEMENTWISE, "TRANSPOSE"}
+            if node.op_type not in _ONNX_PLAIN and not of_pixels:
                 made[output] = (len(layers),)
                 layers.append(Layer(node.name, node.op_type, sources, node.name))
                 self._channels_first.append(first[output])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_runs import here
-from small_networks import small_fused, small_images
+from small_networks import small_backbone, small_fused, small_images
 
 from tlc.compiler.data import load_dataset
 from tlc.compiler.layer_errors import EXACT, measure_layers, worst_first
@@ -17,6 +17,8 @@ from tlc.compiler.layer_values import layer_name, open_layers
 from tlc.compiler.lower_onnx import lower_trunk_onnx
 from tlc.compiler.lower_tflite import lower_trunk_tflite
 from tlc.compiler.records import Trunk
+from tlc.compiler.shave import shave
+from tlc.compiler.toolchain import load_tensorflow
 from tlc.compiler.verify_layers import verify_layers
 from tlc.runtime import Bundle
 from tlc.runtime.errors import UsageError
@@ -86,6 +88,60 @@ def test_the_layer_that_brings_the_noise_is_named(trunk: Trunk, files: dict[tupl
     errors = measure_layers(files["tflite", "float32"], (other.data, "tflite"), IMAGES)
     assert max(errors, key=lambda e: e.added) is next(e for e in errors if e.operation == "CONV_2D")
     assert worst_first(errors)[0].snr == min(e.snr for e in errors) < 30
+
+
+@pytest.fixture(scope="module")
+def swish() -> Trunk:
+    """A trunk of hard swishes and a squeeze-excite: of small inputs, their steps differ by factors only."""
+    load_tensorflow()
+    from keras import Input, Model, layers
+
+    image = Input((8, 8, 3), name="image")
+    x = layers.Conv2D(6, 3, 2, "same", name="first_conv")(image)
+    x = layers.Activation("hard_silu", name="first_activation")(x)
+    squeezed = layers.Conv2D(6, 1, name="gate_conv")(layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(x))
+    x = layers.Multiply(name="excite")([x, layers.Activation("hard_sigmoid", name="gate")(squeezed)])
+    x = layers.Conv2D(12, 1, name="top_conv")(x)
+    model = Model(image, layers.Activation("hard_silu", name="top_activation")(x), name="swish")
+    generator = np.random.default_rng(0)
+    model.set_weights([generator.normal(0, 0.05, w.shape) for w in model.get_weights()])
+    return shave(replace(small_backbone(), model=model))
+
+
+@pytest.mark.parametrize("scheme", ["dynamic", "float16", "int16x8"])
+@pytest.mark.parametrize("network", ["trunk", "swish"])
+def test_pixels_that_pass_through_float_are_no_noise(network: str, scheme: str, request: pytest.FixtureRequest) -> None:
+    """Each layer is held against itself, not against the same thing times 128, 2 or 1/6."""
+    net: Trunk = request.getfixturevalue(network)
+    floats = lower_trunk_onnx(net).data, "onnx"
+    quantized = lower_trunk_tflite(net, scheme, small_images(16)).data, "tflite"
+    errors = measure_layers(floats, quantized, IMAGES)
+    assert [e.operation for e in errors if e.operation in ("CONV_2D", "MEAN", "HARD_SWISH")] == (
+        ["CONV_2D", "CONV_2D", "MEAN"]
+        if network == "trunk"
+        else ["CONV_2D", "HARD_SWISH", "MEAN", "CONV_2D", "CONV_2D", "HARD_SWISH", "MEAN"]
+    )
+    assert "SUB" not in [e.operation for e in errors]  # of the pixels
+    assert min(e.snr for e in errors) > 20, [(e.name, e.operation, e.snr) for e in errors]
+
+
+@pytest.mark.parametrize(("factor", "snr"), [(0.0, 0), (0.9, 20), (2.0, 0)])
+def test_a_layer_that_really_is_far_off_is_told(
+    trunk: Trunk, files: dict[tuple[str, str], File], factor: float, snr: float
+) -> None:
+    """A layer of zeros above all: int8 makes such. One that gives the double is known by its name."""
+    from keras import models
+
+    off = models.clone_model(trunk.model)
+    off.set_weights(trunk.model.get_weights())
+    kernel, bias = off.get_layer("top_conv").get_weights()
+    # Below the clip at 6, so that what comes out is the factor's.
+    off.get_layer("top_conv").set_weights([kernel * 0.01, bias * 0.01])
+    floats = lower_trunk_tflite(replace(trunk, model=off), "float32").data
+    off.get_layer("top_conv").set_weights([kernel * 0.01 * factor, bias * 0.01 * factor])
+    other = lower_trunk_tflite(replace(trunk, model=off), "float32").data
+    errors = measure_layers((floats, "tflite"), (other, "tflite"), IMAGES)
+    assert [round(e.snr, 1) for e in errors] == [EXACT, snr, snr]  # both convolutions and the mean
 
 
 def test_names_that_converters_make() -> None:
