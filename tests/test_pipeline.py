@@ -342,6 +342,13 @@ class TestWrongOptions:
             build(replace(quick, head="tree"))
         assert list(quick.output.parent.iterdir()) == []
 
+    def test_layers_to_tune_that_memory_does_not_bear(self, quick: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tlc.compiler.fine_tune_layers.MEMORY", 1000)
+        with pytest.raises(BuildError, match=r"--fine-tune 1: what top_conv reads would take .* train fewer") as told:
+            build(replace(quick, fine_tune=FineTune("1")))  # before an image is featurized
+        assert told.value.__notes__ == ["in step 'shave', after load data, load TensorFlow, load backbone"]
+        assert list(quick.output.parent.iterdir()) == []
+
     def test_an_output_that_exists_is_replaced_only_by_force(self, quick: Options) -> None:
         quick.output.write_bytes(b"mine")
         with pytest.raises(UsageError, match=r"b\.tlc exists already; .* --force"):
