@@ -18,9 +18,10 @@ EXACT = 99.0
 SCALED = 1.25
 """Two layers are not one if the second is the first, times a factor this far from 1 or farther, and little else.
 
-Rounding adds noise; it does not multiply. In the trunks of EfficientNet-Lite0 and an untrained MobileNetV3-Small, in all
-TFLite schemes and int8 ONNX, the least-squares factor of a layer that rounding had left in order was 0.978 to 1.011. What was taken for it by mistake gives 0.5 or 2 (a
-hard swish, and what it reads), 1/6 (the last step of one) or 128 (pixels before and after they are normalised)."""
+Rounding adds noise; it does not multiply. In the trunks of EfficientNet-Lite0 and an untrained MobileNetV3-Small, in
+all TFLite schemes and int8 ONNX, the least-squares factor of a layer that rounding left in order was 0.978 to 1.011.
+What was taken for it by mistake gives 0.5 or 2 (a hard swish, and what it reads), 1/6 (the last step of one) or 128
+(pixels before and after they are normalised)."""
 _COPY = 0.99
 """The least cosine of a scaled copy. A layer that rounding has spoiled can have any factor, down to 0 where it gives
 nothing but zeros, but not the direction of the float one: the spoiled layers of that MobileNetV3 had at most 0.86."""
