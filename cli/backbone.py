@@ -170,7 +170,8 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
         )
     )
     known = [r.macs for r in rows if r.macs is not None]
-    click.echo(f"\n{sum(r.parameters for r in rows):,} parameters, {sum(known):,} MACs an image")
+    work = f"{sum(known):,}" if len(known) == len(rows) else "an unknown number of"
+    click.echo(f"\n{sum(r.parameters for r in rows):,} parameters, {work} MACs an image")
     click.echo(f"Default: {found.default_shave}, {found.default_reason}")
     for r in rows[1:]:
         if r.reason and not r.default and not r.shave:
@@ -231,7 +232,7 @@ def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: A
             r.layer,
             r.features,
             f"{r.parameters:,}",
-            f"{r.macs / 1e6:.1f}",
+            "?" if r.macs is None else f"{r.macs / 1e6:.1f}",
             f"{r.accuracy:.3f}",
             size(r.bytes),
             f"{r.milliseconds:.2f}",

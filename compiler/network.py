@@ -111,3 +111,8 @@ def count_macs(model: Any) -> int | None:
     shapes = {node.name: node.shape for node in found}
     counts = [macs(node, [shapes[name] for name in node.inputs]) for node in found]
     return None if None in counts else sum(count or 0 for count in counts)
+
+
+def count_parameters(model: Any) -> int:
+    """Return the parameters of a network, those of a graph that holds them as constants too."""
+    return sum(int(step.count_params()) for step in model.operations if hasattr(step, "count_params"))

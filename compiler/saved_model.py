@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ _SIGNATURES = ("serving_default", "default", "serve", "image_feature_vector")
 def load_saved_model(name: str, folder: Path, asked: Asked) -> Backbone:
     """Load a SavedModel with a signature from one float image [N, H, W, C] to a vector or a feature map.
 
+    TF-Hub's forms do as well: a TensorFlow 2 one with `__call__(inputs, training)` and no signature, a TensorFlow 1
+    module with a graph without tags beside the one for training.
+
     What it was trained on is taken from `asked.pixels`; by TF-Hub's convention for images it is 0..1.
 
     Raises:
@@ -34,8 +38,8 @@ def load_saved_model(name: str, folder: Path, asked: Asked) -> Backbone:
     from keras import Input, Model
 
     digest = _sha256(folder)
-    _refuse_code(folder)
-    function, shape = _signature(name, folder)
+    loaded = _load(folder, _read(folder))
+    function, shape = _signature(name, folder, loaded)
     height, width, channels, notes = _input_shape(name, shape, asked)
     pixels = asked.pixels or "0..1"
     if asked.pixels is None:
@@ -70,7 +74,8 @@ def _sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _refuse_code(folder: Path) -> None:
+def _read(folder: Path) -> Any:
+    """Return the parsed SavedModel, once it is known to hold no operation that reaches outside the network."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     document: Any = saved_model_pb2.SavedModel()
@@ -86,18 +91,30 @@ def _refuse_code(folder: Path) -> None:
                     f"{folder / FILE}: its graph has the operation {node.op} ({node.name}), which reaches outside "
                     "the network; it was refused without running it"
                 )
+    return document
 
 
-def _signature(name: str, folder: Path) -> tuple[Any, tuple[int | None, ...]]:
-    """Return a function from an image tensor to the one output, and its input's shape without the batch."""
+def _load(folder: Path, document: Any) -> Any:
+    """Load the graph for inference: the one tagged `serve`, else one without tags, as TF-Hub has them."""
     import tensorflow as tf
 
+    tags = [sorted(meta.meta_info_def.tags) for meta in document.meta_graphs]
+    chosen: list[str] | None = None
+    if len(tags) > 1:
+        chosen = next((t for t in (["serve"], []) if t in tags), None)
+        if chosen is None:
+            listed = "; ".join(", ".join(t) for t in tags)
+            raise BuildError(f"{folder}: none of its graphs is tagged serve or has no tag ({listed}); save such a one")
     try:
         with quiet():
-            loaded: Any = tf.saved_model.load(str(folder))
+            return tf.saved_model.load(str(folder), tags=chosen)
     except Exception as e:
         reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise BuildError(f"{folder}: TensorFlow cannot load it ({reason})") from None
+
+
+def _signature(name: str, folder: Path, loaded: Any) -> tuple[Any, tuple[int | None, ...]]:
+    """Return a function from an image tensor to the one output, and its input's shape without the batch."""
     signatures = dict(loaded.signatures)
     ordered = [k for k in _SIGNATURES if k in signatures] + sorted(set(signatures) - set(_SIGNATURES))
     seen: list[str] = []
@@ -108,28 +125,56 @@ def _signature(name: str, folder: Path) -> tuple[Any, tuple[int | None, ...]]:
         if len(inputs) != 1:
             continue
         ((argument, spec),) = inputs.items()
-        if spec.dtype == tf.float32 and spec.shape.rank == 4 and spec.shape[3] in (1, 3, None):
-            output = _output(name, key, function.structured_outputs)
+        if _is_image(spec):
+            output = _output(name, f"signature {key}", function.structured_outputs)
             # The loaded object goes along: it owns the variables.
             return functools.partial(_run, loaded, function, argument, output), tuple(spec.shape[1:])
+    call: Any = getattr(loaded, "__call__", None)  # noqa: B004  what it was restored with counts, not whether
+    for function in getattr(call, "concrete_functions", ()):
+        tensors, settings = _arguments(function)
+        # Made with training=True, it would use the batch's own statistics and drop features.
+        mode = " for training" if True in settings else ""
+        seen.append(f"its call{mode} takes {', '.join(f'{v.dtype.name} {v.shape}' for v in tensors)}")
+        if len(tensors) == 1 and _is_image(tensors[0]) and not mode:
+            outputs = function.structured_outputs
+            part = _output(name, "its call", outputs) if isinstance(outputs, Mapping) else None
+            return functools.partial(_call, loaded, function, part), tuple(tensors[0].shape[1:])
     raise BuildError(
         f"{folder}: no signature takes one float image [N, H, W, 1 or 3] ({'; '.join(seen) or 'it has none'}); "
         "save it with such a signature (model.export)"
     )
 
 
+def _is_image(spec: Any) -> bool:
+    return spec.dtype.name == "float32" and spec.shape.rank == 4 and spec.shape[3] in (1, 3, None)
+
+
+def _arguments(function: Any) -> tuple[list[Any], list[Any]]:
+    """Return the tensors that a function takes, and the values that it was made with."""
+    import tensorflow as tf
+
+    found = tf.nest.flatten(function.structured_input_signature)
+    tensors = [a for a in found if isinstance(a, tf.TensorSpec)]
+    return tensors, [a for a in found if isinstance(a, bool)]
+
+
+def _call(_owner: Any, function: Any, part: str | None, image: Any) -> Any:
+    given = function(image)
+    return given if part is None else given[part]
+
+
 def _run(_owner: Any, function: Any, argument: str, output: str, image: Any) -> Any:
     return function(**{argument: image})[output]
 
 
-def _output(name: str, key: str, outputs: Any) -> str:
+def _output(name: str, what: str, outputs: Any) -> str:
     keys = sorted(outputs)
     if len(keys) == 1:
         return str(keys[0])
     for wanted in ("default", "feature_vector", "embedding", "features"):
         if wanted in keys:
             return wanted
-    raise BuildError(f"{name}: signature {key} gives {', '.join(keys)}, expected one output; save it with one")
+    raise BuildError(f"{name}: {what} gives {', '.join(keys)}, expected one output; save it with one")
 
 
 def _input_shape(name: str, shape: tuple[int | None, ...], asked: Asked) -> tuple[int, int, int, list[str]]:

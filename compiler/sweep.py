@@ -24,7 +24,7 @@ from .data_records import Dataset, Sample
 from .duplicates import find_groups
 from .featurize import Featurized, featurize, trunk_file
 from .heads import train_head
-from .network import count_macs, macs, nodes
+from .network import count_macs, count_parameters, macs, nodes
 from .records import Asked, Backbone, Head, Trunk
 from .shave import cannot_cut, shave
 from .split import split
@@ -69,7 +69,8 @@ class SweepRow:
     features: int
     """Width of what the head reads; the embedding's without a neck."""
     parameters: int
-    macs: int
+    macs: int | None
+    """Multiply-accumulates for one image; None where they cannot be counted."""
     accuracy: float
     """Of a linear head on the float features of the validation images."""
     bytes: int
@@ -138,7 +139,10 @@ def choose_layers(backbone: Backbone) -> list[str]:
     found = nodes(backbone.model)
     shapes = {n.name: n.shape for n in found}
     last = [n.name for n in found].index(backbone.default_shave)
-    done = list(accumulate(macs(n, [shapes[i] for i in n.inputs]) or 0 for n in found[: last + 1]))
+    counts = [macs(n, [shapes[i] for i in n.inputs]) for n in found[: last + 1]]
+    if None in counts:  # a graph that is used whole: there is no work to take shares of
+        return [backbone.default_shave]
+    done = list(accumulate(n or 0 for n in counts))
     chosen: list[str] = []
     for share in _SHARES:
         reached = [
@@ -191,8 +195,8 @@ def _measure(
         backbone=trunk.backbone.name,
         layer=trunk.layer,
         features=trunk.width,
-        parameters=int(trunk.model.count_params()),
-        macs=count_macs(trunk.model) or 0,
+        parameters=count_parameters(trunk.model),
+        macs=count_macs(trunk.model),
         accuracy=float(np.mean(answers == classes[parts.validation])),
         bytes=len(lowered.data),
         milliseconds=round(median_milliseconds(opened, pixels), 3),

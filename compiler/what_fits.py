@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .backbones import backbones
-from .network import nodes
+from .network import count_parameters, nodes
 from .peak_memory import PeakMemory
 from .records import Fused, Lowered
 from .shave import cannot_cut
@@ -43,7 +43,7 @@ def smaller_files(file: Lowered, fused: Fused, limit: int, full_int8: bool) -> l
     scheme = file.info.scheme
     found: list[Suggestion] = []
     if file.info.format == "tflite" and not full_int8:
-        weights, width = int(fused.trunk.model.count_params()), fused.trunk.width
+        weights, width = count_parameters(fused.trunk.model), fused.trunk.width
         smaller = [s for s in ("float16", "int8") if _BYTES_A_WEIGHT[s] < _BYTES_A_WEIGHT[scheme]]
         found += _first((Suggestion(f"--scheme {s}", _bytes(fused, weights, width, s)) for s in smaller), limit)
     found += _first(_cuts(file, fused), limit)
