@@ -106,7 +106,11 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
     made = _Rebuilt(plan, intake)
     output = _replay(graph, [start], made.call)
     if len(output) != 1:
-        raise BuildError(f"the network has {len(output)} outputs, expected one; cut it with --shave before they part")
+        ends = [tensor._keras_history.operation.name for tensor in graph.outputs]
+        raise BuildError(
+            f"the network has {len(output)} outputs ({', '.join(ends)}), expected one; keep one, or a layer before "
+            f'they part, and save that: keras.Model(m.input, m.get_layer("{ends[0]}").output).save("one.keras")'
+        )
     rebuilt = Model(image, output[0], name="backbone")
     made.set_weights()
     return Folded(rebuilt, spec, made.merged)

@@ -132,7 +132,7 @@ def _from_file(name: str, short: str, size: tuple[int, int], alpha: float | None
         # Many files leave the classifier out.
         model = _build(short, size, alpha, False, None)
         try:
-            load_weights(model, path)
+            load_weights(model, path, more=True)
         except BuildError:
             raise BuildError(f"{error}; expected those of {name} at this width") from None
         return model

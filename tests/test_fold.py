@@ -237,3 +237,16 @@ def test_another_size_gives_the_same_network_on_it() -> None:
     flat = network(layers.Flatten(), layers.Dense(3, name="fixed"))
     with pytest.raises(BuildError, match=r"fixed|shape"):
         fold(flat, PIXELS["0..1"], (9, 15))
+
+
+def test_several_outputs_are_refused_with_what_works() -> None:
+    from keras import Input, Model, layers
+
+    start = Input((12, 10, 3))
+    x = layers.Conv2D(4, 3, name="last")(start)
+    model = Model(start, [layers.Conv2D(2, 1, name="left")(x), layers.Conv2D(3, 1, name="right")(x)])
+    advice = r'2 outputs \(left, right\), expected one; .*: keras\.Model\(m\.input, m\.get_layer\("left"\)\.output\)'
+    with pytest.raises(BuildError, match=advice):
+        fold(model, PIXELS["0..1"])
+    for name, width in (("left", 2), ("last", 4)):
+        assert fold(Model(model.input, model.get_layer(name).output), PIXELS["0..1"]).model.output.shape[-1] == width

@@ -89,3 +89,24 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     (tmp_path / "net.keras").write_bytes(b"PK\x05\x06" + b"\0" * 18)
     with pytest.raises(BuildError, match=r"not a \.keras file, or a damaged one"):
         load_weights(many(2), tmp_path / "net.keras")
+
+
+@pytest.mark.parametrize("file", ["net.weights.h5", "net.keras"])
+def test_layers_too_many_are_not_passed_over(tmp_path: Path, file: str) -> None:
+    from keras import Sequential, layers
+
+    original = many(1)
+    original.compile("adam", "mse")
+    original.fit(np.zeros((1, 8, 8, 3)), np.zeros((1, 8, 8, 4)), verbose=0)
+    path = tmp_path / file
+    original.save_weights(path) if "weights" in file else original.save(path)
+    # Keras would give these the weights of the first twelve, whichever they are meant to be.
+    inner = [layers.Conv2D(4, 1) for _ in range(12)]
+    shorter = Sequential([layers.Input((8, 8, 3)), *inner])
+    with pytest.raises(BuildError, match=r"has 26 arrays, the network needs 24, .* cut it with --shave"):
+        load_weights(shorter, path)
+    load_weights(shorter, path, more=True)
+    assert all(np.array_equal(x, y) for x, y in zip(shorter.get_weights(), original.get_weights()[:24], strict=True))
+    first = many(2)
+    load_weights(first, path)  # what the optimizer keeps is not counted
+    assert same(first, original)
