@@ -64,8 +64,8 @@ def _float32(trunk: Trunk) -> Any:
         function = serving(trunk.model, trunk.backbone.input, from_pixels=True, batch=None)
         model: Any
         model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
-    fold_padding(model.graph)
     pad_after_transpose(model.graph)
+    fold_padding(model.graph)
     _rename(model, ["features"])
     _sign(model, trunk)
     return model

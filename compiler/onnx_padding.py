@@ -50,7 +50,7 @@ def pad_after_transpose(graph: Any) -> None:
         (transpose,) = readers
         order = list(next(a.ints for a in transpose.attribute if a.name == "perm"))
         pads = numpy_helper.to_array(constants[pad.input[1]]).reshape(2, -1)[:, order]
-        moved = numpy_helper.from_array(np.ascontiguousarray(pads.reshape(-1)), f"{pad.input[1]}_moved")
+        moved = numpy_helper.from_array(np.ascontiguousarray(pads.reshape(-1)), f"{pad.output[0]}_moved")
         graph.initializer.append(moved)
         transpose.input[0], pad.input[0], pad.input[1] = pad.input[0], pad.output[0], moved.name
         transpose.output[0], pad.output[0] = pad.output[0], transpose.output[0]

@@ -10,6 +10,7 @@ from tlc.compiler.fold import fold
 from tlc.compiler.lower_onnx import lower_trunk_onnx
 from tlc.compiler.lower_tflite import lower_trunk_tflite
 from tlc.compiler.onnx_content import read_onnx_content
+from tlc.compiler.onnx_padding import fold_padding, pad_after_transpose
 from tlc.compiler.pixels import PIXELS
 from tlc.compiler.records import Backbone, Provenance, Trunk
 from tlc.compiler.tflite_content import read_content
@@ -104,3 +105,38 @@ def test_in_a_tflite_file_it_is_a_constant_beside_the_image(scheme: str) -> None
     found = read_content(data).operations
     ends = {"CAST": 1, "SUB": 1, "MUL": 1} if scheme == "float32" else {"QUANTIZE": 1, "DEQUANTIZE": 1}
     assert found == {"CONCATENATION": 1, "CONV_2D": 2, "MEAN": 1, **ends}
+
+
+def test_zeros_put_before_the_channels_come_first_go_into_the_convolution_too() -> None:
+    """Two nodes that pad by the same constant, each followed by a transposition, as a converter may leave them."""
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime import InferenceSession
+
+    draw = np.random.default_rng(0)
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 6, 5, 3])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("a", "b")]
+    nodes = []
+    for name in ("a", "b"):
+        nodes += [
+            helper.make_node("Pad", ["image", "pads"], [f"{name}1"]),
+            helper.make_node("Transpose", [f"{name}1"], [f"{name}2"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", [f"{name}2", f"k{name}"], [name], strides=[2, 2]),
+        ]
+    constants = [numpy_helper.from_array(np.array([0, 1, 0, 0, 0, 1, 2, 0], np.int64), "pads")]
+    constants += [
+        numpy_helper.from_array(draw.normal(size=(4, 3, 3, 3)).astype(np.float32), f"k{name}") for name in ("a", "b")
+    ]
+    graph: Any = helper.make_graph(nodes, "g", [image], ends, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    feed = {"image": draw.normal(size=(1, 6, 5, 3)).astype(np.float32)}
+    before = InferenceSession(model.SerializeToString()).run(None, feed)
+    pad_after_transpose(model.graph)
+    names = [c.name for c in model.graph.initializer]
+    assert (len(names), len(set(names))) == (4, 4)  # the two kernels, and one constant for each node that pads
+    assert [n.op_type for n in model.graph.node] == ["Transpose", "Pad", "Conv"] * 2
+    for one, other in zip(before, InferenceSession(model.SerializeToString()).run(None, feed), strict=True):
+        np.testing.assert_array_equal(one, other)
+    fold_padding(model.graph)
+    assert [n.op_type for n in model.graph.node] == ["Transpose", "Conv"] * 2
+    for one, other in zip(before, InferenceSession(model.SerializeToString()).run(None, feed), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
