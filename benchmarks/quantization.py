@@ -14,7 +14,6 @@ Needs the compiler and sample extras, and for chess and icons the photos in ../s
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import statistics
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from training import SHARED, Set
+from training import SHARED, Set, run
 
 BACKBONES = ("efficientnet-lite0", "efficientnet-lite1", "mobilenet-v2")
 FILES = tuple((form, scheme) for form in ("tflite", "onnx") for scheme in ("float32", "int8"))
@@ -215,22 +214,5 @@ def calibration(small: bool) -> None:
             print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def main() -> None:
-    parts = {"backbones": backbones, "calibration": calibration}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; all by default")
-    parser.add_argument("--small", action="store_true", help="few images and folds, to see that it runs")
-    given = parser.parse_args()
-    unknown = set(given.parts) - set(parts)
-    if unknown:
-        parser.error(f"no part {unknown.pop()!r}; there are {', '.join(parts)}")
-    from tlc.compiler.toolchain import load_tensorflow
-
-    load_tensorflow()
-    for name in given.parts or parts:
-        print(f"\n{name}")
-        parts[name](given.small)
-
-
 if __name__ == "__main__":
-    main()
+    run({"backbones": backbones, "calibration": calibration}, __doc__)

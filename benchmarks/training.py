@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -293,9 +293,9 @@ def linear(x: NDArray[Any], truth: NDArray[np.int64], others: NDArray[Any]) -> N
     return np.asarray(head.probabilities(others.astype(np.float32)).argmax(axis=1), np.int64)
 
 
-def main() -> None:
-    parts = {"speed": speed, "heads": heads, "views": views, "handmade": handmade}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run(parts: Mapping[str, Callable[[bool], None]], doc: str | None) -> None:
+    """Run the parts of a benchmark that the command line names, or all; `doc` is what `--help` says."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; all by default")
     parser.add_argument("--small", action="store_true", help="few images and folds, to see that it runs")
     given = parser.parse_args()
@@ -311,4 +311,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run({"speed": speed, "heads": heads, "views": views, "handmade": handmade}, __doc__)
