@@ -132,7 +132,8 @@ def recover(bundle: str, output: Path, path: str | None, as_json: bool) -> None:
         click.echo(f"{done.unreadable} could not be read")
     # SQLite would take a log that is left beside the name for the new file's own.
     click.echo(
-        f"to go on with it: move {where.name}, and {where.name}-wal where there is one, away and rename it to that"
+        f"to go on with it: move {where.name}, and {where.name}-wal where there is one, away, "
+        f"and rename {done.path.name} to {where.name}"
     )
 
 
