@@ -32,7 +32,7 @@ TEST = 1000
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the sample digits, [N, 28, 28, 1] from 0 to 1, and what they show, in an order that mixes them."""
-    from tlc.compiler.data import load_dataset
+    from tlc_edge.compiler.data.load import load_dataset
 
     samples = load_dataset("sample:digits").samples
     order = np.random.default_rng(0).permutation(len(samples))
@@ -58,7 +58,7 @@ def train_classifier(checkpoint: str | None, images: Any, truth: Any, seed: int,
     import keras
     from digit_networks import make_classifier
 
-    from tlc.compiler.tf_checkpoint import restore
+    from tlc_edge.compiler.weights.tf_checkpoint import restore
 
     keras.utils.set_random_seed(seed)
     model = make_classifier()

@@ -3,7 +3,7 @@
     python benchmarks/device.py BUNDLE [--photos FOLDER] [--small]
 
 BUNDLE must hold a TFLite model. The same file is run by ai-edge-litert (or tflite-runtime) through
-tlc.runtime and by TensorFlow's own tf.lite.Interpreter, with tf.io and tf.image for the picture, each in fresh
+tlc_edge.runtime and by TensorFlow's own tf.lite.Interpreter, with tf.io and tf.image for the picture, each in fresh
 processes that take turns. Without `--photos` the pictures are 12-megapixel JPEGs made from golden samples.
 """
 
@@ -27,20 +27,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tlc.runtime import Bundle, Classifier, Gallery
-from tlc.runtime.gallery import ExampleSource
-from tlc.runtime.gallery_limits import Limits
-from tlc.runtime.golden import golden
-from tlc.runtime.images import load_image
+from tlc_edge.runtime import Bundle, Classifier, Gallery
+from tlc_edge.runtime.engines.golden import golden
+from tlc_edge.runtime.gallery.limits import Limits
+from tlc_edge.runtime.gallery.records import ExampleSource
+from tlc_edge.runtime.images.load import load_image
 
 TLC = """
 import sys, time
 start = time.perf_counter()
-from tlc.runtime import Classifier
+from tlc_edge.runtime import Classifier
 with Classifier.open(sys.argv[1], gallery=sys.argv[2]) as classifier:
     classifier.predict(sys.argv[3])
     print(time.perf_counter() - start)
-    from tlc.runtime.memory import peak
+    from tlc_edge.runtime.doctor.memory import peak
     print(peak())
 """
 TENSORFLOW = """

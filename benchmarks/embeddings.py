@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tlc.compiler.data import load_dataset
-from tlc.runtime import Classifier
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.runtime import Classifier
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from tlc.runtime.coverage import give_way
-from tlc.runtime.vectors import unit_rows
+from tlc_edge.runtime.gallery.coverage import give_way
+from tlc_edge.runtime.vectors import unit_rows
 
 Stream = dict[str, Sequence[int]]
 SEEDS = 5

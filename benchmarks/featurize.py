@@ -18,15 +18,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tlc.compiler.backbones import load_backbone
-from tlc.compiler.data import decode_all, load_dataset
-from tlc.compiler.feature_cache import FeatureCache
-from tlc.compiler.featurize import featurize
-from tlc.compiler.shave import shave
-from tlc.compiler.toolchain import load_tensorflow
-from tlc.compiler.trunk_files import TrunkFiles
-from tlc.runtime import Preprocessing
-from tlc.runtime.engines import open_model
+from tlc_edge.compiler.backbones.find import load_backbone
+from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.cache.store import FeatureCache
+from tlc_edge.compiler.data.decode import decode_all
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.features.featurize import featurize
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.runtime import Preprocessing
+from tlc_edge.runtime.engines.open import open_model
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "chess"
 

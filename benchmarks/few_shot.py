@@ -22,13 +22,13 @@ import numpy as np
 from few_shot_trials import SHARED, Trial, build_base, chess_files, digit_files, icons, parts, photos
 from numpy.typing import NDArray
 
-from tlc.compiler.backbones import load_backbone
-from tlc.compiler.data import Sample
-from tlc.compiler.featurize import featurize, trunk_file
-from tlc.compiler.lower_tflite import lower_trunk_tflite
-from tlc.compiler.shave import shave
-from tlc.runtime import Classifier, Preprocessing
-from tlc.runtime.vectors import unit_rows
+from tlc_edge.compiler.backbones.find import load_backbone
+from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.data.records import Sample
+from tlc_edge.compiler.features.featurize import featurize, trunk_file
+from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
+from tlc_edge.runtime import Classifier, Preprocessing
+from tlc_edge.runtime.vectors import unit_rows
 
 SHOTS = (1, 2, 3, 5)
 WAYS = ("ours", "KNN alone", "nearest mean", "imprinting", "retrained")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tlc.compiler import Options, build
-from tlc.compiler.data import load_dataset
+from tlc_edge.compiler import Options, build
+from tlc_edge.compiler.data.load import load_dataset
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 Labelled = list[tuple[Path, str]]

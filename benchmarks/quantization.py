@@ -41,16 +41,16 @@ class Trained:
     """A backbone's four files for one fold of a set, with one head and neck."""
 
     def __init__(self, data: Set, files: Any, spec: Any, train: NDArray[np.int64]) -> None:
-        from tlc.compiler.align import align
-        from tlc.compiler.calibration import choose_calibration
-        from tlc.compiler.featurize import featurize, trunk_file
-        from tlc.compiler.heads import train_head
-        from tlc.compiler.lower_onnx import onnx_model
-        from tlc.compiler.lower_tflite import tflite_model
-        from tlc.compiler.neck import make_neck
-        from tlc.compiler.records import Fused
-        from tlc.compiler.verify import images_of
-        from tlc.compiler.whiten import whiten
+        from tlc_edge.compiler.data.calibration_set import choose_calibration
+        from tlc_edge.compiler.data.decode import images_of
+        from tlc_edge.compiler.features.align import align
+        from tlc_edge.compiler.features.featurize import featurize, trunk_file
+        from tlc_edge.compiler.lower.onnx_lower import onnx_model
+        from tlc_edge.compiler.lower.tflite_lower import tflite_model
+        from tlc_edge.compiler.records import Fused
+        from tlc_edge.compiler.train.heads import train_head
+        from tlc_edge.compiler.train.neck import make_neck
+        from tlc_edge.compiler.train.whiten import whiten
 
         trunk = files.trunk
         samples = [data.samples[i] for i in train]
@@ -74,17 +74,17 @@ class Trained:
         }
 
     def engines(self, threads: int) -> dict[File, Any]:
-        from tlc.runtime.engines import KINDS, open_model
+        from tlc_edge.runtime.engines.open import KINDS, open_model
 
         kinds = {kind.format: kind for kind in reversed(KINDS)}
         return {file: open_model(kinds[file[0]], model.data, threads) for file, model in self.models.items()}
 
 
 def backbones(small: bool) -> None:
-    from tlc.compiler.backbones import load_backbone
-    from tlc.compiler.shave import shave
-    from tlc.compiler.trunk_files import TrunkFiles
-    from tlc.runtime import Preprocessing
+    from tlc_edge.compiler.backbones.find import load_backbone
+    from tlc_edge.compiler.backbones.shave import shave
+    from tlc_edge.compiler.features.trunk_files import TrunkFiles
+    from tlc_edge.runtime import Preprocessing
 
     head = ("backbone", "set", "file", "accuracy", "95 %", "agreement", "cosine", "bytes", "ms, 1", "ms, 2 threads")
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
@@ -107,7 +107,9 @@ def backbones(small: bool) -> None:
 
 def judge(name: str, data: Set, files: Any, spec: Any, folds: int) -> list[tuple[str, bool]]:
     """Print a row a file; return the goals, and whether they were reached."""
-    from tlc.compiler.verify import cosines, images_of, run_engine, top_class, wilson
+    from tlc_edge.compiler.data.decode import images_of
+    from tlc_edge.compiler.verify.judge import run_engine
+    from tlc_edge.compiler.verify.statistics import cosines, top_class, wilson
 
     right: dict[File, int] = dict.fromkeys(FILES, 0)
     same: dict[File, int] = dict.fromkeys(FILES, 0)
@@ -160,17 +162,18 @@ def milliseconds(engines: dict[File, Any], images: NDArray[np.uint8], rounds: in
 def calibration(small: bool) -> None:
     import onnx
 
-    from tlc.compiler.backbones import load_backbone
-    from tlc.compiler.calibration import choose_calibration, with_copies
-    from tlc.compiler.featurize import featurize, trunk_file
-    from tlc.compiler.heads import train_head
-    from tlc.compiler.lower_tflite import lower_trunk_tflite
-    from tlc.compiler.quantize_onnx import quantize_onnx
-    from tlc.compiler.records import LoweredTrunk
-    from tlc.compiler.shave import shave
-    from tlc.compiler.trunk_files import TrunkFiles
-    from tlc.compiler.verify import cosines, images_of
-    from tlc.runtime import Preprocessing
+    from tlc_edge.compiler.backbones.find import load_backbone
+    from tlc_edge.compiler.backbones.shave import shave
+    from tlc_edge.compiler.data.calibration_set import choose_calibration, with_copies
+    from tlc_edge.compiler.data.decode import images_of
+    from tlc_edge.compiler.features.featurize import featurize, trunk_file
+    from tlc_edge.compiler.features.trunk_files import TrunkFiles
+    from tlc_edge.compiler.lower.onnx_quantize import quantize_onnx
+    from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
+    from tlc_edge.compiler.records import LoweredTrunk
+    from tlc_edge.compiler.train.heads import train_head
+    from tlc_edge.compiler.verify.statistics import cosines
+    from tlc_edge.runtime import Preprocessing
 
     trunk = shave(load_backbone("efficientnet-lite0"))
     files = TrunkFiles(trunk, "off")

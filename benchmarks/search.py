@@ -29,12 +29,12 @@ from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from tlc.runtime import bank as bank_module  # noqa: E402
-from tlc.runtime.bank import Bank  # noqa: E402
-from tlc.runtime.bundle import Exemplars  # noqa: E402
-from tlc.runtime.gallery_rows import GalleryRows  # noqa: E402
-from tlc.runtime.search import BoundedRows, FloatRows  # noqa: E402
-from tlc.runtime.vectors import quantize_rows, unit_rows  # noqa: E402
+from tlc_edge.runtime.bundle.bundle import Exemplars  # noqa: E402
+from tlc_edge.runtime.gallery.records import GalleryRows  # noqa: E402
+from tlc_edge.runtime.knn import bank as bank_module  # noqa: E402
+from tlc_edge.runtime.knn.bank import Bank  # noqa: E402
+from tlc_edge.runtime.knn.search import BoundedRows, FloatRows  # noqa: E402
+from tlc_edge.runtime.vectors import quantize_rows, unit_rows  # noqa: E402
 
 K = 5
 QUERIES = 200

@@ -24,21 +24,23 @@ from pathlib import Path
 
 import numpy as np
 
-from tlc.compiler.backbones import load_backbone
-from tlc.compiler.calibration import choose_calibration
-from tlc.compiler.data import load_dataset
-from tlc.compiler.featurize import featurize, trunk_file
-from tlc.compiler.heads import train_head
-from tlc.compiler.lower_tflite import lower_trunk_tflite, tflite_model
-from tlc.compiler.neck import make_neck
-from tlc.compiler.records import Fused
-from tlc.compiler.reference import run_keras
-from tlc.compiler.shave import POOLS, shave
-from tlc.compiler.toolchain import load_tensorflow
-from tlc.compiler.trunk_files import TrunkFiles
-from tlc.compiler.verify import images_of, run_engine, top_class, wilson
-from tlc.runtime import Preprocessing
-from tlc.runtime.engines import KINDS, open_model
+from tlc_edge.compiler.backbones.find import load_backbone
+from tlc_edge.compiler.backbones.shave import POOLS, shave
+from tlc_edge.compiler.data.calibration_set import choose_calibration
+from tlc_edge.compiler.data.decode import images_of
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.features.featurize import featurize, trunk_file
+from tlc_edge.compiler.features.reference import run_keras
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite, tflite_model
+from tlc_edge.compiler.records import Fused
+from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.compiler.train.heads import train_head
+from tlc_edge.compiler.train.neck import make_neck
+from tlc_edge.compiler.verify.judge import run_engine
+from tlc_edge.compiler.verify.statistics import top_class, wilson
+from tlc_edge.runtime import Preprocessing
+from tlc_edge.runtime.engines.open import KINDS, open_model
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 

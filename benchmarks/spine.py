@@ -19,20 +19,22 @@ from pathlib import Path
 
 import numpy as np
 
-from tlc.compiler.backbones import load_backbone
-from tlc.compiler.calibration import choose_calibration
-from tlc.compiler.data import decode_all, load_dataset
-from tlc.compiler.featurize import featurize, trunk_file
-from tlc.compiler.heads import train_head
-from tlc.compiler.lower_tflite import lower_trunk_tflite, tflite_model
-from tlc.compiler.neck import make_neck
-from tlc.compiler.records import Fused
-from tlc.compiler.reference import run_keras
-from tlc.compiler.shave import shave
-from tlc.compiler.toolchain import load_tensorflow
-from tlc.compiler.verify import run_engine, top_class, wilson
-from tlc.runtime import Bundle, Classifier, Preprocessing
-from tlc.runtime.engines import KINDS, open_engine, open_model
+from tlc_edge.compiler.backbones.find import load_backbone
+from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.data.calibration_set import choose_calibration
+from tlc_edge.compiler.data.decode import decode_all
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.features.featurize import featurize, trunk_file
+from tlc_edge.compiler.features.reference import run_keras
+from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite, tflite_model
+from tlc_edge.compiler.records import Fused
+from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.compiler.train.heads import train_head
+from tlc_edge.compiler.train.neck import make_neck
+from tlc_edge.compiler.verify.judge import run_engine
+from tlc_edge.compiler.verify.statistics import top_class, wilson
+from tlc_edge.runtime import Bundle, Classifier, Preprocessing
+from tlc_edge.runtime.engines.open import KINDS, open_engine, open_model
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data" / "chess"
 
@@ -86,7 +88,7 @@ def build_times(data: str, folder: Path) -> tuple[Path, list[tuple[str, str]]]:
     """Where the time of one cold build goes, through the real command line."""
     out = folder / "bench.tlc"
     start = time.perf_counter()
-    tlc = [sys.executable, "-c", "from tlc.cli import main; main()"]
+    tlc = [sys.executable, "-c", "from tlc_edge.cli import main; main()"]
     arguments = ["build", "--target", "rpi", "--data", data, "-o", str(out), "--json", "--max-drop", "100"]
     arguments += ["--cache", "off"]  # cold: an earlier build of the same photos must not help
     done = subprocess.run([*tlc, *arguments], capture_output=True, check=True)
@@ -122,16 +124,16 @@ def overhead(bundle: Path, rounds: int = 300) -> list[tuple[str, str]]:
 
 
 def imports() -> list[tuple[str, str]]:
-    """What `import tlc.runtime` costs and brings in, in fresh processes."""
+    """What `import tlc_edge.runtime` costs and brings in, in fresh processes."""
     code = (
-        "import time, sys; t = time.perf_counter(); import tlc.runtime; t = time.perf_counter() - t;"
+        "import time, sys; t = time.perf_counter(); import tlc_edge.runtime; t = time.perf_counter() - t;"
         "print(t, 'tensorflow' in sys.modules, sorted({m.split('.')[0] for m in sys.modules} & "
         "{'numpy', 'PIL', 'click', 'sklearn', 'onnx', 'keras', 'onnxruntime', 'ai_edge_litert'}))"
     )
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(7)]
     seconds = [float(r.stdout.split()[0]) for r in runs]
     return [
-        ("import tlc.runtime, median of 7 (goal 0.25 s)", f"{statistics.median(seconds):.3f} s"),
+        ("import tlc_edge.runtime, median of 7 (goal 0.25 s)", f"{statistics.median(seconds):.3f} s"),
         ("TensorFlow imported by it", runs[0].stdout.split()[1]),
         ("libraries imported by it", runs[0].stdout.split(maxsplit=2)[2].strip()),
     ]

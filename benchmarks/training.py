@@ -37,7 +37,7 @@ class Set:
     """Images, their classes, and how to hold some of them out."""
 
     def __init__(self, name: str, small: bool) -> None:
-        from tlc.compiler.data import load_dataset
+        from tlc_edge.compiler.data.load import load_dataset
 
         source = "sample:digits" if name == "digits" else str(SHARED / name)
         self.name = name
@@ -70,11 +70,11 @@ class Seen:
     """A set as the float trunk sees it, and the int8 trunk of each fold."""
 
     def __init__(self, data: Set) -> None:
-        from tlc.compiler.backbones import load_backbone
-        from tlc.compiler.featurize import featurize
-        from tlc.compiler.shave import shave
-        from tlc.compiler.trunk_files import TrunkFiles
-        from tlc.runtime import Preprocessing
+        from tlc_edge.compiler.backbones.find import load_backbone
+        from tlc_edge.compiler.backbones.shave import shave
+        from tlc_edge.compiler.features.featurize import featurize
+        from tlc_edge.compiler.features.trunk_files import TrunkFiles
+        from tlc_edge.runtime import Preprocessing
 
         self.data = data
         self.trunk = shave(load_backbone("efficientnet-lite0"))
@@ -83,16 +83,17 @@ class Seen:
 
     def device(self, train: NDArray[np.int64]) -> Any:
         """Return the int8 trunk, calibrated on training images."""
-        from tlc.compiler.calibration import choose_calibration
-        from tlc.compiler.lower_tflite import lower_trunk_tflite
-        from tlc.compiler.verify import images_of
+        from tlc_edge.compiler.data.calibration_set import choose_calibration
+        from tlc_edge.compiler.data.decode import images_of
+        from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
 
         chosen = choose_calibration(self.data.truth, train, 100, 0)
         return lower_trunk_tflite(self.trunk, "int8", images_of([self.data.samples[i] for i in chosen], self.spec))
 
     def features(self, device: Any, rows: NDArray[np.int64], view: Any = None) -> NDArray[np.float32]:
         """Return what the int8 trunk gives."""
-        from tlc.compiler.featurize import PLAIN, featurize, trunk_file
+        from tlc_edge.compiler.data.views import PLAIN
+        from tlc_edge.compiler.features.featurize import featurize, trunk_file
 
         samples = [self.data.samples[i] for i in rows]
         return featurize(trunk_file(device, self.trunk.width), samples, self.spec, view=view or PLAIN).features
@@ -128,10 +129,10 @@ def textbook(limit: int, epochs: int) -> float:
     import keras
     import tensorflow as tf
 
-    from tlc.compiler.backbones import load_backbone
-    from tlc.compiler.data import load_dataset
-    from tlc.compiler.shave import shave
-    from tlc.compiler.split import split
+    from tlc_edge.compiler.backbones.find import load_backbone
+    from tlc_edge.compiler.backbones.shave import shave
+    from tlc_edge.compiler.data.load import load_dataset
+    from tlc_edge.compiler.data.split import split
 
     trunk = shave(load_backbone("efficientnet-lite0"))
     samples = load_dataset("sample:digits", limit=limit).samples
@@ -160,12 +161,14 @@ def textbook(limit: int, epochs: int) -> float:
 
 
 def heads(small: bool) -> None:
-    from tlc.compiler.heads import train_head
-    from tlc.compiler.lower_tflite import tflite_model
-    from tlc.compiler.neck import make_neck
-    from tlc.compiler.records import Fused
-    from tlc.compiler.verify import images_of, run_engine, top_class, wilson
-    from tlc.runtime.engines import KINDS, open_model
+    from tlc_edge.compiler.data.decode import images_of
+    from tlc_edge.compiler.lower.tflite_lower import tflite_model
+    from tlc_edge.compiler.records import Fused
+    from tlc_edge.compiler.train.heads import train_head
+    from tlc_edge.compiler.train.neck import make_neck
+    from tlc_edge.compiler.verify.judge import run_engine
+    from tlc_edge.compiler.verify.statistics import top_class, wilson
+    from tlc_edge.runtime.engines.open import KINDS, open_model
 
     print("int8 accuracy  linear  mlp     95 % of linear")
     for data in sets(small):
@@ -189,8 +192,8 @@ def heads(small: bool) -> None:
 
 
 def views(small: bool) -> None:
-    from tlc.compiler.augment import copies
-    from tlc.compiler.heads import train_head
+    from tlc_edge.compiler.data.augment import copies
+    from tlc_edge.compiler.train.heads import train_head
 
     ways = ("float", "int8", "both", "both and copies")
     print("trained on       " + "  ".join(f"{way:15}" for way in ways) + "(int8 images; resized as phones do)")
@@ -223,8 +226,8 @@ def unfiltered() -> Any:
     """Return a view that resizes by the four nearest pixels only."""
     from PIL import Image
 
-    from tlc.compiler.featurize import View
-    from tlc.runtime.images import decode_image, resize
+    from tlc_edge.compiler.data.views import View
+    from tlc_edge.runtime.images.load import decode_image, resize
 
     def load(source: Any, spec: Any) -> NDArray[np.uint8]:
         image = decode_image(source, spec)
@@ -253,8 +256,8 @@ def handmade(small: bool) -> None:
 
 
 def grey_images(data: Set) -> NDArray[np.float64]:
-    from tlc.compiler.verify import images_of
-    from tlc.runtime import Preprocessing
+    from tlc_edge.compiler.data.decode import images_of
+    from tlc_edge.runtime import Preprocessing
 
     images = images_of(list(data.samples), Preprocessing(128, 128))
     return images.astype(np.float64).mean(axis=3) / 255
@@ -287,7 +290,7 @@ def visual_words(words: Sequence[NDArray[np.float64]], train: NDArray[np.int64])
 
 def linear(x: NDArray[Any], truth: NDArray[np.int64], others: NDArray[Any]) -> NDArray[np.int64]:
     """Train tlc's linear head and answer for `others`."""
-    from tlc.compiler.heads import train_head
+    from tlc_edge.compiler.train.heads import train_head
 
     head = train_head("linear", [x.astype(np.float32)], truth, int(truth.max()) + 1, 0)
     return np.asarray(head.probabilities(others.astype(np.float32)).argmax(axis=1), np.int64)
@@ -302,7 +305,7 @@ def run(parts: Mapping[str, Callable[[bool], None]], doc: str | None) -> None:
     unknown = set(given.parts) - set(parts)
     if unknown:
         parser.error(f"no part {unknown.pop()!r}; there are {', '.join(parts)}")
-    from tlc.compiler.toolchain import load_tensorflow
+    from tlc_edge.compiler.toolchain import load_tensorflow
 
     load_tensorflow()
     for name in given.parts or parts:

@@ -21,8 +21,8 @@ import numpy as np
 from few_shot_trials import SHARED, Trial, build_base, chess_files, digit_files, icons, photos, spread
 from numpy.typing import NDArray
 
-from tlc.runtime import Classifier
-from tlc.runtime.unknown import known_ness_of
+from tlc_edge.runtime import Classifier
+from tlc_edge.runtime.knn.unknown import known_ness_of
 
 SHOTS = (1, 3, 5, 10)
 RATES = (0.01, 0.05, 0.10)

@@ -17,7 +17,7 @@ from .numbers import SEED, Finite
 from .output import Steps, json_option, put_json, say, size, table
 
 if TYPE_CHECKING:
-    from tlc.compiler.records import Restored
+    from tlc_edge.compiler.records import Restored
 
 
 def loading_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -52,7 +52,7 @@ def loading_options(command: Callable[..., None]) -> Callable[..., None]:
         restore: tuple[str, ...],
         **rest: Any,
     ) -> None:
-        from tlc.compiler.records import Asked
+        from tlc_edge.compiler.options import Asked
 
         command(asked=Asked(weights, input_size, alpha, pixels, restore), **rest)
 
@@ -95,7 +95,7 @@ def backbones(as_json: bool) -> None:
     Besides these names, --backbone takes a .keras or .h5 file, a TensorFlow.js model.json, the folder of a
     SavedModel or a TF-Hub feature vector, and FILE.py:FUNCTION with --weights CHECKPOINT.
     """
-    from tlc.compiler.backbones import backbones as known
+    from tlc_edge.compiler.backbones.find import backbones as known
 
     found = known()
     if as_json:
@@ -133,7 +133,7 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
     tlc layers keras:MobileNetV2 --alpha 0.35
     tlc layers ./my-model.keras
     """
-    from tlc.compiler.layers import list_layers
+    from tlc_edge.compiler.backbones.list_layers import list_layers
 
     found, rows = list_layers(backbone, asked)
     say_notes(found.notes, found.restored)
@@ -207,9 +207,9 @@ def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: A
     tlc sweep --data photos/ --target rpi --plot sweep.svg
     tlc sweep efficientnet-lite0 mobilenet-v2 --data photos/ --target rpi
     """
-    from tlc.compiler.sweep import SweepOptions
-    from tlc.compiler.sweep import sweep as run
-    from tlc.compiler.sweep_plot import plot as draw
+    from tlc_edge.compiler.sweep.plot import plot as draw
+    from tlc_edge.compiler.sweep.sweep import SweepOptions
+    from tlc_edge.compiler.sweep.sweep import sweep as run
 
     if plot and not (Path(plot).suffix == ".svg" and Path(plot).absolute().parent.is_dir()):
         raise click.BadParameter(

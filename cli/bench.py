@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tlc.runtime.bench import Bench
-from tlc.runtime.bench import bench as run_bench
+from tlc_edge.runtime.doctor.bench import Bench
+from tlc_edge.runtime.doctor.bench import bench as run_bench
 
 from .device import device_options, image_source
 from .output import Steps, json_option, put_json, size, table

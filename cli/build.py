@@ -17,13 +17,13 @@ from .numbers import SEED, Finite
 from .output import Steps, json_option, put_json, rate_or_off, size, table
 
 if TYPE_CHECKING:
-    from tlc.compiler.records import Asked, FineTune
+    from tlc_edge.compiler.options import Asked, FineTune
 
 
 def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    from tlc.compiler.augmentations import DEFAULT, parse_augment
+    from tlc_edge.compiler.options import DEFAULT_AUGMENT, parse_augment
 
-    return DEFAULT if value is None else parse_augment(value)
+    return DEFAULT_AUGMENT if value is None else parse_augment(value)
 
 
 @click.command()
@@ -155,8 +155,8 @@ def build(as_json: bool, target: str, output: str | None, data: str, asked: Aske
     tlc build --target rpi --data photos/ -o photos.tlc
     tlc build --target rpi --data sample:digits -o digits.tlc
     """
-    from tlc.compiler import Options
-    from tlc.compiler import build as run
+    from tlc_edge.compiler import Options
+    from tlc_edge.compiler import build as run
 
     _refuse_idle(given)
     given["unknown_rate"] = given.pop("unknown")
@@ -199,7 +199,7 @@ def _refuse_idle(given: Mapping[str, Any]) -> None:
 def _fine_tune(
     fine_tune: str | None, checkpoints: str | None, resume: bool, logdir: str | None, **numbers: Any
 ) -> FineTune | None:
-    from tlc.compiler.records import FineTune
+    from tlc_edge.compiler.options import FineTune
 
     if fine_tune is None:
         return None
@@ -209,8 +209,8 @@ def _fine_tune(
 
 def _output_name(data: str) -> str:
     """Return the bundle's name for a data set: that of its folder or file, without what says its kind."""
-    from tlc.compiler.data_address import address_name
-    from tlc.compiler.data_archive import SUFFIXES
+    from tlc_edge.compiler.data.address import address_name
+    from tlc_edge.compiler.data.archive import SUFFIXES
 
     name = address_name(data) if "://" in data else Path(data.removeprefix("sample:")).resolve().name
     kinds = [kind for kind in (*SUFFIXES, ".csv", ".npz") if name.lower().endswith(kind)]
@@ -221,7 +221,7 @@ def _output_name(data: str) -> str:
 @json_option
 def targets(as_json: bool) -> None:
     """List the devices there are profiles for."""
-    from tlc.targets import all_targets
+    from tlc_edge.targets import all_targets
 
     found = all_targets()
     if as_json:

@@ -11,10 +11,10 @@ from .output import say, size, table, unknown_figures
 from .parity_table import print_parity
 
 if TYPE_CHECKING:
-    from tlc.compiler.build_records import Built, Result
-    from tlc.compiler.findings import FileFindings, Findings
-    from tlc.compiler.records import Score
-    from tlc.compiler.target_limits import Fit
+    from tlc_edge.compiler.limits.check import Fit
+    from tlc_edge.compiler.records import Score
+    from tlc_edge.compiler.report.findings import FileFindings, Findings
+    from tlc_edge.compiler.result import Built, Result
 
 
 def _models(built: Built) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def _models(built: Built) -> list[dict[str, Any]]:
 
 
 def _worst(findings: Findings) -> dict[str, Any] | None:
-    from tlc.compiler.findings import worst_class
+    from tlc_edge.compiler.report.findings import worst_class
 
     worst = worst_class(findings)
     if worst is None:
@@ -44,7 +44,7 @@ def _worst(findings: Findings) -> dict[str, Any] | None:
 
 def document(result: Result) -> dict[str, Any]:
     """Return what `--json` prints."""
-    from tlc.compiler.worries import worries
+    from tlc_edge.compiler.report.warnings import worries
 
     accuracy: dict[str, float] = {"float": result.float_accuracy}
     for bundle in result.bundles:
@@ -169,7 +169,7 @@ def _needs(fit: Fit) -> str | None:
 
 def _warn(findings: Findings, said: set[str]) -> set[str]:
     """Print and return the warnings that were not printed yet; copies and skipped files have lines of their own."""
-    from tlc.compiler.worries import worries
+    from tlc_edge.compiler.report.warnings import worries
 
     elsewhere = ("copies-in-classes", "copies-in-parts", "skipped")
     new = [w.text for w in worries(findings) if w.kind not in elsewhere and w.text not in said]

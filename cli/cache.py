@@ -20,7 +20,7 @@ def cache() -> None:
 @json_option
 def info(cache: str | None, as_json: bool) -> None:
     """Show where the cache is and what it takes."""
-    from tlc.compiler.cache_folder import look_at_cache
+    from tlc_edge.compiler.cache.folder import look_at_cache
 
     found = look_at_cache(cache)
     if as_json:
@@ -39,7 +39,7 @@ def info(cache: str | None, as_json: bool) -> None:
 @json_option
 def clear(cache: str | None, as_json: bool) -> None:
     """Remove all that is in the cache; the next build makes it again."""
-    from tlc.compiler.cache_folder import clear_cache
+    from tlc_edge.compiler.cache.folder import clear_cache
 
     freed = clear_cache(cache)
     if as_json:

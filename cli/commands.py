@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import click
 
-from tlc.runtime.errors import TlcError
+from tlc_edge import __version__
+from tlc_edge.runtime.errors import TlcError
 
 from . import backbone, bench, build, cache, device, doctor, gallery, inspect, verify, watch
 from .interrupt import MESSAGE, Interrupt
@@ -17,7 +18,7 @@ from .output import say
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tlc", prog_name="tlc")
+@click.version_option(__version__, prog_name="tlc")
 def cli() -> None:
     """tlc, the transfer-learning compiler.
 

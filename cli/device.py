@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from tlc.runtime.classifier import Classifier
-from tlc.runtime.errors import ImageError
-from tlc.runtime.gallery import Change
-from tlc.runtime.images import Source
-from tlc.runtime.prediction import Prediction
+from tlc_edge.runtime.classifier import Classifier
+from tlc_edge.runtime.errors import ImageError
+from tlc_edge.runtime.gallery.records import Change
+from tlc_edge.runtime.images.load import Source
+from tlc_edge.runtime.knn.prediction import Prediction
 
 from .output import json_option, put_json, rate_or_off, say
 

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from tlc.runtime.doctor import Diagnosis, diagnose
-from tlc.runtime.errors import BundleError, EngineError
+from tlc_edge.runtime.doctor.doctor import Diagnosis, diagnose
+from tlc_edge.runtime.errors import BundleError, EngineError
 
 from .output import json_option, put_json, table
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import click
 
-from tlc.runtime.bundle import Bundle
-from tlc.runtime.classifier import Classifier, default_gallery
-from tlc.runtime.errors import GalleryError, unknown_name
-from tlc.runtime.gallery import Example, Gallery, Limits
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.classifier import Classifier
+from tlc_edge.runtime.errors import GalleryError, unknown_name
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.limits import Limits
+from tlc_edge.runtime.gallery.path import default_gallery
+from tlc_edge.runtime.gallery.records import Example
 
 from .device import device_options
 from .gallery_files import export, import_, merge, migrate, recover
@@ -62,7 +65,7 @@ def list_(bundle: str, label: str | None, pictures: str | None, path: str | None
 
 
 def _write_pictures(opened: Gallery, path: Path) -> int:
-    from tlc.runtime.contact_sheet import write_sheet, write_thumbnails
+    from tlc_edge.runtime.gallery.contact_sheet import write_sheet, write_thumbnails
 
     is_page = path.suffix.lower() in (".html", ".htm")
     return write_sheet(opened, path) if is_page else write_thumbnails(opened, path)
@@ -140,7 +143,7 @@ def check(bundle: str, path: str | None, as_json: bool) -> None:
 @json_option
 def compact(bundle: str, path: str | None, as_json: bool) -> None:
     """Make the gallery's file smaller; what was undoable is then gone for good."""
-    from tlc.runtime.gallery_compact import compact as run
+    from tlc_edge.runtime.gallery.compact import compact as run
 
     with Gallery.open_any(Path(path) if path else default_gallery(Path(bundle)), read_only=False) as opened:
         done = run(opened)

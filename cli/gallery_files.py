@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from tlc.runtime.bundle import Bundle
-from tlc.runtime.classifier import default_gallery
-from tlc.runtime.gallery import Gallery
-from tlc.runtime.gallery_merge import Merged
-from tlc.runtime.gallery_stored import CONFLICTS
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.merge import Merged
+from tlc_edge.runtime.gallery.path import default_gallery
+from tlc_edge.runtime.gallery.transfer import CONFLICTS
 
 from .output import Steps, examples, gallery_option, json_option, put_json, say
 
@@ -36,7 +36,7 @@ _SHOWN = 10
 @json_option
 def export(bundle: str, file: Path, labels: tuple[str, ...], path: str | None, as_json: bool) -> None:
     """Write what was enrolled to one new FILE that another device can import."""
-    from tlc.runtime.gallery_stored import export as run
+    from tlc_edge.runtime.gallery.transfer import export as run
 
     with Gallery.open_any(Path(path) if path else default_gallery(Path(bundle))) as opened:
         classes = run(opened, file, labels)
@@ -55,7 +55,7 @@ def export(bundle: str, file: Path, labels: tuple[str, ...], path: str | None, a
 @json_option
 def import_(bundle: str, file: Path, conflicts: str, path: str | None, engine: str | None, as_json: bool) -> None:
     """Add the examples of FILE, an export or another gallery; `tlc undo` takes them out again."""
-    from tlc.runtime.gallery_merge import import_file
+    from tlc_edge.runtime.gallery.merge import import_file
 
     with Steps(quiet=as_json) as progress:
         done = import_file(
@@ -80,7 +80,7 @@ def merge(
     bundle: str, files: tuple[Path, ...], output: Path, conflicts: str, engine: str | None, as_json: bool
 ) -> None:
     """Make one new file of several devices' galleries or exports, for BUNDLE's model."""
-    from tlc.runtime.gallery_merge import merge as run
+    from tlc_edge.runtime.gallery.merge import merge as run
 
     with Steps(quiet=as_json) as progress:
         opened = Bundle.open(bundle)
@@ -95,7 +95,7 @@ def merge(
 @json_option
 def migrate(bundle: str, path: str | None, engine: str | None, as_json: bool) -> None:
     """Bring a gallery of another model over to BUNDLE, by showing it the kept thumbnails."""
-    from tlc.runtime.migrate import migrate as run
+    from tlc_edge.runtime.gallery.migrate import migrate as run
 
     with Steps(quiet=as_json) as progress:
         done = run(Bundle.open(bundle), Path(path) if path else None, engine, lambda d, t: progress("migrate", d, t))
@@ -115,7 +115,7 @@ def migrate(bundle: str, path: str | None, engine: str | None, as_json: bool) ->
 @json_option
 def recover(bundle: str, output: Path, path: str | None, as_json: bool) -> None:
     """Save what can be read of a damaged gallery to a new one; the damaged file is left as it is."""
-    from tlc.runtime.gallery_recover import recover as run
+    from tlc_edge.runtime.gallery.recover import recover as run
 
     opened = Bundle.open(bundle)
     where = Path(path) if path else default_gallery(opened.path)

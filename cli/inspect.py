@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from tlc.runtime.bundle import Bundle
-from tlc.runtime.classifier import default_gallery
-from tlc.runtime.engines import open_engine
-from tlc.runtime.errors import SelftestError, UsageError
-from tlc.runtime.gallery import Gallery
-from tlc.runtime.manifest import to_json
-from tlc.runtime.report import write_report
-from tlc.runtime.selftest import failure
-from tlc.runtime.selftest import selftest as run_selftest
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.bundle.manifest import to_json
+from tlc_edge.runtime.bundle.report import write_report
+from tlc_edge.runtime.engines.open import open_engine
+from tlc_edge.runtime.engines.selftest import failure
+from tlc_edge.runtime.engines.selftest import selftest as run_selftest
+from tlc_edge.runtime.errors import SelftestError, UsageError
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.path import default_gallery
 
 from .device import engine_options
 from .output import json_option, put_json, size, table, unknown_figures
@@ -77,7 +77,11 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
         ("head", m.head.get("kind")),
         ("input", f"{shape} uint8, {m.preprocessing.fit}, {m.preprocessing.filter}"),
         ("unknown", unknown_figures(metrics.get("unknown"))),
-        ("built", f"{m.created} with tlc {m.versions.get('tlc')}, TensorFlow {m.versions.get('tensorflow')}"),
+        (
+            "built",
+            f"{m.created} with tlc {m.versions.get('tlc-edge', m.versions.get('tlc'))}, "
+            f"TensorFlow {m.versions.get('tensorflow')}",
+        ),
         ("fingerprint", m.fingerprint[:16]),
         ("size", size(opened.bytes)),
     ]

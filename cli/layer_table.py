@@ -11,14 +11,14 @@ import click
 from .output import table
 
 if TYPE_CHECKING:
-    from tlc.compiler.layer_errors import LayerError
+    from tlc_edge.compiler.verify.layer_errors import LayerError
 
 _SHOWN = 20
 
 
 def layer_rows(errors: Sequence[LayerError]) -> list[dict[str, Any]]:
     """Return a file's layers for `--json`, the noisiest first."""
-    from tlc.compiler.layer_errors import worst_first
+    from tlc_edge.compiler.verify.layer_errors import worst_first
 
     rows = [asdict(e) for e in worst_first(errors)]
     return [{k: round(v, 6) if isinstance(v, float) else v for k, v in row.items() if k != "tensor"} for row in rows]

@@ -20,4 +20,4 @@ class Finite(click.FloatRange):
 
 
 SEED = click.IntRange(0, 2**32 - 1)
-"""What numpy and scikit-learn both take; `compiler/check_numbers.py` says the same."""
+"""What numpy and scikit-learn both take; `compiler/options.py` says the same."""

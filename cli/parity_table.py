@@ -9,7 +9,7 @@ import click
 from .output import table
 
 if TYPE_CHECKING:
-    from tlc.compiler.parity import Parity
+    from tlc_edge.compiler.verify.parity import Parity
 
 
 def print_parity(parity: Parity, heading: str) -> None:

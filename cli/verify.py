@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc.runtime.bundle import Bundle
-from tlc.runtime.errors import DataError, TlcError
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.errors import DataError, TlcError
 
 from .data_options import data_options
 from .layer_table import layer_rows, print_layers
@@ -17,8 +17,8 @@ from .output import Steps, json_option, put_json, say, size, table
 from .parity_table import print_parity
 
 if TYPE_CHECKING:
-    from tlc.compiler.layer_errors import LayerError
-    from tlc.compiler.verify_bundle import Verified
+    from tlc_edge.compiler.verify.bundle import Verified
+    from tlc_edge.compiler.verify.layer_errors import LayerError
 
 
 @click.command()
@@ -46,9 +46,9 @@ def verify(
 
     Images of classes that the bundle does not know count for the comparison of the models, not for the accuracy.
     """
-    from tlc.compiler.data import Origin, load_dataset
-    from tlc.compiler.verify_bundle import verify_bundle
-    from tlc.compiler.verify_layers import verify_layers
+    from tlc_edge.compiler.data.load import Origin, load_dataset
+    from tlc_edge.compiler.verify.bundle import verify_bundle
+    from tlc_edge.compiler.verify.bundle_layers import verify_layers
 
     opened = Bundle.open(bundle)
     by_layer: dict[str, tuple[LayerError, ...]] | None = None

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc.runtime.classifier import Classifier
+from tlc_edge.runtime.classifier import Classifier
 
 from .device import device_options, rate_option
 from .numbers import Finite
 from .output import say
 
 if TYPE_CHECKING:
-    from tlc.runtime.watch import Event
+    from tlc_edge.runtime.watch.watch import Event
 
 
 @click.command()
@@ -64,11 +64,11 @@ def watch(
     The answer is smoothed: a label is told when it has more than two thirds of the latest frames, and
     stays until another one has. A camera that goes away is waited for. A folder is watched for new images.
     """
-    from tlc.runtime.deliver import Outbox, Receiver
-    from tlc.runtime.frames import is_folder, open_frames
-    from tlc.runtime.receivers import Mqtt, Webhook
-    from tlc.runtime.steady import Steady
-    from tlc.runtime.watch import watch as run_watch
+    from tlc_edge.runtime.watch.frames import is_folder, open_frames
+    from tlc_edge.runtime.watch.outbox import Outbox, Receiver
+    from tlc_edge.runtime.watch.receivers import Mqtt, Webhook
+    from tlc_edge.runtime.watch.steady import Steady
+    from tlc_edge.runtime.watch.watch import watch as run_watch
 
     with ExitStack() as stack:
         classifier = stack.enter_context(Classifier.open(bundle, unknown=rate, **options))

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .build_records import Built, Options, Result
+    from .options import Options
     from .pipeline import build
+    from .result import Built, Result
 
 __all__ = ["build", "Options", "Result", "Built"]
 

@@ -11,27 +11,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.manifest import Preprocessing
-from tlc.targets import Target
+from tlc_edge.compiler.cache.folder import caching
+from tlc_edge.compiler.data.records import Sample
+from tlc_edge.compiler.data.views import PLAIN, View
+from tlc_edge.compiler.features.align import align
+from tlc_edge.compiler.features.featurize import TrunkFile, featurize, trunk_file
+from tlc_edge.compiler.features.reference import run_keras
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.limits.check import Fit, check_limits
+from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind, file_kinds
+from tlc_edge.compiler.lower.onnx_lower import onnx_model
+from tlc_edge.compiler.lower.tflite_lower import tflite_model
+from tlc_edge.compiler.train.head_file import is_head_file, load_head
+from tlc_edge.compiler.train.heads import train_head
+from tlc_edge.compiler.train.neck import make_neck
+from tlc_edge.compiler.train.whiten import whiten
+from tlc_edge.compiler.verify.judge import Answers, Judged, Labelled, judge
+from tlc_edge.runtime.bundle.manifest import Preprocessing
+from tlc_edge.targets import Target
 
-from .align import align
-from .build_records import Options
-from .cache_folder import caching
-from .data import Sample
-from .featurize import PLAIN, TrunkFile, View, featurize, trunk_file
-from .file_kinds import FileKind, TrunkKind, file_kinds
-from .head_file import is_head_file, load_head
-from .heads import train_head
-from .lower_onnx import onnx_model
-from .lower_tflite import tflite_model
-from .neck import make_neck
+from .options import Options
 from .records import Floats, Fused, LoweredTrunk, Neck, Outputs
-from .reference import run_keras
 from .steps import Steps
-from .target_limits import Fit, check_limits
-from .trunk_files import TrunkFiles
-from .verify import Answers, Judged, Labelled, judge
-from .whiten import whiten
 
 
 @dataclass(frozen=True, eq=False)

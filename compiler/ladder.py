@@ -13,16 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.errors import BuildError
-from tlc.targets import Target
+from tlc_edge.compiler.lower.file_kinds import TrunkKind, file_kinds
+from tlc_edge.compiler.verify.judge import Judged, check_drop, check_embeddings
+from tlc_edge.compiler.verify.layer_errors import measure_layers
+from tlc_edge.compiler.verify.statistics import wilson
+from tlc_edge.runtime.errors import BuildError
+from tlc_edge.targets import Target
 
-from .build_records import Options, Rung
-from .file_kinds import TrunkKind, file_kinds
 from .fit import Fitted, Material, fit
-from .layer_errors import measure_layers
+from .options import Options
 from .records import LoweredTrunk
+from .result import Rung
 from .steps import Steps
-from .verify import Judged, check_drop, check_embeddings, wilson
 
 Images = NDArray[np.uint8]
 _SHARES = (0.05, 0.2)  # of the layers that are left in float32

@@ -10,50 +10,50 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.bundle import check_writable, write_bundle
-from tlc.runtime.errors import DataError, UsageError
-from tlc.runtime.manifest import Preprocessing, to_json
-from tlc.runtime.progress import Count
-from tlc.runtime.unknown import checked_rate
-from tlc.targets import Target, load_target
+from tlc_edge.compiler.backbones.find import find_backbone, load_backbone
+from tlc_edge.compiler.backbones.shave import cost_of_flatten, shave
+from tlc_edge.compiler.bundle.assemble import assemble
+from tlc_edge.compiler.bundle.exemplars import choose_exemplars
+from tlc_edge.compiler.bundle.unknown import calibrate_unknown
+from tlc_edge.compiler.cache.folder import caching
+from tlc_edge.compiler.data.augment import copies
+from tlc_edge.compiler.data.calibration_set import choose_calibration, with_copies
+from tlc_edge.compiler.data.decode import decode_all, images_of
+from tlc_edge.compiler.data.duplicates import find_groups, list_groups
+from tlc_edge.compiler.data.foreign import load_foreign
+from tlc_edge.compiler.data.load import Origin, load_dataset
+from tlc_edge.compiler.data.records import Sample, Skipped
+from tlc_edge.compiler.data.split import Split, split
+from tlc_edge.compiler.extras.find import require_extras
+from tlc_edge.compiler.features.featurize import featurize
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.fine_tune.checkpoints import remove_checkpoints
+from tlc_edge.compiler.fine_tune.layers import choose
+from tlc_edge.compiler.fine_tune.step import check_fine_tune, checkpoints_beside, fine_tune_step
+from tlc_edge.compiler.limits.check import check_target
+from tlc_edge.compiler.lower.file_kinds import TrunkKind, file_kinds, trunk_kinds
+from tlc_edge.compiler.lower.tflite_content import left_in_float
+from tlc_edge.compiler.report.evidence import ODD_THUMBNAILS, Evidence, Pictures
+from tlc_edge.compiler.study.study import Seen, study
+from tlc_edge.compiler.train.head_file import check_head_file, is_head_file
+from tlc_edge.compiler.train.heads import check_kind
+from tlc_edge.compiler.verify.layers import trunk_layers
+from tlc_edge.compiler.verify.parity import build_parity
+from tlc_edge.compiler.verify.timing import median_milliseconds
+from tlc_edge.runtime.bundle.bundle import check_writable, write_bundle
+from tlc_edge.runtime.bundle.manifest import Preprocessing, to_json
+from tlc_edge.runtime.errors import DataError, UsageError
+from tlc_edge.runtime.knn.unknown import checked_rate
+from tlc_edge.runtime.progress import Count
+from tlc_edge.targets import Target, load_target
 
-from .assemble import Evidence, assemble
-from .augment import copies
-from .backbones import find_backbone, load_backbone
-from .build_records import Built, Options, Result
-from .cache_folder import caching
-from .calibrate_unknown import calibrate_unknown
-from .calibration import choose_calibration, with_copies
-from .check_numbers import check_numbers
-from .data import Origin, Sample, Skipped, load_dataset
-from .data_foreign import load_foreign
-from .decode import decode_all
-from .duplicates import find_groups, list_groups
-from .exemplars import PER_CLASS, choose_exemplars
-from .extras import require_extras
-from .featurize import featurize
-from .file_kinds import TrunkKind, file_kinds, trunk_kinds
-from .fine_tune_layers import choose
-from .fine_tune_state import remove_checkpoints
-from .fine_tune_step import check_fine_tune, checkpoints_beside, fine_tune_step
 from .fit import Material, fit
-from .head_file import check_head_file, is_head_file
-from .heads import check_kind
 from .ladder import Calibration, climb, ladder_text
-from .layer_report import trunk_layers
-from .parity import build_parity
+from .options import PER_CLASS, Options, check_numbers
 from .records import LoweredTrunk
-from .report_images import ODD_THUMBNAILS, Pictures
-from .shave import cost_of_flatten, shave
-from .split import Split, split
+from .result import Built, Result
 from .steps import Progress, Steps, no_progress
-from .study import Seen, study
-from .target_limits import check_target
-from .tflite_content import left_in_float
-from .timing import median_milliseconds
 from .toolchain import load_tensorflow, require_toolchain
-from .trunk_files import TrunkFiles
-from .verify import images_of
 
 
 def build(options: Options, progress: Progress = no_progress) -> Result:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.runtime.manifest import ModelFile, Preprocessing
+from tlc_edge.runtime.bundle.manifest import ModelFile, Preprocessing
 
 Floats = NDArray[np.float32]
 
@@ -34,38 +33,6 @@ class Provenance:
     sha256: str
     licence: str
     pretrained_on: str
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How a backbone is to be loaded; what is None is left to the backbone."""
-
-    weights: str | None = None
-    """A file with its weights, or the path of a TensorFlow checkpoint without its suffix."""
-    input_size: tuple[int, int] | None = None
-    """Height and width."""
-    alpha: float | None = None
-    """Width multiplier of the networks that come in several widths."""
-    pixels: str | None = None
-    """What the network was trained on: one of `tlc.compiler.pixels.PIXELS`."""
-    restore: tuple[str, ...] = ()
-    """Patterns of the layers to restore from a checkpoint; none: all."""
-
-
-@dataclass(frozen=True)
-class FineTune:
-    """How a trunk is to be fine-tuned."""
-
-    layers: str = "auto"
-    """A number of last layers, a pattern of names, or `auto`: by the amount of data."""
-    epochs: int = 20
-    learning_rate: float = 3e-4
-    checkpoints: Path | None = None
-    """Folder that gets the state after each epoch; None: beside the output, until the bundle is written."""
-    resume: bool = False
-    """Go on from the last state in that folder."""
-    logdir: Path | None = None
-    """Folder for TensorBoard."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 
-from tlc.runtime.errors import BuildError, TlcError
+from tlc_edge.runtime.errors import BuildError, TlcError
 
 Progress = Callable[[str, int, int], None]
 """Called with a step's name, the units done and the units in all."""

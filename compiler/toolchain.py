@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 
-from tlc.runtime.errors import BuildError
-from tlc.runtime.quiet import quiet
+from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.quiet import quiet
 
 _NEEDED = {
     "tensorflow": "tensorflow",
@@ -29,7 +29,7 @@ def require_toolchain() -> None:
     if missing:
         raise BuildError(
             f"a build needs {', '.join(missing)}, which this install does not have; "
-            "run: pip install 'tlc[compiler]' (in a checkout: pip install '.[compiler]')"
+            "run: pip install 'tlc-edge[compiler]' (in a checkout: pip install '.[compiler]')"
         )
 
 

@@ -1,13 +1,18 @@
 """tlc on the device: open a bundle, predict, learn new classes on the spot.
 
-from tlc.runtime import Classifier
+from tlc_edge.runtime import Classifier
 
 with Classifier.open("photos.tlc") as classifier:
     print(classifier.predict("x.jpg").label)
     classifier.enroll("mug", ["a.jpg", "b.jpg", "c.jpg"])
 """
 
-from .bundle import Bundle
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.bundle.manifest import Manifest, Preprocessing
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.records import Change
+from tlc_edge.runtime.knn.prediction import Neighbour, Prediction, Ranked
+
 from .classifier import Classifier
 from .errors import (
     BuildError,
@@ -22,9 +27,6 @@ from .errors import (
     TlcError,
     UsageError,
 )
-from .gallery import Change, Gallery
-from .manifest import Manifest, Preprocessing
-from .prediction import Neighbour, Prediction, Ranked
 
 __all__ = [
     "Classifier",

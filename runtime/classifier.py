@@ -17,19 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .ahead import Decoded, decode, decode_ahead
-from .bank import Bank
-from .base_check import BaseCheck, taken
-from .bundle import Bundle
-from .engines import open_engine
-from .enroll_warnings import Doubts, Seen, sharpness
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.engines.open import open_engine
+from tlc_edge.runtime.engines.selftest import selftest_once
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.path import default_gallery
+from tlc_edge.runtime.gallery.records import BaseCheck, Change, ExampleSource, clean_label
+from tlc_edge.runtime.images.ahead import Decoded, decode, decode_ahead
+from tlc_edge.runtime.images.given import each_image
+from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
+from tlc_edge.runtime.knn.bank import Bank
+from tlc_edge.runtime.knn.base_check import taken
+from tlc_edge.runtime.knn.enroll_warnings import Doubts, Seen, sharpness
+from tlc_edge.runtime.knn.prediction import Prediction, Stored, answer
+from tlc_edge.runtime.knn.unknown import checked_rate, read_calibration, thresholds
+
 from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
-from .gallery import Change, ExampleSource, Gallery, clean_label
-from .given import each_image
-from .images import Source, load_image, read_bytes, source_name
-from .prediction import Prediction, Stored, answer
-from .selftest import selftest_once
-from .unknown import checked_rate, read_calibration, thresholds
 
 Floats = NDArray[np.float32]
 _THUMBNAIL_QUALITY = 90
@@ -310,12 +313,6 @@ class Classifier:
         own, examples = self._bank.counts()
         asked = thresholds(self._calibration, self._rate, own, examples, scores)
         self._stored = Stored(self._bank, self.bundle.manifest.decision, examples.tolist(), asked.tolist())
-
-
-def default_gallery(bundle: Path) -> Path:
-    """Return where a bundle's gallery lies unless told otherwise: beside it, under its name and `.gallery`."""
-    named = bundle if bundle.name not in ("", "..") else bundle.resolve()  # `.` has no name to put it beside
-    return named.parent / f"{named.name}.gallery"
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from tlc.runtime.errors import UsageError, unknown_name
+from tlc_edge.runtime.errors import UsageError, unknown_name
 
 from .fields import Expectation, Fields, shown
 
@@ -29,7 +29,7 @@ ENGINES = (
     *("mediapipe", "coreml", "litert-js", "onnxruntime-web", "tflite-micro", "edgetpu"),
 )
 MAX_THREADS = 128
-"""The most that the runtime runs a model with (`tlc.runtime.engines.MAX_THREADS`, which this room does not import)."""
+"""The most that the runtime runs a model with: `MAX_THREADS` of `tlc_edge.runtime.engines.open`, which stands above."""
 
 _CITED = ("model.operations",)
 """Besides the numbers, what may have a source."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, cast
 
-from tlc.runtime.errors import UsageError, unknown_name
+from tlc_edge.runtime.errors import UsageError, unknown_name
 
 
 @dataclass(frozen=True)

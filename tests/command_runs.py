@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlc.cli import main
+from tlc_edge.cli import main
 
 _SCRIPT = Path(sys.executable).with_name("tlc")
-COMMAND = [str(_SCRIPT)] if _SCRIPT.exists() else [sys.executable, "-c", "from tlc.cli import main; main()"]
+COMMAND = [str(_SCRIPT)] if _SCRIPT.exists() else [sys.executable, "-c", "from tlc_edge.cli import main; main()"]
 
 
 @dataclass(frozen=True)

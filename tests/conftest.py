@@ -13,12 +13,12 @@ from killed import Killed, nursery
 from numpy.typing import NDArray
 from PIL import Image
 
-from tlc.compiler import Options, build
-from tlc.compiler.backbones import load_backbone
-from tlc.compiler.data import load_dataset
-from tlc.compiler.records import Backbone
-from tlc.compiler.toolchain import load_tensorflow
-from tlc.runtime import Bundle
+from tlc_edge.compiler import Options, build
+from tlc_edge.compiler.backbones.find import load_backbone
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.records import Backbone
+from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.runtime import Bundle
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"

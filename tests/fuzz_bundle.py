@@ -1,6 +1,6 @@
 """Fuzz the loaders of manifests and bundles, guided by coverage: what they refuse they refuse with a TlcError.
 
-    pip install 'tlc[fuzz]' && python tests/fuzz_bundle.py [-runs=20000] [-max_total_time=60] [FOLDER]
+    pip install 'tlc-edge[fuzz]' && python tests/fuzz_bundle.py [-runs=20000] [-max_total_time=60] [FOLDER]
 
 Starts from a small bundle made here. Inputs are manifests, whole `.tlc` files, and exemplars inside a
 bundle whose hashes are right. Ends with the
@@ -21,10 +21,10 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-with atheris.instrument_imports(include=["tlc.runtime"]):
-    from tlc.runtime.bundle import EXEMPLARS, Bundle, write_bundle
-    from tlc.runtime.errors import TlcError
-    from tlc.runtime.manifest import Manifest, ModelFile, Preprocessing, Unknown, from_json, to_json
+with atheris.instrument_imports(include=["tlc_edge.runtime"]):
+    from tlc_edge.runtime.bundle.bundle import EXEMPLARS, Bundle, write_bundle
+    from tlc_edge.runtime.bundle.manifest import Manifest, ModelFile, Preprocessing, Unknown, from_json, to_json
+    from tlc_edge.runtime.errors import TlcError
 
 
 def small_bundle(folder: Path) -> bytes:

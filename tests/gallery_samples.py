@@ -6,7 +6,8 @@ import hashlib
 
 import numpy as np
 
-from tlc.runtime.gallery import Change, ExampleSource, Gallery
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.records import Change, ExampleSource
 
 PRINT = "0123456789ab" + "c" * 52
 WIDTH = 8

@@ -1,6 +1,6 @@
 """Scripts that are killed at random instants, hundreds of times.
 
-Each is forked from one process that has loaded `tlc.runtime` already: what is tested are the instants
+Each is forked from one process that has loaded `tlc_edge.runtime` already: what is tested are the instants
 after that, and Python's own start would take most of the time.
 """
 
@@ -20,7 +20,8 @@ Killed = Callable[..., list[str]]
 
 _NURSERY = """
 import json, os, sys
-import gallery_samples, tlc.runtime.gallery_compact, tlc.runtime.gallery_stored, tlc.runtime.migrate
+import gallery_samples, tlc_edge.runtime.gallery.compact, tlc_edge.runtime.gallery.migrate
+import tlc_edge.runtime.gallery.transfer
 
 for request in sys.stdin:
     script, args, pipe = json.loads(request)

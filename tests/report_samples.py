@@ -9,14 +9,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.compiler.assemble import Evidence
-from tlc.compiler.data_records import Sample, Skipped
-from tlc.compiler.duplicates import Group
-from tlc.compiler.embedding_map import EmbeddingMap, draw_map
-from tlc.compiler.findings import Findings, find
-from tlc.compiler.learning_curve import Curve
-from tlc.compiler.odd_labels import Odd
-from tlc.compiler.records import (
+from tlc_edge.compiler.data.duplicates import Group
+from tlc_edge.compiler.data.records import Sample, Skipped
+from tlc_edge.compiler.records import (
     Backbone,
     Floats,
     Fused,
@@ -29,10 +24,14 @@ from tlc.compiler.records import (
     Score,
     Trunk,
 )
-from tlc.compiler.report_images import Pictures
-from tlc.compiler.study import Study
-from tlc.compiler.verify import Answers, Judged, Labelled
-from tlc.runtime.manifest import Manifest, ModelFile, Preprocessing
+from tlc_edge.compiler.report.evidence import Evidence, Pictures
+from tlc_edge.compiler.report.findings import Findings, find
+from tlc_edge.compiler.study.embedding_map import EmbeddingMap, draw_map
+from tlc_edge.compiler.study.learning_curve import Curve
+from tlc_edge.compiler.study.odd_labels import Odd
+from tlc_edge.compiler.study.study import Study
+from tlc_edge.compiler.verify.judge import Answers, Judged, Labelled
+from tlc_edge.runtime.bundle.manifest import Manifest, ModelFile, Preprocessing
 
 NO_MAP = EmbeddingMap("PCA", np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
 TOO_LITTLE = Curve("", (), "too little data: the smallest class has 3 training images, 4 are needed")

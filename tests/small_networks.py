@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc.compiler.records import Backbone, Classifier, Dense, Fused, Head, InputSpec, Neck, Provenance, Trunk
-from tlc.compiler.shave import shave
-from tlc.compiler.toolchain import load_tensorflow
-from tlc.runtime.manifest import Preprocessing
+from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.records import Backbone, Classifier, Dense, Fused, Head, InputSpec, Neck, Provenance, Trunk
+from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.runtime.bundle.manifest import Preprocessing
 
 LABELS = ("cup", "Ölkanne", "犬")
 

@@ -1,0 +1,233 @@
+"""A SavedModel or a TF-Hub feature vector on disk, used whole: its graph has no layers to cut at."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tlc_edge.compiler.network.normalise import normalise
+from tlc_edge.compiler.network.pixels import PIXELS, input_spec
+from tlc_edge.compiler.options import Asked
+from tlc_edge.compiler.records import Backbone, Provenance
+from tlc_edge.compiler.weights.pins import file_sha256
+from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.quiet import quiet
+
+from .adopt import USUAL_SIZE
+
+FILE = "saved_model.pb"
+LAYER = "graph"
+# Read or write files, or call back into Python; saving and restoring weights needs none of these.
+_REFUSED = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"})
+_SIGNATURES = ("serving_default", "default", "serve", "image_feature_vector")
+
+
+def load_saved_model(name: str, folder: Path, asked: Asked) -> Backbone:
+    """Load a SavedModel with a signature from one float image [N, H, W, C] to a vector or a feature map.
+
+    TF-Hub's forms do as well: a TensorFlow 2 one with `__call__(inputs, training)` and no signature, a TensorFlow 1
+    module with a graph without tags beside the one for training.
+
+    What it was trained on is taken from `asked.pixels`; by TF-Hub's convention for images it is 0..1.
+
+    Raises:
+        BuildError: it is damaged, has no such signature, reads files, or not this size.
+    """
+    from keras import Input, Model
+
+    digest = _sha256(folder)
+    loaded = _load(folder, _read(folder))
+    function, shape = _signature(name, folder, loaded)
+    height, width, channels, notes = _input_shape(name, shape, asked)
+    pixels = asked.pixels or "0..1"
+    if asked.pixels is None:
+        notes.append(f"{name} does not say what it was trained on; 0..1 was assumed (see --pixels)")
+    spec, rest = input_spec(PIXELS[pixels], height, width, channels)
+    image = Input((height, width, channels), name="image")
+    start = image if rest is None else normalise(image, rest, channels)
+    layer = _frozen_graph()(function, (height, width, channels), digest, name=LAYER)
+    try:
+        output = layer(start)
+        model = Model(image, output, name="backbone")
+    except Exception as e:  # TensorFlow raises whatever the graph makes of the size
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise BuildError(f"{name} cannot be run on {height}x{width} pixels ({reason})") from None
+    if len(output.shape) not in (2, 4) or None in tuple(output.shape[1:]):
+        raise BuildError(f"{name} gives {list(output.shape)}, expected a vector or a feature map an image")
+    return Backbone(
+        name=name,
+        model=model,
+        input=spec,
+        provenance=Provenance(name, digest, "unknown", "unknown"),
+        default_shave=LAYER,
+        default_reason="its output: a SavedModel has no layers to cut at",
+        notes=tuple(notes),
+    )
+
+
+def _sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted((folder / FILE, *(folder / "variables").glob("*"))):
+        digest.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _read(folder: Path) -> Any:
+    """Return the parsed SavedModel, once it is known to hold no operation that reaches outside the network."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    document: Any = saved_model_pb2.SavedModel()
+    try:
+        document.ParseFromString((folder / FILE).read_bytes())
+    except Exception as e:
+        raise BuildError(f"{folder / FILE}: not a SavedModel, or a damaged one ({e})") from None
+    for meta in document.meta_graphs:
+        groups = [meta.graph_def.node, *(f.node_def for f in meta.graph_def.library.function)]
+        for node in (n for group in groups for n in group):
+            if node.op in _REFUSED:
+                raise BuildError(
+                    f"{folder / FILE}: its graph has the operation {node.op} ({node.name}), which reaches outside "
+                    "the network; it was refused without running it"
+                )
+    return document
+
+
+def _load(folder: Path, document: Any) -> Any:
+    """Load the graph for inference: the one tagged `serve`, else one without tags, as TF-Hub has them."""
+    import tensorflow as tf
+
+    tags = [sorted(meta.meta_info_def.tags) for meta in document.meta_graphs]
+    chosen: list[str] | None = None
+    if len(tags) > 1:
+        chosen = next((t for t in (["serve"], []) if t in tags), None)
+        if chosen is None:
+            listed = "; ".join(", ".join(t) for t in tags)
+            raise BuildError(f"{folder}: none of its graphs is tagged serve or has no tag ({listed}); save such a one")
+    try:
+        with quiet():
+            return tf.saved_model.load(str(folder), tags=chosen)
+    except Exception as e:
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise BuildError(f"{folder}: TensorFlow cannot load it ({reason})") from None
+
+
+def _signature(name: str, folder: Path, loaded: Any) -> tuple[Any, tuple[int | None, ...]]:
+    """Return a function from an image tensor to the one output, and its input's shape without the batch."""
+    signatures = dict(loaded.signatures)
+    ordered = [k for k in _SIGNATURES if k in signatures] + sorted(set(signatures) - set(_SIGNATURES))
+    seen: list[str] = []
+    for key in ordered:
+        function = signatures[key]
+        inputs = function.structured_input_signature[1]
+        seen.append(f"{key} takes {', '.join(f'{k} {v.dtype.name} {v.shape}' for k, v in inputs.items())}")
+        if len(inputs) != 1:
+            continue
+        ((argument, spec),) = inputs.items()
+        if _is_image(spec):
+            output = _output(name, f"signature {key}", function.structured_outputs)
+            # The loaded object goes along: it owns the variables.
+            return functools.partial(_run, loaded, function, argument, output), tuple(spec.shape[1:])
+    call: Any = getattr(loaded, "__call__", None)  # noqa: B004  what it was restored with counts, not whether
+    for function in getattr(call, "concrete_functions", ()):
+        tensors, settings = _arguments(function)
+        # Made with training=True, it would use the batch's own statistics and drop features.
+        mode = " for training" if True in settings else ""
+        seen.append(f"its call{mode} takes {', '.join(f'{v.dtype.name} {v.shape}' for v in tensors)}")
+        if len(tensors) == 1 and _is_image(tensors[0]) and not mode:
+            outputs = function.structured_outputs
+            part = _output(name, "its call", outputs) if isinstance(outputs, Mapping) else None
+            return functools.partial(_call, loaded, function, part), tuple(tensors[0].shape[1:])
+    raise BuildError(
+        f"{folder}: no signature takes one float image [N, H, W, 1 or 3] ({'; '.join(seen) or 'it has none'}); "
+        "save it with such a signature (model.export)"
+    )
+
+
+def _is_image(spec: Any) -> bool:
+    return spec.dtype.name == "float32" and spec.shape.rank == 4 and spec.shape[3] in (1, 3, None)
+
+
+def _arguments(function: Any) -> tuple[list[Any], list[Any]]:
+    """Return the tensors that a function takes, and the values that it was made with."""
+    import tensorflow as tf
+
+    found = tf.nest.flatten(function.structured_input_signature)
+    tensors = [a for a in found if isinstance(a, tf.TensorSpec)]
+    return tensors, [a for a in found if isinstance(a, bool)]
+
+
+def _call(_owner: Any, function: Any, part: str | None, image: Any) -> Any:
+    given = function(image)
+    return given if part is None else given[part]
+
+
+def _run(_owner: Any, function: Any, argument: str, output: str, image: Any) -> Any:
+    return function(**{argument: image})[output]
+
+
+def _output(name: str, what: str, outputs: Any) -> str:
+    keys = sorted(outputs)
+    if len(keys) == 1:
+        return str(keys[0])
+    for wanted in ("default", "feature_vector", "embedding", "features"):
+        if wanted in keys:
+            return wanted
+    raise BuildError(f"{name}: {what} gives {', '.join(keys)}, expected one output; save it with one")
+
+
+def _input_shape(name: str, shape: tuple[int | None, ...], asked: Asked) -> tuple[int, int, int, list[str]]:
+    notes: list[str] = []
+    height, width, channels = (None if n is None else int(n) for n in shape)
+    if height is None or width is None:
+        if asked.input_size is None:
+            notes.append(
+                f"{name} leaves its input's size open; {USUAL_SIZE[0]}x{USUAL_SIZE[1]} was taken (--input-size)"
+            )
+        height, width = asked.input_size or (height or USUAL_SIZE[0], width or USUAL_SIZE[1])
+    elif asked.input_size not in (None, (height, width)):
+        raise BuildError(f"--input-size: {name} takes {height}x{width} pixels and no other size")
+    return height, width, channels or 3, notes
+
+
+@functools.cache
+def _frozen_graph() -> Any:
+    """Return the layer's class; made late, because importing Keras takes seconds."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    base: Any = keras.layers.Layer
+
+    class FrozenGraph(base):  # type: ignore[misc]  # Keras is untyped
+        """A graph with its weights as constants, from one tensor to another."""
+
+        def __init__(self, function: Any, shape: tuple[int, ...], digest: str, **rest: Any) -> None:
+            super().__init__(trainable=False, **rest)
+            self._digest = digest
+            signature = tf.TensorSpec([None, *shape], tf.float32)
+            with quiet():
+                concrete = tf.function(function).get_concrete_function(signature)
+                self._frozen = convert_variables_to_constants_v2(concrete)
+            # The layer has no weights; this stands for them wherever weights are hashed.
+            seal = np.frombuffer(bytes.fromhex(digest), np.uint8).astype(np.float32)
+            self._seal = self.add_weight(shape=seal.shape, trainable=False, name="sha256")
+            self._seal.assign(seal)
+
+        def call(self, image: Any) -> Any:
+            output = self._frozen(image)
+            return output[0] if isinstance(output, list | tuple) else output
+
+        def get_config(self) -> dict[str, Any]:
+            # To tell two graphs apart, not to make one again: that takes the SavedModel.
+            return {"name": self.name, "sha256": self._digest}
+
+        def count_params(self) -> int:
+            constants = (n for n in self._frozen.graph.as_graph_def().node if n.op == "Const")
+            tensors = (n.attr["value"].tensor for n in constants if n.attr["dtype"].type == tf.float32.as_datatype_enum)
+            return sum(int(np.prod([d.size for d in t.tensor_shape.dim], dtype=np.int64)) for t in tensors)
+
+    return FrozenGraph

@@ -1,0 +1,221 @@
+"""Assemble a bundle's files and its manifest from what the build found."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.data.duplicates import count_groups
+from tlc_edge.compiler.extras.find import extra_files
+from tlc_edge.compiler.limits.check import Fit
+from tlc_edge.compiler.records import Floats, Fused, Outputs
+from tlc_edge.compiler.report.document import report_json
+from tlc_edge.compiler.report.evidence import Evidence
+from tlc_edge.compiler.report.findings import Findings, find
+from tlc_edge.compiler.report.page import report_html
+from tlc_edge.compiler.verify.golden import choose_golden, png
+from tlc_edge.compiler.verify.judge import Judged, run_engine
+from tlc_edge.compiler.verify.statistics import wilson
+from tlc_edge.compiler.weights.pins import arrays_sha256
+from tlc_edge.runtime.bundle.bundle import EXEMPLARS
+from tlc_edge.runtime.bundle.manifest import Decision, Manifest, Unknown, fingerprint
+from tlc_edge.runtime.engines.golden import CARD, CARD_INPUT, EXPECTED, golden_name, pack_expected
+from tlc_edge.runtime.engines.open import Engine
+from tlc_edge.runtime.images.load import load_image
+from tlc_edge.runtime.knn.unknown import CALIBRATION, Calibration, pack_calibration
+from tlc_edge.targets import Target
+
+from .exemplars import pack_exemplars
+from .test_card import draw_card
+from .unknown import Stored, count_mistakes
+
+_LIBRARIES = (
+    "tlc-edge",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "onnx",
+    "tf2onnx",
+    "scikit-learn",
+    "Pillow",
+    "ai-edge-litert",
+    "onnxruntime",
+)
+# benchmarks/few_shot.py: with 3 to 15 neighbours, a temperature of 0.03 to 0.1 and a weight of 0.3 to 0.7, all over
+# icons, chess pieces and digits were within a point of each other.
+DECISION = Decision(k=5, temperature=0.03, mean=0.5, balance=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """A bundle, ready to be written."""
+
+    manifest: Manifest
+    files: dict[str, bytes]
+    findings: Findings
+
+
+def assemble(
+    evidence: Evidence, target: Target, judged: Sequence[Judged], fits: Sequence[Fit], unknown_rate: float
+) -> Assembled:
+    """Make the bundle of one target; `judged` holds its files, the one its device prefers first, `fits` what they need.
+
+    Raises:
+        BuildError: something that the bundle gets beside its models cannot be made.
+    """
+    fused, first = evidence.fused, judged[0]
+    stored = _stored(evidence, first)
+    calibration = evidence.calibrations[first.file.info.format, first.file.info.scheme]
+    mistakes = _mistakes(evidence, first, stored, calibration, unknown_rate)
+    scores = tuple(round(float(score), 5) for score in calibration.base)
+    files: dict[str, bytes] = {
+        **{j.file.info.file: j.file.data for j in judged},
+        "labels.txt": "".join(f"{label}\n" for label in fused.labels).encode(),
+        EXEMPLARS: pack_exemplars(*stored.shipped()),
+        CALIBRATION: pack_calibration(calibration),
+        **extra_files(target, fused, [j.file for j in judged], fits),
+        **_golden(evidence, judged),
+    }
+    scheme = first.file.info.scheme
+    described = _describe(fused)
+    manifest = Manifest(
+        fingerprint=fingerprint({**described, "scheme": scheme, "preprocessing": asdict(fused.preprocessing)}),
+        labels=fused.labels,
+        preprocessing=fused.preprocessing,
+        models=tuple(j.file.info for j in judged),
+        embedding_width=fused.neck.width,
+        decision=DECISION,
+        unknown=Unknown(unknown_rate, scores),
+        scheme=scheme,
+        target={
+            **{"name": target.name, "title": target.title, "threads": target.threads},
+            "expect": [asdict(figure) for figure in target.expect],
+            **({"notes": list(target.notes)} if target.notes else {}),
+        },
+        backbone={**asdict(fused.trunk.backbone.provenance), **described["backbone"]},
+        shave=described["shave"],
+        neck=described["neck"],
+        head={"kind": fused.head.kind, **fused.head.notes},
+        metrics=_metrics(evidence, judged, fits, mistakes),
+        versions=_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    findings = find(manifest, evidence, judged)
+    files["report.html"] = report_html(findings, evidence.pictures)
+    files["report.json"] = report_json(findings)
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return Assembled(replace(manifest, files=hashes), files, findings)
+
+
+def _golden(evidence: Evidence, judged: Sequence[Judged]) -> dict[str, bytes]:
+    """Return the golden samples, the test card, and what each file gives for them."""
+    chosen = choose_golden(evidence.reference.probabilities)
+    spec = evidence.fused.preprocessing
+    drawn = draw_card(spec.height, spec.width)
+    card = load_image(drawn, spec)
+    return {
+        EXPECTED: pack_expected(
+            {j.file.info.file: (j.outputs.probabilities[chosen], j.outputs.embeddings[chosen]) for j in judged},
+            {j.file.info.file: _outputs(run_engine(j.engine, card[None])) for j in judged},
+        ),
+        **{golden_name(i): png(evidence.labelled.images[g]) for i, g in enumerate(chosen.tolist())},
+        CARD: png(drawn),
+        CARD_INPUT: png(card),
+    }
+
+
+def _outputs(given: Outputs) -> tuple[Floats, Floats]:
+    return given.probabilities, given.embeddings
+
+
+def _embed(engine: Engine, images: NDArray[np.uint8]) -> Floats:
+    return np.stack([engine.run(image)[-1] for image in images])
+
+
+def _stored(evidence: Evidence, first: Judged) -> Stored:
+    """Return the exemplars as the device's file embeds them."""
+    fused = evidence.fused
+    embeddings = np.zeros((0, fused.neck.width), np.float32)
+    if len(evidence.exemplar_images):
+        embeddings = _embed(first.engine, evidence.exemplar_images)
+    return Stored(embeddings, evidence.exemplar_classes, enrolled=not fused.head.layers)
+
+
+def _mistakes(
+    evidence: Evidence, first: Judged, stored: Stored, calibration: Calibration, rate: float
+) -> dict[str, Any]:
+    """Return the mistakes on test images and on foreign ones; none are counted where nothing is stored."""
+    known = evidence.is_test & (len(stored.classes) > 0)
+    foreign = None
+    if evidence.foreign is not None:
+        foreign = _embed(first.engine, evidence.foreign if len(stored.classes) else evidence.foreign[:0])
+    truth = evidence.labelled.truth[known]
+    test = first.outputs.embeddings[known]
+    return count_mistakes(calibration, rate, DECISION.k, stored, test, truth, foreign)
+
+
+def _describe(fused: Fused) -> dict[str, Any]:
+    """Return what decides the meaning of an embedding, but for scheme and preprocessing."""
+    trunk, neck = fused.trunk, fused.neck
+    matrices = [m for m in (neck.kernel, neck.bias) if m is not None]
+    return {
+        "backbone": {"name": trunk.backbone.name},
+        "shave": {
+            "layer": trunk.layer,
+            "pool": trunk.pool,
+            "width": trunk.width,
+            "trunk_sha256": arrays_sha256(trunk.model.get_weights()),
+        },
+        "neck": {"kind": neck.kind, "width": neck.width, "sha256": arrays_sha256(matrices)},
+    }
+
+
+def _metrics(
+    evidence: Evidence, judged: Sequence[Judged], fits: Sequence[Fit], mistakes: dict[str, Any]
+) -> dict[str, Any]:
+    arenas = {fit.file: fit.arena for fit in fits if fit.arena is not None}
+    total = len(evidence.labelled.truth)
+
+    def accuracy(outputs: Outputs) -> dict[str, Any]:
+        correct = int(np.count_nonzero(evidence.labelled.answers(outputs) == evidence.labelled.truth))
+        low, high = wilson(correct, total)
+        return {
+            "correct": correct,
+            "accuracy": round(correct / total, 5),
+            "interval": [round(low, 4), round(high, 4)],
+        }
+
+    return {
+        "images": dict(sorted(evidence.counts.items())),
+        "skipped": len(evidence.skipped),
+        "duplicates": count_groups(evidence.duplicates),
+        "held_out": total,
+        "float": accuracy(evidence.reference),
+        "models": {
+            j.file.info.file: {
+                **accuracy(j.outputs),
+                "engine": j.score.engine,
+                "agreement": round(j.score.agreement or 0.0, 5),
+                "embedding_cosine": round(j.score.embedding_cosine or 0.0, 5),
+                **({"arena_bytes": arenas[j.file.info.file]} if j.file.info.file in arenas else {}),
+            }
+            for j in judged
+        },
+        "unknown": mistakes,
+        "settings": dict(evidence.settings),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }

@@ -1,0 +1,215 @@
+"""Calibrate what is called unknown, and count the mistakes made with it: false alarms and false accepts.
+
+The neck's whitening is fitted to the training images, so these lie nearer to each other than new images will
+lie to them: measured on them, every threshold would be far too high. So all is measured across folds, with a
+whitening that has not seen the images in question. For base classes, images are left out in folds; for classes
+that are enrolled later, whole classes are, since the neck will have seen nothing of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.records import Floats, Neck
+from tlc_edge.compiler.train.whiten import whitening
+from tlc_edge.runtime.bundle.bundle import Exemplars
+from tlc_edge.runtime.gallery.records import GalleryRows
+from tlc_edge.runtime.knn.bank import Bank
+from tlc_edge.runtime.knn.unknown import Calibration, known_ness_of, thresholds
+from tlc_edge.runtime.vectors import quantize_rows, row_lengths, unit_rows
+
+_HALF = (
+    0.5  # of the way back to where the neck centred: 0.3 to 0.5 told known from unknown best, on icons, chess, digits
+)
+_FOLDS = 5
+_CLASS_FOLDS = 10
+_PER_CLASS = 30  # images of a class that are measured; more would cost time and tell little
+_EXAMPLES = (1, 2, 3, 5, 10, 20)
+_DRAWS = 3  # subsets of each size
+_KEPT = 200
+_QUANTILES = np.linspace(0, 1, 101)
+
+
+def calibrate_unknown(
+    neck: Neck,
+    views: Sequence[Floats],
+    device: Floats,
+    classes: NDArray[np.int64],
+    exemplars: NDArray[np.int64],
+    seed: int,
+) -> Calibration:
+    """Measure how near new images come to what is stored.
+
+    Args:
+        neck: before it is whitened.
+        views: features of the N training images, [N, F] each, that the whitening is fitted to.
+        device: their features as the device's file gives them, [N, F].
+        classes: their classes, [N].
+        exemplars: which of them travel with the bundle; may be none.
+        seed: equal seeds give equal calibrations.
+    """
+    draw = np.random.default_rng(seed)
+    folded = _Folded(neck, views, device, classes)
+    some = np.concatenate([np.sort(draw.permutation(m)[:_PER_CLASS]) for m in folded.members()])
+    few, base = _few_examples(folded, some, draw), np.zeros(0, np.float32)
+    if len(exemplars):
+        base = _base_classes(folded, some, exemplars, draw)
+    numbers = [n for n in _EXAMPLES if few[n]]
+    table = np.array([np.quantile(few[n], _QUANTILES) for n in numbers], np.float32).reshape(-1, len(_QUANTILES))
+    # More examples never make the nearest one less near; where fewer classes have as many, chance might say so.
+    table = np.maximum.accumulate(table, axis=0)
+    shift = folded.shift @ folded.whitening(np.ones(len(classes), np.bool_))
+    return Calibration(shift.astype(np.float32), base, np.array(numbers, np.int64), table)
+
+
+class _Folded:
+    """The training images' embeddings, as necks see them that were whitened with only some of the images."""
+
+    def __init__(self, neck: Neck, views: Sequence[Floats], device: Floats, classes: NDArray[np.int64]) -> None:
+        self.classes = classes
+        self._whitened = neck.kernel is not None
+        self._views = [neck.project(view) for view in views]
+        self._device = neck.project(device)
+        mean = self._device.mean(axis=0, dtype=np.float64)
+        # What a neck with a matrix centred on is in its bias, negative; one without has not centred.
+        self.shift = -_HALF * (mean if neck.bias is None else neck.bias.astype(np.float64))
+
+    def members(self) -> list[NDArray[np.int64]]:
+        """Return the images of each class."""
+        return [np.flatnonzero(self.classes == c) for c in np.unique(self.classes)]
+
+    def whitening(self, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the whitening that these images give."""
+        if not self._whitened or not fit.any():
+            return np.eye(self._device.shape[1])
+        return whitening(
+            np.concatenate([view[fit] for view in self._views]), np.tile(self.classes[fit], len(self._views))
+        )
+
+    def unit(self, images: NDArray[np.int64], root: NDArray[np.float64]) -> Floats:
+        """Return images as known-ness compares them, by a neck with this whitening."""
+        rows, scales = quantize_rows((self._device[images] @ root).astype(np.float32))
+        return unit_rows((rows * scales[:, None] + self.shift @ root).astype(np.float32))
+
+
+def _base_classes(
+    folded: _Folded, some: NDArray[np.int64], exemplars: NDArray[np.int64], draw: np.random.Generator
+) -> Floats:
+    """Return the known-ness of images beside the exemplars, each in a fold that neck and exemplars know nothing of."""
+    fold = np.full(len(folded.classes), -1)
+    for members in folded.members():
+        fold[draw.permutation(members)] = np.arange(len(members)) % _FOLDS
+    scores: list[Floats] = []
+    for f in range(_FOLDS):
+        asked, stored = some[fold[some] == f], exemplars[fold[exemplars] != f]
+        if len(asked) and len(stored):
+            unit = folded.unit(np.concatenate([asked, stored]), folded.whitening(fold != f))
+            scores.append((unit[: len(asked)] @ unit[len(asked) :].T).max(axis=1))
+    found = np.sort(np.concatenate(scores)) if scores else np.zeros(0, np.float32)
+    if len(found) > _KEPT:
+        found = np.quantile(found, np.linspace(0, 1, _KEPT))
+    return found.astype(np.float32)
+
+
+def _few_examples(folded: _Folded, some: NDArray[np.int64], draw: np.random.Generator) -> dict[int, list[float]]:
+    """Return the known-ness of images beside n others of their class, for a neck that knows nothing of the class."""
+    scores: dict[int, list[float]] = {n: [] for n in _EXAMPLES}
+    present = draw.permutation(np.unique(folded.classes))
+    for out in np.array_split(present, min(_CLASS_FOLDS, len(present))):
+        root = folded.whitening(~np.isin(folded.classes, out))
+        for c in out:
+            unit = folded.unit(some[folded.classes[some] == c], root)
+            similar = unit @ unit.T
+            for i in range(len(unit)):
+                others = np.delete(similar[i], i)
+                for n in _EXAMPLES:
+                    if n <= len(others):
+                        scores[n] += [float(draw.choice(others, n, replace=False).max()) for _ in range(_DRAWS)]
+    return scores
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a device compares with: exemplars that travel with the bundle, or the same images enrolled."""
+
+    embeddings: Floats
+    """[N, D], as the device's file gives them."""
+    classes: NDArray[np.int64]
+    """[N]"""
+    enrolled: bool
+
+    def shipped(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Return the embeddings and classes that travel with the bundle."""
+        return (self.embeddings[:0], self.classes[:0]) if self.enrolled else (self.embeddings, self.classes)
+
+    def without(self, c: int) -> Stored:
+        """Return it as if class `c` were not there."""
+        keep = self.classes != c
+        return Stored(self.embeddings[keep], self.classes[keep], self.enrolled)
+
+    def bank(self, shift: Floats) -> Bank:
+        """Return it as a device holds it."""
+        rows, scales = quantize_rows(self.embeddings)
+        if not self.enrolled:
+            exemplars = Exemplars(unit_rows(rows), self.classes, row_lengths(rows) * scales)
+            return Bank(exemplars, tuple(str(c) for c in range(int(self.classes.max(initial=-1)) + 1)), shift)
+        bank = Bank(Exemplars(np.zeros((0, rows.shape[1]), np.float32), np.zeros(0, np.int64)), (), shift)
+        names = tuple(str(c) for c in self.classes)
+        bank.append(GalleryRows(np.arange(1, len(rows) + 1), names, rows, scales, 0))
+        return bank
+
+
+def count_mistakes(
+    calibration: Calibration,
+    rate: float,
+    k: int,
+    stored: Stored,
+    test: Floats,
+    classes: NDArray[np.int64],
+    foreign: Floats | None,
+) -> dict[str, Any]:
+    """Return how often known images are called unknown, and foreign ones are not; as the manifest's metrics show it.
+
+    Args:
+        calibration: what the bundle carries.
+        rate: the false-alarm rate that is asked for.
+        k: how many neighbours the device looks at.
+        stored: what the images are compared with.
+        test: embeddings of test images, [N, D]: they have trained and calibrated nothing.
+        classes: their classes, [N].
+        foreign: embeddings of images of anything else, [M, D]; None leaves each class out in turn, with the test
+            images of that class in the place of foreign ones.
+    """
+    judged = _Judged(calibration, rate, k)
+    if foreign is None:
+        found = [judged.unknown(stored.without(c), test[classes == c]) for c in np.unique(classes).tolist()]
+        strange = np.concatenate(found) if found else np.zeros(0, np.bool_)
+    else:
+        strange = judged.unknown(stored, foreign)
+    return {
+        "rate": rate,
+        "test_images": len(test),
+        "false_alarms": int(np.count_nonzero(judged.unknown(stored, test))),
+        "foreign": "each class in turn" if foreign is None else "--unknown-data",
+        "foreign_images": len(strange),
+        "false_accepts": int(np.count_nonzero(~strange)),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    calibration: Calibration
+    rate: float
+    k: int
+
+    def unknown(self, stored: Stored, embeddings: Floats) -> NDArray[np.bool_]:
+        """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
+        bank = stored.bank(self.calibration.shift)
+        asked = thresholds(self.calibration, self.rate, *bank.counts(), bank.enrolled_scores()).tolist()
+        found = [known_ness_of(bank.nearby(e, self.k), asked) for e in embeddings]
+        return np.array([near < threshold for near, threshold in found], np.bool_)

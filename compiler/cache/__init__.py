@@ -1,0 +1,4 @@
+"""What can be made again, kept within a bound.
+
+May import: options, records, steps, toolchain.
+"""

@@ -1,0 +1,125 @@
+"""Fetch a data set from an address, checked against its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tlc_edge.compiler.cache.bound import SCRATCH, make_room
+from tlc_edge.runtime.errors import DataError, UsageError
+from tlc_edge.runtime.progress import Count, silent
+
+MAX_BYTES = 50 << 30
+"""A download longer than this is broken off."""
+
+
+def parse_checksum(text: str) -> str:
+    """Return the hexadecimal digits of `sha256:…`, in lower case.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    digits = text.strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise UsageError(f"checksum {text!r}, expected sha256: and 64 hexadecimal digits")
+    return digits
+
+
+def address_name(url: str) -> str:
+    """Return the file name in an address, without what could lead out of a folder."""
+    name = unquote(urlsplit(url).path).replace("\\", "/").rpartition("/")[2]
+    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "download"
+
+
+def fetch(url: str, checksum: str | None, folder: Path, notes: list[str], progress: Count = silent) -> Path:
+    """Return the file at an `http` or `https` address, kept in `folder`.
+
+    With a checksum (64 hexadecimal digits) a file fetched before is used again. Without one it is fetched
+    each time, since it may have changed, and a note says its checksum.
+
+    Raises:
+        DataError: it cannot be fetched, or is not the file with that checksum; nothing is kept then.
+    """
+    if not re.match(r"https?://[^/]", url, re.IGNORECASE):
+        raise DataError(f"{url}: an address of this kind is not read; expected http:// or https://")
+    if importlib.util.find_spec("pooch") is None:
+        raise DataError(f"{url}: pooch, which downloads, is missing; pip install 'tlc-edge[compiler]'")
+    folder.mkdir(parents=True, exist_ok=True)
+    if checksum is not None:
+        _drop_damaged(kept := folder / f"{checksum[:32]}-{address_name(url)}", checksum)
+        if not kept.exists():
+            make_room(folder)
+            _download(url, checksum, kept, progress)
+        os.utime(kept)  # for make_room
+        return kept
+    make_room(folder)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+        fresh = Path(scratch, "download")
+        _download(url, None, fresh, progress)
+        found = file_sha256(fresh)
+        kept = folder / f"{found[:32]}-{address_name(url)}"
+        shutil.move(fresh, kept)
+    notes.append(f"{url}: fetched without a checksum; --checksum sha256:{found} pins it and fetches it only once")
+    return kept
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _drop_damaged(path: Path, checksum: str) -> None:
+    if path.exists() and file_sha256(path) != checksum:
+        path.unlink()
+
+
+class _Meter:
+    """Takes pooch's progress, and breaks off what is too long."""
+
+    def __init__(self, url: str, progress: Count) -> None:
+        self.total = 0
+        self._url, self._progress, self._done = url, progress, 0
+
+    def update(self, count: int) -> None:
+        self._done += count
+        if max(self._done, self.total) > MAX_BYTES:
+            raise DataError(f"{self._url}: more than {MAX_BYTES >> 30} GiB; download it by hand if it is right")
+        self._progress(self._done >> 10, max(self.total, self._done) >> 10)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _download(url: str, checksum: str | None, to: Path, progress: Count) -> None:
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel(logging.ERROR)  # it announces each download on the terminal
+    make: Any = pooch.HTTPDownloader  # whose annotations do not know progress objects
+    downloader = make(_Meter(url, progress), chunk_size=1 << 20, timeout=30)
+    try:
+        pooch.retrieve(url, checksum and f"sha256:{checksum}", to.name, to.parent, downloader=downloader)
+    except requests.HTTPError as e:
+        answer = f"{e.response.status_code} {e.response.reason}" if e.response is not None else "an error"
+        raise DataError(f"{url}: the server answered {answer}") from None
+    except requests.RequestException as e:
+        reason = "timed out" if isinstance(e, requests.Timeout) else "no connection, or it broke off"
+        raise DataError(f"{url}: {reason}; check the address and the network") from None
+    except ValueError as e:
+        if checksum is None:
+            raise DataError(f"{url}: cannot be fetched ({e})") from None
+        found = re.findall(r"[0-9a-f]{64}", str(e).replace(checksum, ""))
+        given = f"SHA-256 is {found[0]}" if found else "SHA-256 differs"
+        raise DataError(f"{url}: {given}, expected {checksum}; the file was changed or damaged") from None

@@ -1,0 +1,147 @@
+"""Unpack archives of images, as if each came from an enemy.
+
+Only plain files with the name of an image or a `.csv` are written, each below the folder made for it; links,
+devices and everything else are not. An archive that tries to reach out of that folder is refused whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tlc_edge.compiler.cache.bound import SCRATCH, make_room
+from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.images.load import MAX_BYTES, source_name
+
+from .address import file_sha256
+from .folder import is_image, is_junk
+from .records import Skipped
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+MAX_UNPACKED = 20 << 30
+"""Bytes that one archive may unpack to."""
+MAX_FILES = 2_000_000
+
+Entry = tuple[str, str | None, IO[bytes] | None]
+"""A member's name, why it is not unpacked, and else its contents."""
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of that name is an archive known here."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def unpack(archive: Path, folder: Path, skipped: list[Skipped]) -> Path:
+    """Return the folder that holds an archive's images; unpacked once below `folder`, under the archive's SHA-256.
+
+    Raises:
+        DataError: it is damaged, locked, too large unpacked, or has names that lead out of it; nothing is kept.
+    """
+    kept = folder / file_sha256(archive)
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        make_room(folder)
+        # Whole or not at all: the name is given when all is there.
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as scratch:
+            made = Path(scratch, "made")
+            (made / "files").mkdir(parents=True)
+            reasons = _write_all(archive, made / "files")
+            (made / "skipped.json").write_text(json.dumps(reasons), "utf-8")
+            with contextlib.suppress(OSError):  # another build was faster
+                made.rename(kept)
+    os.utime(kept)  # for make_room
+    skipped += [Skipped(name, reason) for name, reason in json.loads((kept / "skipped.json").read_text("utf-8"))]
+    return kept / "files"
+
+
+def _write_all(archive: Path, to: Path) -> list[tuple[str, str]]:
+    reasons: list[tuple[str, str]] = []
+    room = min(MAX_UNPACKED, int(0.9 * shutil.disk_usage(to).free))
+    entries = _zip_entries(archive) if archive.suffix.lower() == ".zip" else _tar_entries(archive)
+    try:
+        for count, (name, reason, content) in enumerate(entries):
+            if count >= MAX_FILES:
+                raise DataError(f"{archive}: more than {MAX_FILES} files; unpack it yourself if that is right")
+            parts = _safe_parts(archive, name)
+            if not parts or is_junk(parts) or not (is_image(parts[-1]) or parts[-1].lower().endswith(".csv")):
+                continue
+            if reason is None and content is not None:
+                reason, written = _write(content, to.joinpath(*parts), min(room, MAX_BYTES))
+                room -= written
+                if room < 0:
+                    limit = f"{MAX_UNPACKED / 1e9:.0f} GB"
+                    raise DataError(f"{archive}: unpacks to more than there is room for, or more than {limit}")
+            if reason is not None:
+                reasons.append((source_name(name), reason))
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as e:
+        raise DataError(f"{archive}: damaged or incomplete ({e or type(e).__name__}); fetch it again") from None
+    except RuntimeError:
+        raise DataError(f"{archive}: locked with a password; unpack it and give the folder") from None
+    except OSError as e:
+        raise DataError(f"{archive}: cannot be unpacked ({e.strerror or e})") from None
+    return reasons
+
+
+def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
+    """Return a member's name as parts below the folder."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    first = path.parts[0] if path.parts else ""
+    if path.is_absolute() or ".." in path.parts or first.endswith(":") or "\0" in name:
+        raise DataError(f"{archive}: its file {source_name(name)!r} would land outside the folder; do not trust it")
+    return tuple(unicodedata.normalize("NFC", part) for part in path.parts)
+
+
+def _write(content: IO[bytes], path: Path, most: int) -> tuple[str | None, int]:
+    """Write one file of at most `most` bytes; return what is wrong with it, if anything, and the bytes unpacked."""
+    written = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            # By what comes out, not by what the archive says: the two may differ.
+            while piece := content.read(1 << 20):
+                written += len(piece)
+                if written > most:
+                    break
+                file.write(piece)
+    except (FileExistsError, NotADirectoryError):
+        return "appears twice in the archive", 0
+    if written > most:
+        path.unlink()
+        return f"unpacks to more than {most} bytes", written
+    return None, written
+
+
+def _zip_entries(archive: Path) -> Iterator[Entry]:
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            kind = info.external_attr >> 28  # the Unix file type, where the archive has it
+            if info.is_dir():
+                continue
+            if kind not in (0, 8):
+                yield info.filename, "a link or a special file in the archive", None
+                continue
+            with opened.open(info) as content:
+                yield info.filename, None, content
+
+
+def _tar_entries(archive: Path) -> Iterator[Entry]:
+    with tarfile.open(archive, "r|*") as opened:  # a stream: read once, from front to back
+        for member in opened:
+            if member.isdir():
+                continue
+            content = opened.extractfile(member) if member.isreg() else None
+            yield member.name, None if content else "a link or a special file in the archive", content
+        # tarfile takes the end of the file for that of the archive; but where that is whole, empty blocks end it.
+        if not opened.fileobj.read(1):
+            raise tarfile.ReadError("its end is missing")

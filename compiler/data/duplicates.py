@@ -1,0 +1,140 @@
+"""Near-duplicates: one picture as several files, such as a photo and its smaller, brighter or recompressed copy.
+
+A model that trained on one of them and is measured on another is measured on what it has seen. So they are
+found, kept on one side of the split, and reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlc_edge.compiler.records import Floats
+
+from .records import Sample
+from .split import Split
+
+SIDE = 16
+"""Height and width of the thumbnails that are compared."""
+SIMILAR = 0.995
+"""Correlation of two thumbnails from which on they show one picture.
+
+Measured on photos, drawings and handwritten digits: copies recompressed (JPEG quality 30), halved, or 15 % darker
+or brighter keep above 0.995 as a rule; the likest two that are not copies reach 0.982, 0.989 and 0.992. The usual
+64-bit difference hash parts them less well: different digits have equal ones, copies of one differ in 7 to 14 bits.
+"""
+_FLAT = 2.0  # grey levels of standard deviation: below, noise decides the correlation
+_SIEVE = 32  # dimensions of the first, quick comparison
+_FEW = 2000  # thumbnails are compared in full at once
+_ROWS = 512  # compared with all others at a time
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images that show one picture."""
+
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    """Its classes; more than one means that a label is wrong."""
+    parts: tuple[str, ...]
+    """Where they went; more than one means that the split could not keep them together."""
+
+
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image [H, W, C] as [SIDE, SIDE, C], each pixel the mean of an area."""
+    height, width, channels = image.shape
+    if height % (2 * SIDE) == 0 == width % (2 * SIDE):
+        image = image[::2, ::2]  # enough for a mean, and a third of the time
+    picture = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if channels == 1 else image))
+    small = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(small).reshape(SIDE, SIDE, channels)
+
+
+def find_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return for each of N thumbnails the index of the first that shows the same picture, [N].
+
+    Two show the same where they correlate by SIMILAR over all pixels and colours, which is blind to
+    brightness and contrast but not to colour; and what shows the same as a third is the same.
+    """
+    flat = thumbnails.reshape(len(thumbnails), int(np.prod(thumbnails.shape[1:])))
+    # Equal ones first: whoever has a thousand empty frames has them once from here on.
+    _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
+    group = first[inverse.reshape(-1)].astype(np.int64)
+    rows = np.sort(first)
+    centred = flat[rows].astype(np.float32)
+    centred -= centred.mean(axis=1, keepdims=True)
+    clear = centred.std(axis=1) >= _FLAT
+    rows, unit = rows[clear], centred[clear]
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    leader = {int(i): int(i) for i in rows}
+    for a, b in _alike(unit):
+        one, two = _lead(leader, int(rows[a])), _lead(leader, int(rows[b]))
+        leader[max(one, two)] = min(one, two)
+    return np.array([_lead(leader, int(i)) if int(i) in leader else int(i) for i in group], np.int64)
+
+
+def _alike(unit: Floats) -> list[tuple[int, int]]:
+    """Return the pairs of rows [N, D] of length 1 whose cosine is SIMILAR or more.
+
+    A projection brings rows nearer, never farther: so what is too far apart in a few dimensions is too
+    far apart in all, and only the few pairs that are left are compared in full.
+    """
+    if len(unit) < 2:
+        return []
+    small = unit
+    if len(unit) > _FEW:
+        sample = unit[:: len(unit) // _FEW]
+        _, axes = np.linalg.eigh(sample.T @ sample)
+        small = unit @ axes[:, -_SIEVE:]
+    lengths = np.einsum("ij,ij->i", small, small)
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(unit), _ROWS):
+        end = start + _ROWS
+        apart = lengths[start:end, None] + lengths[None, start:] - 2 * small[start:end] @ small[start:].T
+        near, others = np.nonzero(apart <= 2 * (1 - SIMILAR) + 1e-4)
+        ordered = near < others
+        a, b = near[ordered] + start, others[ordered] + start
+        close = np.einsum("ij,ij->i", unit[a], unit[b]) >= SIMILAR
+        pairs += zip(a[close].tolist(), b[close].tolist(), strict=True)
+    return pairs
+
+
+def _lead(leader: dict[int, int], index: int) -> int:
+    while leader[index] != index:
+        leader[index] = index = leader[leader[index]]
+    return index
+
+
+def list_groups(samples: Sequence[Sample], groups: NDArray[np.int64], parts: Split) -> tuple[Group, ...]:
+    """Return the groups of more than one image, those that should worry first, else by name."""
+    part_of: dict[int, str] = {}
+    for part in ("train", "validation", "test"):
+        part_of |= dict.fromkeys(getattr(parts, part).tolist(), part)
+    members: dict[int, list[int]] = {}
+    for index, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(index)
+    found = [
+        Group(
+            tuple(sorted(samples[i].name for i in own)),
+            tuple(sorted({samples[i].label for i in own})),
+            tuple(dict.fromkeys(part_of[i] for i in own)),
+        )
+        for own in members.values()
+        if len(own) > 1
+    ]
+    return tuple(sorted(found, key=lambda g: (-len(g.labels), -len(g.parts), g.images)))
+
+
+def count_groups(found: Sequence[Group]) -> dict[str, Any]:
+    """Return the figures for the manifest."""
+    return {
+        "groups": len(found),
+        "images": sum(len(g.images) for g in found),
+        "in_several_classes": sum(len(g.labels) > 1 for g in found),
+        "in_several_parts": sum(len(g.parts) > 1 for g in found),
+    }

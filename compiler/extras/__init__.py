@@ -1,0 +1,4 @@
+"""Files that lie beside the models.
+
+May import: limits and below.
+"""

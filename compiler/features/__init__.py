@@ -1,0 +1,4 @@
+"""Images through a trunk, each once.
+
+May import: lower and below.
+"""

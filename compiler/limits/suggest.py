@@ -1,0 +1,111 @@
+"""What to change so that a model fits a device: estimates, from the sizes of what was just built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tlc_edge.compiler.backbones.find import backbones
+from tlc_edge.compiler.backbones.shave import cannot_cut
+from tlc_edge.compiler.network.layers import count_parameters, nodes
+from tlc_edge.compiler.records import Fused, Lowered
+
+from .peak_memory import PeakMemory
+
+# In `mixed` most are int8, and a few float32.
+_BYTES_A_WEIGHT = {"float32": 4, "float16": 2, "dynamic": 1, "int8": 1, "int16x8": 1, "mixed": 1}
+# Bytes of scales, biases and names for each weight: as many as the smallest networks have, larger ones have less.
+_BESIDES = 0.27
+_LEAST = 6_000  # bytes of a file whose weights are next to none: its operations, names and metadata
+_MARGIN = 1.1
+_ENDS = ("ReLU", "Activation", "Add")
+_STEP = 32  # pixels: what five strides of two divide
+# keras.applications' MobileNet at its smallest width: weights without its classifier, and the arena of its int8 file at
+# 96x96 pixels with a head of 4 classes (tests/test_target_builds.py measures it again).
+_SMALL = "--backbone keras:MobileNet --alpha 0.25"
+_SMALL_WEIGHTS, _SMALL_WIDTH = 210_336, 256
+SMALL_ARENA = 104_288
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Options for the next build."""
+
+    options: str
+    bytes: int
+    """About what then counts against the limit."""
+
+    def __str__(self) -> str:
+        return f"{self.options} (about {self.bytes:,})"
+
+
+def smaller_files(file: Lowered, fused: Fused, limit: int, full_int8: bool) -> list[Suggestion]:
+    """Return what would bring a file down to `limit` bytes: another scheme, an earlier shave, a smaller backbone."""
+    scheme = file.info.scheme
+    found: list[Suggestion] = []
+    if file.info.format == "tflite" and not full_int8:
+        weights, width = count_parameters(fused.trunk.model), fused.trunk.width
+        smaller = [s for s in ("float16", "int8") if _BYTES_A_WEIGHT[s] < _BYTES_A_WEIGHT[scheme]]
+        found += _first((Suggestion(f"--scheme {s}", _bytes(fused, weights, width, s)) for s in smaller), limit)
+    found += _first(_cuts(file, fused), limit)
+    rows = sorted(((b.parameters, b.width, f"--backbone {b.name}") for b in backbones()), reverse=True)
+    return found + _first(
+        (Suggestion(o, _bytes(fused, p, w, scheme)) for p, w, o in (*rows, (_SMALL_WEIGHTS, _SMALL_WIDTH, _SMALL))),
+        limit,
+    )
+
+
+def _first(suggestions: Iterable[Suggestion], limit: int) -> list[Suggestion]:
+    found = next((s for s in suggestions if s.bytes <= limit), None)
+    return [] if found is None else [found]
+
+
+def _bytes(fused: Fused, weights: int, width: int, scheme: str) -> int:
+    """Return about how large a file is with a trunk of so many weights and features, under the same head and neck."""
+    return round(_LEAST + (weights + _after(fused, width)) * (_BYTES_A_WEIGHT[scheme] + _BESIDES))
+
+
+def _after(fused: Fused, width: int) -> int:
+    """Return the weights of head and neck on so many features."""
+    first = fused.head.layers[0].kernel.shape[1] if fused.head.layers else 0
+    later = sum(layer.kernel.size for layer in fused.head.layers[1:])
+    return width * (first + (fused.neck.width if fused.neck.kernel is not None else 0)) + later
+
+
+def _cuts(file: Lowered, fused: Fused) -> Iterator[Suggestion]:
+    """Yield earlier cuts, the latest first: after activations and sums, where features have their final form."""
+    each = _BYTES_A_WEIGHT[file.info.scheme]
+    found = nodes(fused.trunk.model)
+    end = [node.name for node in found].index(fused.trunk.layer)
+    weights = [int(node.layer.count_params()) if hasattr(node.layer, "count_params") else 0 for node in found]
+    # What is no weight is mostly scales and biases, as many as there are channels.
+    channels = [node.shape[-1] if count and node.shape else 0 for node, count in zip(found, weights, strict=True)]
+    besides = file.info.bytes - _LEAST - each * (sum(weights) + _after(fused, fused.trunk.width))
+    for i in range(end - 1, 0, -1):
+        node = found[i]
+        if node.kind in _ENDS and len(node.shape) == 3 and cannot_cut(node, found[0].name) is None:
+            kept = each * (sum(weights[: i + 1]) + _after(fused, node.shape[-1]))
+            share = sum(channels[: i + 1]) / max(sum(channels), 1)
+            yield Suggestion(f"--shave {node.name}", round(_LEAST + kept + _MARGIN * max(besides, 0) * share))
+
+
+def smaller_memory(peak: PeakMemory, file: Lowered, fused: Fused, limit: int, full_int8: bool) -> list[Suggestion]:
+    """Return what would bring a file's memory down to `limit` bytes: a smaller input, another scheme or network."""
+    found: list[Suggestion] = []
+    spec = fused.preprocessing
+    fixed = peak.bytes - peak.activations
+    for side in range(spec.height - spec.height % _STEP, 0, -_STEP):
+        if side >= spec.height:
+            continue
+        share = side * side / (spec.height * spec.width)
+        estimate = round(fixed + _MARGIN * peak.activations * share)
+        if estimate <= limit:
+            found.append(Suggestion(f"--input-size {side}x{side}", estimate))
+            break
+    if not full_int8 and file.info.scheme != "int8" and file.info.format == "tflite":
+        estimate = round(fixed + _MARGIN * peak.activations / 4)
+        if estimate <= limit:
+            found.append(Suggestion("--scheme int8", estimate))
+    if full_int8 and limit >= SMALL_ARENA:
+        found.append(Suggestion(f"{_SMALL} --input-size 96x96", SMALL_ARENA))
+    return found

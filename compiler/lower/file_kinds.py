@@ -1,0 +1,57 @@
+"""Which model files a target gets, and what they differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tlc_edge.runtime.errors import UsageError
+from tlc_edge.targets import Target
+
+TrunkKind = tuple[str, str]
+"""Format and scheme: what a lowered trunk is made for."""
+
+
+@dataclass(frozen=True, order=True)
+class FileKind:
+    """What decides a model file, for a given trunk, head and neck; targets that agree in it share the file."""
+
+    format: str
+    scheme: str
+    input_dtype: str = "uint8"
+    output_dtype: str = "float32"
+
+    @property
+    def trunk(self) -> TrunkKind:
+        """The trunk it is made from: what a file takes and gives is a matter of its two ends."""
+        return self.format, self.scheme
+
+
+def file_kinds(target: Target, scheme: str | None = None, onnx_scheme: str | None = None) -> tuple[FileKind, ...]:
+    """Return the kind of each model file of a target, the one that its device prefers first.
+
+    `scheme` replaces the target's own for the TFLite file, `onnx_scheme` for the ONNX file.
+
+    Raises:
+        UsageError: the target takes or wants int8 at the ends, or int8 all through, and the scheme is another.
+    """
+    tflite = FileKind("tflite", scheme or target.scheme, target.input_dtype, target.output_dtype)
+    kinds = {"tflite": tflite, "onnx": FileKind("onnx", onnx_scheme or target.onnx_scheme)}
+    if tflite.scheme != "int8" and "tflite" in target.formats:
+        ends = [
+            f"{end} int8"
+            for end, dtype in (("input", target.input_dtype), ("outputs", target.output_dtype))
+            if dtype == "int8"
+        ]
+        if ends or target.full_int8:
+            what = " and ".join(ends) if ends else "int8 all through"
+            raise UsageError(
+                f"target {target.name} wants {what}, which scheme {tflite.scheme} does not have; "
+                "leave out --scheme, or take int8"
+            )
+    return tuple(kinds[form] for form in target.formats)
+
+
+def trunk_kinds(kinds: Iterable[FileKind]) -> tuple[TrunkKind, ...]:
+    """Return the trunks that files are made from, each once, in order."""
+    return tuple(dict.fromkeys(kind.trunk for kind in kinds))

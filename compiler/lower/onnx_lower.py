@@ -1,0 +1,114 @@
+"""Lower to ONNX: float32, float16 or int8; dynamic batch, labels and preprocessing in its metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.network.freeze import serving
+from tlc_edge.compiler.records import Fused, Lowered, LoweredTrunk, Trunk
+from tlc_edge.runtime.bundle.manifest import ModelFile
+from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.quiet import quiet
+
+from .onnx_attach import attach_onnx
+from .onnx_content import check_onnx_content
+from .onnx_padding import fold_padding, pad_after_transpose
+from .onnx_quantize import quantize_onnx
+from .onnx_weights import halve
+
+# What onnxruntime 1.14 and later, OpenVINO and the browser builds all read.
+OPSET = 17
+
+
+SCHEMES = ("float32", "float16", "int8")
+
+
+def lower_trunk_onnx(
+    trunk: Trunk,
+    scheme: str = "float32",
+    calibration: NDArray[np.uint8] | None = None,
+    exclude: tuple[str, ...] = (),
+) -> LoweredTrunk:
+    """Return the trunk as an ONNX file with the one output `features`.
+
+    `calibration` [N, H, W, C] sets the ranges of int8; `mixed` is int8 but for the nodes `exclude`, in float32.
+
+    Raises:
+        BuildError: a scheme that has no ONNX lowering; or the file does not hold what the scheme says.
+    """
+    if scheme not in (*SCHEMES, "mixed"):
+        raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose {', '.join(SCHEMES)}")
+    model = _float32(trunk)
+    if scheme == "float16":
+        halve(model)
+    if scheme in ("int8", "mixed"):
+        if calibration is None or not len(calibration):
+            raise BuildError(f"{scheme} needs calibration images to set its ranges; give at least one")
+        model = quantize_onnx(model, trunk.backbone.input, calibration, exclude=exclude)
+        _sign(model, trunk)
+    data = bytes(model.SerializeToString(deterministic=True))
+    check_onnx_content(data, scheme)
+    return LoweredTrunk("onnx", scheme, data)
+
+
+def _float32(trunk: Trunk) -> Any:
+    with quiet():
+        import tf2onnx
+
+        function = serving(trunk.model, trunk.backbone.input, from_pixels=True, batch=None)
+        model: Any
+        model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    pad_after_transpose(model.graph)
+    fold_padding(model.graph)
+    _rename(model, ["features"])
+    _sign(model, trunk)
+    return model
+
+
+def _sign(model: Any, trunk: Trunk) -> None:
+    """Take out what the converters write about themselves: two equal builds shall give equal bytes."""
+    model.producer_name, model.producer_version, model.doc_string = "tlc", "", ""
+    model.graph.name, model.graph.doc_string = trunk.backbone.name, ""
+
+
+def onnx_model(trunk: LoweredTrunk, fused: Fused) -> Lowered:
+    """Return `model.onnx`: the lowered trunk with head and neck."""
+    model = attach_onnx(trunk, fused.head, fused.neck)
+    for key, value in (
+        ("labels", json.dumps(fused.labels, ensure_ascii=False)),
+        ("preprocessing", json.dumps(asdict(fused.preprocessing), sort_keys=True)),
+    ):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    data = bytes(model.SerializeToString(deterministic=True))
+    check_onnx_content(data, trunk.scheme, attached=True)
+    return Lowered(ModelFile("model.onnx", "onnx", trunk.scheme, len(data)), data)
+
+
+def _rename(model: Any, outputs: Sequence[str]) -> None:
+    """Give input and outputs the contract's names, and everything between plain numbers.
+
+    The converter's inner names count how many models the process has made before.
+    """
+    graph = model.graph
+    names = {graph.input[0].name: "image"}
+    names.update(zip((o.name for o in graph.output), outputs, strict=True))
+    for node in graph.node:
+        for name in (*node.input, *node.output):
+            names.setdefault(name, f"t{len(names)}" if name else "")
+    del graph.value_info[:]
+    for item in (*graph.input, *graph.output, *graph.initializer):
+        item.name = names[item.name]
+    graph.initializer.sort(key=lambda i: int(i.name[1:]))
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for i, node in enumerate(graph.node):
+        node.name, node.doc_string = f"{node.op_type}_{i}", ""
+        node.input[:] = [names[n] for n in node.input]
+        node.output[:] = [names[n] for n in node.output]

@@ -1,0 +1,4 @@
+"""A Keras network as a graph: folded, normalised, frozen, fingerprinted.
+
+May import: weights, data and below.
+"""

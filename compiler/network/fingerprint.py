@@ -1,0 +1,23 @@
+"""A hash of all that decides what a trunk gives."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict
+
+from tlc_edge.compiler.records import Trunk
+from tlc_edge.compiler.weights.pins import arrays_sha256
+
+
+def fingerprint(trunk: Trunk) -> str:
+    """Return a hash of all that decides what the trunk gives for given pixels, but for the engine and the scheme."""
+    layers = json.dumps(trunk.model.get_config(), default=str, sort_keys=True)
+    for i, layer in enumerate(trunk.model.layers):
+        # Keras numbers layers without a name as they come: the same network must have the same fingerprint.
+        layers = layers.replace(f'"{layer.name}"', f'"#{i}"')
+    layers = layers.replace(f'"{trunk.model.name}"', '""')
+    parts = [layers, asdict(trunk.backbone.input), arrays_sha256(trunk.model.get_weights())]
+    parts.append(importlib.metadata.version("tensorflow"))
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

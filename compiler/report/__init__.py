@@ -1,0 +1,4 @@
+"""What is said about a build.
+
+May import: study and below.
+"""

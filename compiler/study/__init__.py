@@ -1,0 +1,4 @@
+"""What the report measures.
+
+May import: verify and below.
+"""

@@ -1,0 +1,142 @@
+"""The learning curve: how accuracy grows with the number of training images, and so what more of them would bring."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.records import Floats, Head
+from tlc_edge.compiler.train.balance import standardize
+from tlc_edge.compiler.train.heads import prototypes
+from tlc_edge.compiler.verify.statistics import wilson
+from tlc_edge.runtime.progress import Count, silent
+from tlc_edge.runtime.vectors import unit_rows
+
+FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+_FEWEST = 2  # training images of the smallest class from which on a fraction says something
+_REPEATS = 3  # draws of a fraction; which images are in it matters most where they are few
+_STRENGTH = 0.3  # inverse, of the linear head that stands in for one without a strength of its own
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A head trained on part of the training images."""
+
+    images: int
+    accuracy: float
+    """On the held-out images, the mean of the draws."""
+    interval: tuple[float, float]
+    """95 % Wilson interval of that accuracy."""
+    train_accuracy: float
+    """On the images that it was trained on."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points with rising numbers of images; none where `skipped` says why."""
+
+    head: str
+    """Which head was trained for it."""
+    points: tuple[CurvePoint, ...]
+    skipped: str | None = None
+
+    @property
+    def gain(self) -> float | None:
+        """What the last doubling of the images brought, as a share; None without a curve."""
+        return self.points[-1].accuracy - self.points[-2].accuracy if len(self.points) > 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What the curve is made from: pooled features, or embeddings where there is no head, and classes."""
+
+    train: Floats
+    """[M, F]"""
+    classes: NDArray[np.int64]
+    """[M]"""
+    held_out: Floats
+    """[N, F]"""
+    truth: NDArray[np.int64]
+    """[N]"""
+
+
+def draw_curve(head: Head, material: Material, count: int, seed: int, progress: Count = silent) -> Curve:
+    """Train on growing fractions of each class and judge each on all held-out images.
+
+    A linear head is trained with the strength that was chosen for the whole; a linear one also stands in for heads
+    that take long to train. `count` is the number of classes.
+    """
+    fewest = int(np.bincount(material.classes, minlength=count).min())
+    fractions = [f for f in FRACTIONS if f == 1 or f * fewest >= _FEWEST]
+    if len(fractions) < 2:
+        return Curve("", (), f"too little data: the smallest class has {fewest} training images, 4 are needed")
+    from threadpoolctl import threadpool_limits
+
+    import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited
+    name, strength = _stand_in(head)
+    points: list[CurvePoint] = []
+    total = _REPEATS * (len(fractions) - 1) + 1
+    with threadpool_limits(1, "blas"):  # as in `heads.train_linear`
+        for fraction in fractions:
+            found: list[tuple[float, float, int]] = []
+            for repeat in range(_REPEATS if fraction < 1 else 1):
+                rows = _part(material.classes, fraction, seed + repeat)
+                found.append((*_try(head.kind, material, rows, count, strength), len(rows)))
+                progress(_REPEATS * len(points) + repeat + 1, total)
+            accuracy, on_train, images = (float(v) for v in np.mean(found, axis=0))
+            interval = wilson(round(accuracy * len(material.truth)), len(material.truth))
+            points.append(CurvePoint(round(images), accuracy, interval, on_train))
+    return Curve(name, tuple(points))
+
+
+def _stand_in(head: Head) -> tuple[str, float]:
+    if head.kind == "prototype":
+        return "class means", 0.0
+    if head.kind == "none":
+        return "the nearest training image", 0.0
+    strength = float(head.notes.get("inverse_strength", _STRENGTH))
+    in_place = "" if head.kind == "linear" else f" in place of the {head.kind} head"
+    return f"a linear head of inverse strength {strength:g}{in_place}", strength
+
+
+def _part(classes: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    """Return the indices of a fraction of each class; with the same seed a smaller fraction is part of a larger one."""
+    generator = np.random.default_rng(seed)
+    chosen: list[NDArray[np.int64]] = []
+    for c in np.unique(classes):
+        members = generator.permutation(np.flatnonzero(classes == c))
+        chosen.append(members[: max(1, round(fraction * len(members)))])
+    return np.sort(np.concatenate(chosen))
+
+
+def _try(kind: str, m: Material, rows: NDArray[np.int64], count: int, strength: float) -> tuple[float, float]:
+    """Return the accuracy on the held-out images and on the training images `rows`."""
+    train, classes = m.train[rows], m.classes[rows]
+    if kind == "prototype":
+        head = prototypes([train], classes, count)
+        answers = [np.argmax(head.probabilities(x), axis=1) for x in (m.held_out, train)]
+    elif kind == "none":
+        answers = [classes[np.argmax(unit_rows(m.held_out) @ unit_rows(train).T, axis=1)], classes]
+    else:
+        answers = _linear(train, classes, (m.held_out, train), strength)
+    return float(np.mean(answers[0] == m.truth)), float(np.mean(answers[1] == classes))
+
+
+def _linear(
+    train: Floats, classes: NDArray[np.int64], judged: Sequence[Floats], strength: float
+) -> list[NDArray[np.int64]]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    # As in `heads`: each class weighs the same.
+    mean, scale = standardize([train])
+    model = LogisticRegression(C=strength, tol=1e-3, max_iter=300, class_weight="balanced")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a few steps short of the optimum is no harm
+        model.fit(((train - mean) / scale).astype(np.float32), classes)
+    return [np.asarray(model.predict(((x - mean) / scale).astype(np.float32)), np.int64) for x in judged]

@@ -1,0 +1,4 @@
+"""Several backbones and cuts on one data set, side by side.
+
+May import: every other room.
+"""

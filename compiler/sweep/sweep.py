@@ -1,0 +1,216 @@
+"""Sweep: what a cut higher or lower, or another backbone, costs and gives, before anything is built."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.backbones.find import find_backbone, load_backbone
+from tlc_edge.compiler.backbones.shave import cannot_cut, shave
+from tlc_edge.compiler.cache.folder import caching
+from tlc_edge.compiler.data.calibration_set import choose_calibration
+from tlc_edge.compiler.data.decode import images_of
+from tlc_edge.compiler.data.duplicates import find_groups
+from tlc_edge.compiler.data.load import Origin, load_dataset
+from tlc_edge.compiler.data.records import Dataset, Sample
+from tlc_edge.compiler.data.split import split
+from tlc_edge.compiler.features.featurize import Featurized, featurize, trunk_file
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.network.layers import count_macs, count_parameters, macs, nodes
+from tlc_edge.compiler.options import DEFAULT, Asked, check_seed
+from tlc_edge.compiler.records import Backbone, Head, Trunk
+from tlc_edge.compiler.steps import Progress, Steps, no_progress
+from tlc_edge.compiler.toolchain import load_tensorflow, require_toolchain
+from tlc_edge.compiler.train.heads import train_head
+from tlc_edge.compiler.verify.timing import RUNS, median_milliseconds
+from tlc_edge.runtime.bundle.manifest import Preprocessing
+from tlc_edge.runtime.engines.open import open_model
+from tlc_edge.runtime.errors import UsageError
+from tlc_edge.targets import Target, load_target
+
+# Shares of the work up to the default cut at which another cut is tried.
+_SHARES = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What a sweep is asked for."""
+
+    data: str
+    target: str
+    backbones: tuple[str, ...] = (DEFAULT,)
+    asked: Asked = field(default_factory=Asked)
+    layers: tuple[str, ...] = ()
+    """Where to cut; none: the default and a few before it."""
+    pool: str = "avg"
+    scheme: str | None = None
+    seed: int = 0
+    limit: int | None = None
+    strict: bool = False
+    threads: int = 0
+    labels: str | None = None
+    shape: str | None = None
+    checksum: str | None = None
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One cut of one backbone."""
+
+    backbone: str
+    layer: str
+    features: int
+    """Width of what the head reads; the embedding's without a neck."""
+    parameters: int
+    macs: int | None
+    """Multiply-accumulates for one image; None where they cannot be counted."""
+    accuracy: float
+    """Of a linear head on the float features of the validation images."""
+    bytes: int
+    """Of the trunk in the target's scheme."""
+    milliseconds: float
+    """Median of a run of that trunk on this machine, one image."""
+    pareto: bool = False
+    """No other row is at least as accurate, as small and as fast, and better in one of these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What a sweep found."""
+
+    rows: tuple[SweepRow, ...]
+    validation: int
+    """Images that the accuracy was measured on."""
+    cached: int
+    """Features that came out of the cache, in images, over all rows."""
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
+    """Try a handful of cuts of each backbone; nothing is written but the cache.
+
+    Raises:
+        TlcError: with a note that names the step.
+    """
+    step = Steps(progress)
+    with step("load data") as report:
+        require_toolchain()
+        check_seed(options.seed)
+        target = load_target(options.target)
+        for name in options.backbones:
+            find_backbone(name, options.asked)
+        origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
+        dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
+    with step("load TensorFlow"):
+        load_tensorflow()
+    rows: list[SweepRow] = []
+    notes = list(dataset.notes)
+    validation = cached = 0
+    for name in options.backbones:
+        with step(f"load {name}"):
+            backbone = load_backbone(name, options.asked)
+            notes += backbone.notes
+            trunks = [shave(backbone, layer, options.pool) for layer in options.layers or choose_layers(backbone)]
+        for trunk in trunks:
+            with step(f"{backbone.name} at {trunk.layer}") as report, caching(options.cache) as cache:
+                spec = _preprocessing(backbone)
+                files = TrunkFiles(trunk, options.cache)
+                found = featurize(files.as_float(), dataset.samples, spec, options.threads, report, cache=cache)
+                row, validation = _measure(files, found, dataset, target, options)
+                rows.append(row)
+                cached += found.cached
+    return Sweep(mark_pareto(rows), validation, cached, tuple(dict.fromkeys(notes)), dict(step.seconds))
+
+
+def choose_layers(backbone: Backbone) -> list[str]:
+    """Return a few layers where it makes sense to cut, the first ones first, the default last.
+
+    They lie where a quarter, half and three quarters of the multiplications up to the default are done, each
+    at the last layer before the next ones begin: after the activation, and where branches are one again.
+    """
+    found = nodes(backbone.model)
+    shapes = {n.name: n.shape for n in found}
+    last = [n.name for n in found].index(backbone.default_shave)
+    counts = [macs(n, [shapes[i] for i in n.inputs]) for n in found[: last + 1]]
+    if None in counts:  # a graph that is used whole: there is no work to take shares of
+        return [backbone.default_shave]
+    done = list(accumulate(n or 0 for n in counts))
+    chosen: list[str] = []
+    for share in _SHARES:
+        reached = [
+            n.name
+            for n, count in zip(found, done, strict=False)
+            if count <= share * done[-1] and len(n.shape) == 3 and cannot_cut(n, found[0].name) is None
+        ]
+        chosen += reached[-1:]
+    return list(dict.fromkeys([*chosen, backbone.default_shave]))
+
+
+def mark_pareto(rows: Sequence[SweepRow]) -> tuple[SweepRow, ...]:
+    """Return the rows with those marked that no other row beats."""
+
+    def beats(a: SweepRow, b: SweepRow) -> bool:
+        better = (a.accuracy - b.accuracy, b.bytes - a.bytes, b.milliseconds - a.milliseconds)
+        return min(better) >= 0 and max(better) > 0
+
+    return tuple(replace(row, pareto=not any(beats(other, row) for other in rows)) for row in rows)
+
+
+def _preprocessing(backbone: Backbone) -> Preprocessing:
+    return Preprocessing(backbone.input.height, backbone.input.width, backbone.input.channels)
+
+
+def _measure(
+    files: TrunkFiles, found: Featurized, dataset: Dataset, target: Target, options: SweepOptions
+) -> tuple[SweepRow, int]:
+    trunk, samples = files.trunk, found.samples
+    parts = split(
+        [s.label for s in samples],
+        options.seed,
+        given=[s.split for s in samples],
+        names=[s.name for s in samples],
+        skipped=Counter(s.label for s in dataset.skipped + found.skipped if s.label is not None),
+        groups=find_groups(found.thumbnails),
+    )
+    if not len(parts.validation):
+        raise UsageError(f"{options.data}: no validation images, and a sweep is judged on them; give it some")
+    labels = sorted({s.label for s in samples})
+    classes = np.array([labels.index(s.label) for s in samples], np.int64)
+    head = train_head("linear", [found.features[parts.train]], classes[parts.train], len(labels), options.seed)
+    answers = _answers(head, found.features[parts.validation])
+    scheme = options.scheme or target.scheme
+    pixels = _calibration(samples, classes, parts.train, trunk, options.seed)
+    lowered = files.get("tflite", scheme, pixels)
+    engine = trunk_file(lowered, trunk.width).kind
+    opened = open_model(engine, lowered.data, 1, ("features",), file="the trunk")
+    row = SweepRow(
+        backbone=trunk.backbone.name,
+        layer=trunk.layer,
+        features=trunk.width,
+        parameters=count_parameters(trunk.model),
+        macs=count_macs(trunk.model),
+        accuracy=float(np.mean(answers == classes[parts.validation])),
+        bytes=len(lowered.data),
+        milliseconds=round(median_milliseconds(opened, pixels), 3),
+    )
+    return row, len(parts.validation)
+
+
+def _calibration(
+    samples: Sequence[Sample], classes: NDArray[np.int64], train: NDArray[np.int64], trunk: Trunk, seed: int
+) -> NDArray[np.uint8]:
+    # A few are enough for size and speed, which is all that this file is for.
+    chosen = choose_calibration(classes, train, RUNS, seed)
+    return images_of([samples[i] for i in chosen], _preprocessing(trunk.backbone))
+
+
+def _answers(head: Head, features: NDArray[np.float32]) -> NDArray[np.int64]:
+    layer = head.layers[0]
+    return np.asarray(np.argmax(features @ layer.kernel + layer.bias, axis=1), np.int64)

@@ -1,0 +1,4 @@
+"""Heads and necks from features.
+
+May import: network and below.
+"""

@@ -1,0 +1,34 @@
+"""What all heads and the fine-tuning share: how classes weigh, and which images only watch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.records import Floats
+
+
+def balance(targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a weight an image, [N], so that all classes weigh the same; they sum to N."""
+    counts = np.bincount(targets)
+    weights = 1.0 / counts[targets]
+    return np.asarray(weights * (len(targets) / weights.sum()), np.float64)
+
+
+def standardize(views: Sequence[Floats]) -> tuple[NDArray[np.float64], float]:
+    """Return the mean [F] and the one common deviation of all features in all views."""
+    mean = np.mean([view.mean(axis=0, dtype=np.float64) for view in views], axis=0)
+    scale = float(np.sqrt(np.mean([np.mean(np.square(view - mean)) for view in views])))
+    return mean, scale or 1.0
+
+
+def watch(targets: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Return which images are watched, [N]: a sixth of each class, at least one where it has two or more."""
+    generator = np.random.default_rng(seed)
+    watched = np.zeros(len(targets), bool)
+    for c in np.unique(targets):
+        members = generator.permutation(np.flatnonzero(targets == c))
+        watched[members[: max(1, len(members) // 6) if len(members) > 1 else 0]] = True
+    return watched

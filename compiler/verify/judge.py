@@ -1,0 +1,161 @@
+"""Verify: how each file does on held-out images, against the labels and against the float graph."""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.records import Floats, Lowered, Outputs, Score
+from tlc_edge.runtime.bundle.manifest import ModelFile
+from tlc_edge.runtime.engines.open import KINDS, OUTPUTS, Engine, open_model
+from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.progress import Count, silent
+from tlc_edge.runtime.vectors import unit_rows
+
+from .statistics import cosines, top_class
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """How outputs become answers: by the head, or for a model without one by the nearest training image."""
+
+    train: Floats
+    """Embeddings of the training images, [M, D]."""
+    classes: NDArray[np.int64]
+    """[M]"""
+
+    def __call__(self, outputs: Outputs) -> NDArray[np.int64]:
+        """Return class indices, [N]."""
+        if outputs.probabilities.shape[1]:
+            return top_class(outputs)
+        similar = unit_rows(outputs.embeddings) @ unit_rows(self.train).T
+        return np.asarray(self.classes[np.argmax(similar, axis=1)], np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images that no step has learned from, and the truth about them."""
+
+    images: NDArray[np.uint8]
+    """[N, H, W, C]"""
+    truth: NDArray[np.int64]
+    """[N]"""
+    answers: Answers
+
+    def accuracy(self, outputs: Outputs) -> float:
+        """Return the share of right answers."""
+        return float(np.mean(self.answers(outputs) == self.truth))
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A lowered file, ready to run, with what it gave on the held-out images and how good that is."""
+
+    file: Lowered
+    engine: Engine
+    outputs: Outputs
+    answers: NDArray[np.int64]
+    score: Score
+
+
+def judge(file: Lowered, labelled: Labelled, reference: Outputs, threads: int = 0) -> Judged:
+    """Run a lowered file in the engine of its format over held-out images and compare with the float graph."""
+    kind = next(k for k in KINDS if k.format == file.info.format)
+    names = OUTPUTS if reference.probabilities.shape[1] else OUTPUTS[1:]
+    # Engines of one thread, one a core: no core waits for another.
+    count = min(threads or os.cpu_count() or 1, len(labelled.images))
+    engines = [open_model(kind, file.data, 1, names, file.info.file) for _ in range(count)]
+    outputs = run_engines(engines, labelled.images)
+    answers = labelled.answers(outputs)
+    scored = score(file.info, kind.name, answers, labelled.truth, outputs, (labelled.answers(reference), reference))
+    return Judged(file, engines[0], outputs, answers, scored)
+
+
+def run_engine(engine: Engine, images: NDArray[np.uint8], progress: Count = silent) -> Outputs:
+    """Run a fused file over images [N, H, W, C]."""
+    return run_engines([engine], images, progress)
+
+
+def run_engines(engines: Sequence[Engine], images: NDArray[np.uint8], progress: Count = silent) -> Outputs:
+    """Run a fused file over images [N, H, W, C], opened once for each thread that shall run it."""
+    free: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+    for engine in engines:
+        free.put(engine)
+
+    def run(image: NDArray[np.uint8]) -> tuple[Floats, ...]:
+        engine = free.get()
+        try:
+            return engine.run(image)
+        finally:
+            free.put(engine)
+
+    probabilities: list[Floats] = []
+    embeddings: list[Floats] = []
+    with ThreadPoolExecutor(len(engines)) as pool:
+        for i, given in enumerate(pool.map(run, images)):
+            progress(i + 1, len(images))
+            probabilities.append(given[0] if len(given) == 2 else given[0][:0])
+            embeddings.append(given[-1])
+    return Outputs(np.stack(probabilities), np.stack(embeddings))
+
+
+def score(
+    model: ModelFile,
+    engine: str,
+    answers: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    outputs: Outputs,
+    reference: tuple[NDArray[np.int64], Outputs] | None,
+) -> Score:
+    """Judge a model's answers by the truth and, where there is one, by the float reference's answers and outputs."""
+    agreement = cosine = None
+    if reference is not None:
+        agreement = float(np.mean(answers == reference[0]))
+        cosine = float(np.mean(cosines(outputs.embeddings, reference[1].embeddings)))
+    return Score(model.file, engine, model.scheme, model.bytes, float(np.mean(answers == truth)), agreement, cosine)
+
+
+def check_drop(scores: Sequence[Score], reference: float, images: int, max_drop: float) -> None:
+    """Fail where a file is more than `max_drop` points of accuracy below the float graph.
+
+    On n images accuracy moves in steps of 100/n points, so one image alone never fails a build that
+    allows any drop at all: it could be chance.
+
+    Raises:
+        BuildError: names the file, its accuracy, the float graph's, and the limit.
+    """
+    allowed = max(math.floor(max_drop / 100 * images + 1e-9), 1 if max_drop > 0 else 0)
+    for s in scores:
+        lost = round((reference - s.accuracy) * images)
+        if lost > allowed:
+            drop = 100 * lost / images
+            raise BuildError(
+                f"{s.file} ({s.scheme}): accuracy {s.accuracy:.3f} is {drop:.1f} points below the float graph's "
+                f"{reference:.3f} on {images} held-out images, more than the {max_drop:g} allowed; "
+                "try --scheme float32, more images, or a larger --max-drop"
+            )
+
+
+def check_embeddings(judged: Sequence[Judged]) -> None:
+    """Fail where a file gives embeddings that nothing can be compared with; accuracy alone may not show it.
+
+    Raises:
+        BuildError: names the file, how many of its embeddings are zero or not finite, and the next step.
+    """
+    for j in judged:
+        embeddings = j.outputs.embeddings
+        useless = ~np.isfinite(embeddings).all(axis=1) | ~embeddings.any(axis=1)
+        if useless.any():
+            info = j.file.info
+            raise BuildError(
+                f"{info.file} ({info.scheme}): the embedding is zero or not finite for {np.count_nonzero(useless)} of "
+                f"{len(embeddings)} held-out images, so it tells nothing apart; this network does not bear "
+                f"{info.scheme}: try --scheme float32, another backbone, or another --shave"
+            )

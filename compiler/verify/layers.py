@@ -1,0 +1,27 @@
+"""The layers of what was built, against the float trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.lower.file_kinds import TrunkKind
+from tlc_edge.compiler.records import LoweredTrunk
+
+from .layer_errors import LayerError, measure_layers
+
+IMAGES = 4  # more take time in every build, and change the figures little
+
+
+def trunk_layers(
+    files: TrunkFiles, trunks: Mapping[TrunkKind, LoweredTrunk], images: NDArray[np.uint8]
+) -> dict[TrunkKind, tuple[LayerError, ...]]:
+    """Return the layers of each trunk that is not float32, by its own format and scheme; `images` [N, H, W, C]."""
+    quantized = [trunk for trunk in trunks.values() if trunk.scheme != "float32"]
+    if not quantized:
+        return {}
+    reference = (files.get("tflite", "float32").data, "tflite")
+    return {(t.format, t.scheme): measure_layers(reference, (t.data, t.format), images[:IMAGES]) for t in quantized}

@@ -1,0 +1,240 @@
+"""A Keras network from its configuration in JSON, whichever Keras or TensorFlow.js wrote it.
+
+Keras' own loader reads today's dialect and, in part, yesterday's. This one reads what a network is for
+inference: the layers that Keras itself brings, and how they are joined. It calls nothing that the
+configuration names, so a file that carries code cannot run it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlc_edge.runtime.errors import BuildError
+
+_MODELS = frozenset({"Model", "Functional", "Sequential"})
+# These run a function, load a file, or wrap another framework.
+_CODE = frozenset(
+    {"Lambda", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "TFSMLayer", "TorchModuleWrapper", "JaxLayer",
+     "FlaxLayer"}
+)  # fmt: skip
+_RENAMED = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "ThresholdedReLU": "ReLU",
+}
+_RENAMED_KEYS = {"LeakyReLU": {"alpha": "negative_slope"}, "ReLU": {"theta": "threshold"}}
+_TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+
+
+@dataclass(frozen=True)
+class _Source:
+    where: str
+    keras: int
+    renamed: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def network_from_config(topology: Any, where: str, keras: int) -> tuple[Any, dict[str, str]]:
+    """Return a functional Keras model without its weights, and what the file calls the layers renamed in it.
+
+    `topology` is the parsed JSON, an object with `class_name` and `config`; `keras` is the major version
+    whose meanings hold (the hard sigmoid changed in Keras 3). `where` names the file in errors. A layer whose
+    activation becomes layers of its own gives its name to the last of them, so that a cut there comes after it.
+
+    Raises:
+        BuildError: it is no such configuration, carries code, or has a layer that is not known here.
+    """
+    source = _Source(where, keras)
+    try:
+        return _model(topology, source), source.renamed
+    except BuildError:
+        raise
+    except RecursionError:
+        raise BuildError(f"{where}: the network's configuration is nested too deeply to be one") from None
+    except Exception as e:  # whatever a damaged configuration makes Keras raise
+        raise BuildError(f"{where}: the network's configuration is damaged ({type(e).__name__}: {_line(e)})") from None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
+
+
+def _model(topology: Any, source: _Source) -> Any:
+    kind = topology["class_name"]
+    if kind not in _MODELS:
+        raise BuildError(f"{source.where}: holds a {kind}, expected a Sequential or functional Keras network")
+    config = topology["config"]
+    if kind == "Sequential":
+        return _sequential(config, source)
+    return _functional(config, source)
+
+
+def _sequential(config: Any, source: _Source) -> Any:
+    from keras import Input, Model
+
+    items: Sequence[Any] = config if isinstance(config, list) else config["layers"]
+    name = None if isinstance(config, list) else config.get("name")
+    shape = _shape_of(items[0])
+    first = items[0]
+    while shape is None and first["class_name"] in _MODELS:  # a network that begins with a network
+        inner = first["config"]
+        first = (inner if isinstance(inner, list) else inner["layers"])[0]
+        shape = _shape_of(first)
+    if shape is None and not isinstance(config, list) and config.get("build_input_shape"):
+        shape = config["build_input_shape"]
+    if shape is None:
+        raise BuildError(f"{source.where}: the network does not say its input's shape")
+    x = start = Input(tuple(shape[1:]), name="input" if items[0]["class_name"] != "InputLayer" else None)
+    for item in items:
+        if item["class_name"] != "InputLayer":
+            for layer in _layers(item, source):
+                x = layer(x)
+    return Model(start, x, name=name)
+
+
+def _functional(config: Any, source: _Source) -> Any:
+    from keras import Input, Model, tree
+
+    made: dict[str, list[Any]] = {}
+    outputs: dict[tuple[str, int], Any] = {}
+    waiting: list[tuple[str, int, Any]] = []
+    inputs: list[Any] = []
+    for item in config["layers"]:
+        name = item.get("name") or item["config"]["name"]
+        if item["class_name"] == "InputLayer":
+            tensor = Input(tuple(_shape_of(item)[1:]), name=name)
+            outputs[name, 0] = tensor
+            inputs.append(tensor)
+            continue
+        made[name] = _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, source)
+        waiting += [(name, i, _references(node)) for i, node in enumerate(item["inbound_nodes"])]
+    while waiting:
+        later: list[tuple[str, int, Any]] = []
+        for name, index, references in waiting:
+            keys = [(r[0], r[1]) for r in tree.flatten(references) if isinstance(r, _Reference)]
+            if not all(key in outputs for key in keys):
+                later.append((name, index, references))
+                continue
+            given = tree.map_structure(lambda r: outputs[r[0], r[1]], references)
+            for layer in made[name]:
+                given = layer(given)
+            outputs[name, index] = given
+        if len(later) == len(waiting):
+            raise BuildError(f"{source.where}: layer {later[0][0]} reads a layer that is not there")
+        waiting = later
+    ends = [outputs[r[0], r[1]] for r in tree.flatten(_references(config["output_layers"]))]
+    return Model(
+        inputs[0] if len(inputs) == 1 else inputs, ends[0] if len(ends) == 1 else ends, name=config.get("name")
+    )
+
+
+class _Reference:
+    """The output of a layer: its name and which of its uses."""
+
+    def __init__(self, name: str, use: int) -> None:
+        self._pair = (name, use)
+
+    def __getitem__(self, i: int) -> Any:
+        return self._pair[i]
+
+
+def _references(node: Any) -> Any:
+    """Return what a node reads: one reference or a list of them."""
+    found: list[_Reference] = []
+    if isinstance(node, dict):  # Keras 3: args and kwargs, with tensors marked as such
+        _find_tensors(node, found)
+    elif node and isinstance(node[0], str):  # one output layer
+        found.append(_Reference(node[0], int(node[1])))
+    else:
+        for r in node:
+            if len(r) > 3 and r[3]:
+                raise BuildError(f"the call of a layer on {r[0]} has arguments of its own ({', '.join(r[3])})")
+            found.append(_Reference(r[0], int(r[1])))
+    return found[0] if len(found) == 1 else found
+
+
+def _find_tensors(value: Any, found: list[_Reference]) -> None:
+    if isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            history = value["config"]["keras_history"]
+            found.append(_Reference(history[0], int(history[1])))
+            return
+        for item in value.values():
+            _find_tensors(item, found)
+    elif isinstance(value, list):
+        for item in value:
+            _find_tensors(item, found)
+
+
+def _shape_of(item: Any) -> Any:
+    config = _as_dict(item["config"])
+    shape = config.get("batch_input_shape") or config.get("batch_shape")
+    return shape["config"] if isinstance(shape, dict) else shape  # older files wrap the tuple
+
+
+def _as_dict(config: Any) -> dict[str, Any]:
+    return config if isinstance(config, dict) else {"layers": config}
+
+
+def _layers(item: Any, source: _Source) -> list[Any]:
+    """Return the layers, mostly one, that do what one of the file does."""
+    from keras import layers
+
+    kind = str(item["class_name"])
+    kind = _RENAMED.get(kind, kind)
+    if kind in _MODELS:
+        return [_model(item, source)]
+    name = item["config"].get("name", kind)
+    if kind in _CODE:
+        raise BuildError(
+            f"{source.where}: layer {name} is a {kind}, which carries code; it was refused without running it: "
+            "save the network without it, or as a SavedModel"
+        )
+    cls: Any = getattr(layers, kind, None)
+    known_layer = isinstance(cls, type) and issubclass(cls, layers.Layer)
+    if not known_layer or item.get("registered_name") not in (None, kind):
+        raise BuildError(f"{source.where}: layer {name} is a {kind}, which is not one of Keras' own layers")
+    known = inspect.signature(cls.__init__).parameters
+    renamed = {
+        str(_RENAMED_KEYS.get(kind, {}).get(key, key)): value
+        for key, value in item["config"].items()
+        if not key.endswith(_TRAINING_ONLY)
+    }
+    config: dict[str, Any] = {k: v for k, v in renamed.items() if k in known and k not in ("dtype", "kwargs")}
+    if isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
+        config["axis"] = config["axis"][0]
+    after: list[Any] = []
+    if "activation" in config:
+        config["activation"], after = _activation(config["activation"], source, name)
+    if after:
+        source.renamed[f"{name}_linear"] = name
+    config["name"] = f"{name}_linear" if after else name
+    return [cls(**config), *after]
+
+
+def _activation(value: Any, source: _Source, layer: str) -> tuple[str, list[Any]]:
+    """Return an activation by its name, and the layers that do it where it has none; the last bears `layer`'s name."""
+    from keras import activations, layers
+
+    if isinstance(value, dict):
+        if value.get("class_name") not in ("function", None):
+            # A layer as an activation, with numbers of its own: ReLU(max_value=1), LeakyReLU(0.3).
+            return "linear", _layers({**value, "config": {**value["config"], "name": layer}}, source)
+        value = value.get("config")
+    if value is None:
+        return "linear", []
+    try:
+        if not isinstance(value, str):
+            raise ValueError("not a name")
+        activations.get(value)
+    except ValueError:
+        raise BuildError(
+            f"{source.where}: layer {layer} has the activation {value!r}, which is not one of Keras' own"
+        ) from None
+    if value == "hard_sigmoid" and source.keras < 3:
+        # max(0, min(1, 0.2 x + 0.5)); Keras 3 gave the name to relu6(x + 3) / 6.
+        slope = layers.Rescaling(0.2, 0.5, name=f"{layer}_slope")
+        return "linear", [slope, layers.ReLU(max_value=1.0, name=layer)]
+    return value, []

@@ -1,0 +1,226 @@
+"""What of tlc works on this device, and what to install next.
+
+Every engine is tried in a process of its own: one that is built for another processor, or for another
+numpy, takes down the process that loads it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from PIL import Image, features
+
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.engines.golden import golden
+from tlc_edge.runtime.engines.open import KINDS, EngineKind, open_engine, open_model
+from tlc_edge.runtime.engines.selftest import failure, selftest
+from tlc_edge.runtime.engines.tiny_models import MODELS
+from tlc_edge.runtime.errors import TlcError
+
+_PATIENCE = 120.0
+_RUNS = 5
+_LEAST = {"numpy": (1, 23), "Pillow": (9, 4)}
+_CODECS = ("webp", "avif", "jpg_2000", "libtiff")
+_EXTRAS = (
+    ("cameras and videos", "cv2", ("opencv-python-headless", "opencv-python"), "pip install opencv-python-headless"),
+    ("a Raspberry Pi's own camera", "picamera2", ("picamera2",), "sudo apt install python3-picamera2"),
+    ("MQTT", "paho.mqtt", ("paho-mqtt",), "pip install paho-mqtt"),
+    ("tlc build", "tensorflow", ("tensorflow",), "pip install 'tlc-edge[compiler]'"),
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A library that tlc uses."""
+
+    name: str
+    version: str | None
+    """None where it is not installed."""
+    works: bool
+    detail: str
+    install: str = ""
+    """The line that installs it, for what is not needed but of use."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found."""
+
+    tlc: str | None
+    python: str
+    machine: str
+    cores: int
+    libraries: tuple[Part, ...]
+    engines: tuple[Part, ...]
+    extras: tuple[Part, ...]
+    bundle: str | None
+    """Why the bundle cannot be used, or None."""
+    next: tuple[str, ...]
+    """What to run to have it work; empty where it does."""
+
+    @property
+    def works(self) -> bool:
+        """Whether the device can predict: with the bundle where one was given, else at all."""
+        return self.bundle is None and all(p.works for p in self.libraries) and any(p.works for p in self.engines)
+
+
+def diagnose(bundle: str | os.PathLike[str] | None = None) -> Diagnosis:
+    """Look at everything; with a bundle every engine also runs its golden samples. Raises nothing."""
+    formats, problem = {k.format for k in KINDS}, None
+    if bundle is not None:
+        try:
+            formats = {m.format for m in Bundle.open(bundle).manifest.models}
+        except TlcError as e:
+            problem, bundle = str(e), None
+    engines = tuple(_engine(kind, None if bundle is None else os.fspath(bundle), formats) for kind in KINDS)
+    libraries = (_numpy(), _pillow(), Part("SQLite", sqlite3.sqlite_version, True, "the gallery"))
+    return Diagnosis(
+        tlc=_version("tlc-edge"),
+        python=platform.python_version(),
+        machine=f"{platform.system()} {platform.machine()}",
+        cores=os.cpu_count() or 1,
+        libraries=libraries,
+        engines=engines,
+        extras=tuple(_extra(*extra) for extra in _EXTRAS),
+        bundle=problem,
+        next=() if any(e.works for e in engines) else advice(engines, formats, np.__version__),
+    )
+
+
+def advice(
+    engines: Sequence[Part],
+    formats: set[str],
+    numpy: str,
+    machine: str = platform.machine(),
+    system: str = sys.platform,
+    python: tuple[int, int] = sys.version_info[:2],
+) -> tuple[str, ...]:
+    """Return the line to run where no engine works, for this machine and the formats of the bundle."""
+    here = {e.name for e in engines if e.version is not None}
+    arm32 = machine in ("armv7l", "armv6l")
+    if "tflite" in formats and "tflite-runtime" in here and int(numpy.split(".")[0]) >= 2:
+        return ("pip install 'numpy<2'",)
+    if "tflite" in formats and arm32:
+        if python < (3, 12):
+            return ("pip install tflite-runtime 'numpy<2'",)
+        return ("install Python 3.11 and tlc in it: no engine has a wheel for newer ones on a 32-bit ARM",)
+    name = "ai-edge-litert" if "tflite" in formats and system != "win32" else "onnxruntime"
+    return (f"pip install {'--force-reinstall ' if name in here else ''}{name}",)
+
+
+def _numpy() -> Part:
+    return Part("numpy", np.__version__, _at_least("numpy", np.__version__), _wanted("numpy"))
+
+
+def _pillow() -> Part:
+    version = str(getattr(Image, "__version__", ""))
+    turbo = features.version_feature("libjpeg_turbo") if features.check_feature("libjpeg_turbo") else None
+    jpeg = f"libjpeg-turbo {turbo}" if turbo else "no libjpeg-turbo: photos decode slowly"
+    known = [c for c in _CODECS if c in features.get_supported()]
+    return Part("Pillow", version, _at_least("Pillow", version), ", ".join([_wanted("Pillow"), jpeg, *known]))
+
+
+def _at_least(name: str, version: str) -> bool:
+    try:
+        major, minor = (int(n) for n in version.split(".")[:2])
+    except ValueError:
+        return True  # a version of its own kind; what does not work will say so itself
+    return (major, minor) >= _LEAST[name]
+
+
+def _wanted(name: str) -> str:
+    return f"{'.'.join(map(str, _LEAST[name]))} or later"
+
+
+def _extra(purpose: str, module: str, packages: tuple[str, ...], install: str) -> Part:
+    version = next(filter(None, map(_version, packages)), None)
+    there = _found(module)
+    return Part(packages[0], version or ("?" if there else None), there, purpose, install)
+
+
+def _found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _engine(kind: EngineKind, bundle: str | None, formats: set[str]) -> Part:
+    version = _version(kind.name) or ("?" if kind.installed else None)
+    if not kind.installed:
+        return Part(kind.name, version, False, "not installed" if version is None else "its files are not there")
+    if kind.format not in formats:
+        return Part(kind.name, version, False, f"the bundle has no {kind.format} model for it")
+    works, detail = _try_apart(kind.name, bundle)
+    return Part(kind.name, version, works, detail)
+
+
+def _try_apart(name: str, bundle: str | None) -> tuple[bool, str]:
+    script = "import sys; from tlc_edge.runtime.doctor.doctor import try_engine; try_engine(*sys.argv[1:])"
+    command = [sys.executable, "-P", "-c", script, name, *([] if bundle is None else [bundle])]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return False, f"gave no answer in {_PATIENCE:.0f} s"
+    try:
+        works, detail = json.loads(done.stdout)
+    except ValueError:
+        return False, _crash(done.returncode, done.stderr.decode(errors="backslashreplace"))
+    return bool(works), str(detail)
+
+
+def _crash(code: int, said: str) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+        return f"crashes ({name}); its wheel may be for another processor"
+    lines = [line for line in said.strip().splitlines() if line.strip()]
+    return f"does not load ({lines[-1].strip() if lines else f'exit code {code}'})"
+
+
+def try_engine(name: str, bundle: str | None = None) -> None:
+    """Load an engine, and run a bundle's golden samples on it; print whether it works, and what it said, as JSON."""
+    (kind,) = (k for k in KINDS if k.name == name)
+    try:
+        answer = _run_tiny(kind) if bundle is None else _run_golden(Bundle.open(bundle), name)
+    except TlcError as e:
+        answer = (False, str(e))
+    print(json.dumps(answer))
+
+
+def _run_tiny(kind: EngineKind) -> tuple[bool, str]:
+    engine = open_model(kind, MODELS[kind.format], 1, ("embedding",), "a model of three numbers")
+    (half,) = engine.run(np.array([[[0, 2, 4]]], np.uint8))
+    right = half.ravel().tolist() == [0.0, 1.0, 2.0]
+    return right, "runs a model of three numbers" + ("" if right else f", but makes {half.ravel().tolist()} of 0, 2, 4")
+
+
+def _run_golden(bundle: Bundle, name: str) -> tuple[bool, str]:
+    engine, model = open_engine(bundle, name)
+    result = selftest(bundle, engine, model)
+    if not result.passed:
+        return False, failure(bundle, result)
+    image = golden(bundle, model.file)[0][0]
+    start = perf_counter()
+    for _ in range(_RUNS):
+        engine.run(image)
+    took = (perf_counter() - start) / _RUNS * 1e3
+    return True, f"{model.file} ({model.scheme}): {result.images} golden samples passed, {took:.1f} ms an image"

@@ -1,0 +1,4 @@
+"""Model files run by the engine that is here, checked on golden samples.
+
+May import: bundle, images and below.
+"""

@@ -1,0 +1,79 @@
+"""Show what a gallery holds: its thumbnails as files, or all on one page that needs no others."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+from urllib.parse import quote
+
+from tlc_edge.runtime.errors import GalleryError
+
+from .gallery import Gallery
+
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; background: Canvas; color: CanvasText }
+html { color-scheme: light dark }
+h2 { margin: 1.5em 0 .5em }
+h2 small { font-weight: normal; opacity: .7 }
+figure { display: inline-block; width: 128px; margin: 0 8px 8px 0; vertical-align: top }
+figcaption { font-size: 11px; overflow-wrap: anywhere }
+img, .none { width: 128px; height: 128px; object-fit: contain; background: #8883; display: block }
+"""
+
+
+def write_thumbnails(gallery: Gallery, folder: Path) -> int:
+    """Write each thumbnail as `<folder>/<class>/<id>.jpg`; return how many.
+
+    Raises:
+        GalleryError: a file cannot be written or read.
+    """
+    written = 0
+    for example in gallery.examples():
+        jpeg = gallery.thumbnail(example.id)
+        if jpeg is not None:
+            _write(folder / _folder_name(example.label) / f"{example.id}.jpg", jpeg)
+            written += 1
+    return written
+
+
+def write_sheet(gallery: Gallery, path: Path) -> int:
+    """Write one HTML page with every class and every example; return how many have a thumbnail.
+
+    Raises:
+        GalleryError: the file cannot be written, or the gallery not be read.
+    """
+    pictures = 0
+    name = html.escape(gallery.path.name)
+    parts = [
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>{_STYLE}</style>',
+        f"<h1>{name}</h1>",
+    ]
+    for label, count in gallery.classes().items():
+        parts.append(f"<h2>{html.escape(label)} <small>{count} example{'' if count == 1 else 's'}</small></h2>")
+        for example in gallery.examples(label):
+            jpeg = gallery.thumbnail(example.id)
+            pictures += jpeg is not None
+            image = '<div class="none"></div>'
+            if jpeg is not None:
+                image = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+            caption = html.escape(f"#{example.id} {example.source_name}")
+            title = html.escape(f"{example.at}  {example.sha256}")
+            parts.append(f'<figure title="{title}">{image}<figcaption>{caption}</figcaption></figure>')
+    _write(path, "\n".join([*parts, "</html>\n"]).encode())
+    return pictures
+
+
+def _folder_name(label: str) -> str:
+    name = quote(label, safe=" ,;+=@()[]{}!'&")
+    return name.replace(".", "%2E") if set(name) == {"."} else name[:200]
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as e:
+        raise GalleryError(f"{path}: cannot be written ({e.strerror or e})") from None

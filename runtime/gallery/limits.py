@@ -1,0 +1,106 @@
+"""How many examples a gallery keeps, a class and in all, and which give way when there are more."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tlc_edge.runtime.vectors import unit_rows
+
+from .coverage import give_way, runs
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on the number of examples; 0 is none. Every class keeps one example whatever the total."""
+
+    per_class: int = 500
+    total: int = 20_000
+
+    def excess(self, classes: Mapping[str, int]) -> dict[str, int]:
+        """Return how many examples each class has to give up; for the total, the largest classes do."""
+        kept = {c: min(n, self.per_class or n) for c, n in classes.items()}
+        over = sum(kept.values()) - self.total if self.total else 0
+        largest = [(-n, c) for c, n in sorted(kept.items())]
+        heapq.heapify(largest)
+        while over > 0 and largest and largest[0][0] < -1:
+            n, c = heapq.heappop(largest)
+            kept[c] -= 1
+            over -= 1
+            heapq.heappush(largest, (n + 1, c))
+        return {c: n - kept[c] for c, n in classes.items() if n > kept[c]}
+
+
+def read_limits(db: sqlite3.Connection) -> Limits:
+    """Return the limits set in this gallery, or the usual ones."""
+    usual = Limits()
+    found = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('per_class', 'total')"))
+    try:
+        return Limits(int(found.get("per_class", usual.per_class)), int(found.get("total", usual.total)))
+    except ValueError as e:
+        raise sqlite3.DatabaseError(f"limits: {e}") from None
+
+
+def write_limits(db: sqlite3.Connection, limits: Limits) -> None:
+    """Set the limits; no example goes yet."""
+    values = [("per_class", str(limits.per_class)), ("total", str(limits.total))]
+    db.executemany(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", values
+    )
+
+
+def make_room(db: sqlite3.Connection, classes: Mapping[str, int], operation: int) -> dict[str, int]:
+    """Let examples give way, as part of an operation, until the limits hold; return how many did in each class."""
+    excess = read_limits(db).excess(classes)
+    gone = [pair for label, count in excess.items() for pair in _thin(db, label, count, operation)]
+    if gone:
+        # For the undoing: who gave way to whom.
+        detail = json.dumps({**_detail(db, operation), "gone": gone}, ensure_ascii=False)
+        db.execute("UPDATE operations SET detail = ? WHERE id = ?", (detail, operation))
+    return excess
+
+
+def take_over_back(db: sqlite3.Connection, operation: int) -> None:
+    """Take back what an operation changed of the limits and, last first, of what examples stand for."""
+    detail = _detail(db, operation)
+    if "limits" in detail:
+        write_limits(db, Limits(*map(int, detail["limits"])))
+    for row, heir in reversed(detail.get("gone", [])):
+        db.execute(
+            "UPDATE examples SET stands_for = stands_for - (SELECT stands_for FROM examples WHERE id = ?) WHERE id = ?",
+            (row, heir),
+        )
+
+
+def _detail(db: sqlite3.Connection, operation: int) -> dict[str, Any]:
+    try:
+        found = json.loads(db.execute("SELECT detail FROM operations WHERE id = ?", (operation,)).fetchone()[0])
+        return dict(found)
+    except (ValueError, TypeError) as e:
+        raise sqlite3.DatabaseError(f"operation {operation}: {e}") from None
+
+
+def _thin(db: sqlite3.Connection, label: str, count: int, operation: int) -> list[tuple[int, int]]:
+    found = db.execute(
+        "SELECT id, vector, stands_for FROM examples WHERE label = ? AND removed_by IS NULL ORDER BY id", (label,)
+    ).fetchall()
+    gone: list[tuple[int, int]] = []
+    for span, share in runs(len(found), count, operation):
+        if not share:
+            continue
+        ids = [int(row[0]) for row in found[span]]
+        unit = unit_rows(np.stack([np.frombuffer(row[1], np.int8) for row in found[span]]))
+        gone += [(ids[r], ids[h]) for r, h in give_way(unit, [int(row[2]) for row in found[span]], share)]
+    for row, heir in gone:
+        db.execute("UPDATE examples SET removed_by = ? WHERE id = ?", (operation, row))
+        db.execute(
+            "UPDATE examples SET stands_for = stands_for + (SELECT stands_for FROM examples WHERE id = ?) WHERE id = ?",
+            (row, heir),
+        )
+    return gone

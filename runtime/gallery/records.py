@@ -1,0 +1,130 @@
+"""What the gallery takes and gives."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BaseCheck:
+    """How many exemplars of the base classes would be taken for something that is enrolled."""
+
+    exemplars: int
+    """Exemplars tried: those that have another of their class beside them, at most 300 of these."""
+    before: int
+    """Taken before the enrolment."""
+    after: int
+    """Taken after it."""
+
+
+KEEP_OPERATIONS = 50
+"""How many operations back `undo` reaches, counting those already undone."""
+
+
+MAX_LABEL = 200
+
+
+@dataclass(frozen=True)
+class ExampleSource:
+    """Where an example comes from: the SHA-256 of its image (64 hex digits), its name, a small JPEG."""
+
+    sha256: str
+    name: str
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One enrolled example, without its vector. `at` is UTC, ISO 8601, and only as right as the clock."""
+
+    id: int
+    label: str
+    source_name: str
+    sha256: str
+    at: str
+    has_thumbnail: bool
+
+
+@dataclass(frozen=True)
+class EnrollWarning:
+    """Something that looks wrong about a new example, which was enrolled all the same (a duplicate: left out)."""
+
+    kind: str
+    """`duplicate`, `blur` or `alike`."""
+    image: str
+    label: str
+    """The class that it is about: for `alike`, the other one."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an operation did to class `label`."""
+
+    kind: str
+    """`add`, `forget`, `rename`, `undo`, `limit`, `import`, `merge`, `recover` or `migrate`."""
+    label: str
+    added: int
+    """Examples the class gained: new, renamed to it, or back from an undone operation."""
+    removed: int
+    """Examples the class lost."""
+    skipped: int
+    """Examples left out because the class already holds one of the same image."""
+    classes: Mapping[str, int]
+    """Examples a class after the operation, in sorted order."""
+    undone: str = ""
+    """For `undo`: the kind of the operation that was undone."""
+    gone: int = 0
+    """Examples, of whatever class, that gave way because a limit was reached."""
+    warnings: tuple[EnrollWarning, ...] = ()
+    """For `add` through `Classifier.enroll`: what looks wrong about the new examples."""
+    base: BaseCheck | None = None
+    """For `add` through `Classifier.enroll` with `check_base`: what it costs the base classes."""
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryRows:
+    """The examples for search, in the order of their ids (that is, of enrolment)."""
+
+    ids: NDArray[np.int64]
+    """[N], ascending; never used twice."""
+    labels: tuple[str, ...]
+    """N names, one a row."""
+    vectors: NDArray[np.int8]
+    """[N, D]; `vectors * scales[:, None]` gives the embeddings back."""
+    scales: NDArray[np.float32]
+    """[N]."""
+    rewrites: int
+    """While it stays the same, rows once read are still right, but for those `removed`."""
+    operation: int = 0
+    """The latest operation in it."""
+    removed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Ids of earlier rows that gave way to these under a limit."""
+
+    def continues(self, operation: int, rewrites: int) -> bool:
+        """Return whether these rows lead on from what a reader had at that operation and count of rewrites."""
+        known = self.operation - operation <= KEEP_OPERATIONS  # earlier removals may be deleted by now
+        return known and self.rewrites == rewrites and len(self.removed) <= len(self.ids)
+
+
+def clean_label(label: str) -> str:
+    """Return the label as stored: NFC, no space around it.
+
+    Raises:
+        UsageError: it is empty, longer than MAX_LABEL characters, or has control characters.
+    """
+    name = unicodedata.normalize("NFC", label).strip()
+    if not name:
+        raise UsageError(f"{label!r} cannot name a class; give a name with at least one visible character")
+    if len(name) > MAX_LABEL:
+        raise UsageError(f"the name {name[:20]!r}… has {len(name)} characters; use at most {MAX_LABEL}")
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+        raise UsageError(f"the name {name!r} has a control character or line break; leave it out")
+    return name

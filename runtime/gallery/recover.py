@@ -1,0 +1,190 @@
+"""Save what can be read of a damaged gallery to a new file; the damaged one is never written to.
+
+First SQLite reads what it can still reach, on a copy, one example at a time where it has to. Where that
+fails the file's pages are searched one by one for examples: the format of SQLite's table pages is fixed
+(sqlite.org/fileformat2.html), and every example carries a check sum that tells it from rubbish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlc_edge.runtime.errors import GalleryError, UsageError
+
+from .file import SQLITE_ERRORS, roll_back
+from .pages import carved_examples, carved_thumbnails
+from .records import clean_label
+from .transfer import Stored, is_sound, new_file, take_in
+
+_STEP = 64
+_COLUMNS = "e.id, label, vector, scale, source_sha256, source_name, at"
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What was saved."""
+
+    path: Path
+    saved: int
+    loose: int
+    """Of these, found only by searching pages: forgotten examples may be among them."""
+    without_thumbnail: int
+    """Saved examples whose thumbnail is damaged or never was."""
+    unreadable: int
+    """Examples that are known to have been there and could not be read."""
+    classes: dict[str, int]
+
+
+def recover(path: Path, out: Path, fingerprint: str, width: int) -> Recovery:
+    """Save the readable examples of the gallery `path` to the new gallery `out`.
+
+    `fingerprint` and `width` are used where the file has lost its own.
+
+    Raises:
+        GalleryError: there is no such file, `out` exists, or nothing can be read.
+    """
+    if not path.is_file():
+        raise GalleryError(f"{path}: no such gallery")
+    if out.exists():
+        raise GalleryError(f"{out}: exists already; choose another name or move it away")
+    try:
+        with tempfile.TemporaryDirectory(prefix="tlc-", dir=out.parent) as folder:
+            copy = Path(folder) / "copy"
+            for suffix in ("", "-wal"):
+                source = path.with_name(path.name + suffix)
+                if source.exists():
+                    shutil.copyfile(source, copy.with_name(copy.name + suffix))
+            return _save(_read(copy, fingerprint, width), path, out)
+    except OSError as e:
+        raise GalleryError(f"{out}: cannot be written ({e.strerror or e})") from None
+
+
+@dataclass
+class _Found:
+    fingerprint: str
+    width: int
+    examples: dict[int, Stored]
+    missing: set[int]
+    loose: set[int]
+
+
+def _read(copy: Path, fingerprint: str, width: int) -> _Found:
+    found = _Found(fingerprint, width, {}, set(), set())
+    whole = False
+    try:
+        with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as db:
+            db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            db.execute("PRAGMA cell_size_check = ON")
+            whole = _reach(db, found)
+            roll_back(db)
+            with contextlib.suppress(*SQLITE_ERRORS):
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except SQLITE_ERRORS:
+        pass
+    if not whole:
+        _search_pages(copy, found)
+    return found
+
+
+def _reach(db: sqlite3.Connection, found: _Found) -> bool:
+    """Read what SQLite can reach; return whether that was all there is."""
+    with contextlib.suppress(*SQLITE_ERRORS, ValueError):
+        meta = dict(db.execute("SELECT key, value FROM meta"))
+        found.fingerprint, found.width = str(meta["fingerprint"]), int(meta["width"])
+    labels = _labels_of_index(db)
+    whole, last = True, 0
+    with contextlib.suppress(*SQLITE_ERRORS):
+        last = int(db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'examples'").fetchone()[0])
+    for query in ("SELECT max(id) FROM examples", "SELECT max(example) FROM thumbnails"):
+        with contextlib.suppress(*SQLITE_ERRORS):
+            last = max(last, int(db.execute(query).fetchone()[0] or 0))
+    for start in range(1, last + 1, _STEP):
+        try:
+            rows = _live(db, start, start + _STEP - 1)
+        except SQLITE_ERRORS:
+            whole, rows = False, []
+            for number in range(start, start + _STEP):
+                with contextlib.suppress(*SQLITE_ERRORS):
+                    rows += _live(db, number, number)
+        for *values, crc in rows:
+            example = (*values[:7], 1, None)
+            if is_sound(example, found.width, crc, None):
+                found.examples[values[0]] = Stored._make(example)._replace(label=labels.get(values[0], values[1]))
+            else:
+                found.missing.add(values[0])
+    found.missing |= set(labels) - set(found.examples)
+    for number, example in found.examples.items():
+        with contextlib.suppress(*SQLITE_ERRORS):
+            row = db.execute("SELECT jpeg, crc FROM thumbnails WHERE example = ?", (number,)).fetchone()
+            if row is not None and _is_thumbnail(row[0], row[1]):
+                found.examples[number] = example._replace(thumbnail=row[0])
+    return whole and not found.missing and last > 0
+
+
+def _live(db: sqlite3.Connection, first: int, last: int) -> list[Any]:
+    return db.execute(
+        f"SELECT {_COLUMNS}, crc FROM examples AS e WHERE id BETWEEN ? AND ? AND removed_by IS NULL", (first, last)
+    ).fetchall()
+
+
+def _labels_of_index(db: sqlite3.Connection) -> dict[int, str]:
+    """Return the labels as the index has them: a second copy, for the check sum does not cover the label."""
+    found: dict[int, str] = {}
+    counts: dict[str, int] = {}
+    with contextlib.suppress(*SQLITE_ERRORS):
+        query = "SELECT id, label FROM examples INDEXED BY examples_live WHERE removed_by IS NULL"
+        for number, label in db.execute(query):
+            found[number] = label
+            counts[label] = counts.get(label, 0) + 1
+    # A label that no other example has may be the damaged copy; the table's own is then as good.
+    return {number: label for number, label in found.items() if counts[label] > 1}
+
+
+def _search_pages(copy: Path, found: _Found) -> None:
+    data = copy.read_bytes()
+    thumbnails = dict(carved_thumbnails(data))
+    for values, crc, removed in carved_examples(data):
+        number = values[0]
+        if removed or number in found.examples or not is_sound((*values, 1, None), found.width, crc, None):
+            continue
+        found.examples[number] = Stored._make((*values, 1, thumbnails.get(number)))
+        found.loose.add(number)
+    for number, example in found.examples.items():
+        if example.thumbnail is None and number in thumbnails:
+            found.examples[number] = example._replace(thumbnail=thumbnails[number])
+
+
+def _named(example: Stored) -> Stored:
+    """Return the example under a label that can be one: the check sum does not cover it."""
+    try:
+        return example._replace(label=clean_label(example.label))
+    except UsageError:
+        return example._replace(label="recovered")
+
+
+def _is_thumbnail(jpeg: Any, crc: Any) -> bool:
+    return isinstance(jpeg, bytes) and zlib.crc32(jpeg) == crc
+
+
+def _save(found: _Found, path: Path, out: Path) -> Recovery:
+    if not found.examples:
+        raise GalleryError(f"{path}: no example can be read any more; nothing was written")
+
+    examples = [found.examples[number] for number in sorted(found.examples)]
+    with new_file(out, found.fingerprint, found.width) as new:
+        change = take_in(new, map(_named, examples), "recover", path.name, "both").change
+    return Recovery(
+        out,
+        saved=change.added,
+        loose=len(found.loose),
+        without_thumbnail=sum(e.thumbnail is None for e in found.examples.values()),
+        unreadable=len(found.missing - set(found.examples)),
+        classes=dict(change.classes),
+    )

@@ -1,0 +1,217 @@
+"""The gallery's rows: the statements that several of its operations share, each on an open transaction."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.runtime.errors import GalleryError, unknown_name
+from tlc_edge.runtime.vectors import quantize_row
+
+from .limits import take_over_back
+from .records import KEEP_OPERATIONS, ExampleSource, GalleryRows
+
+_LOAD_ROWS = 4096
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Packed(NamedTuple):
+    """An example on its way into the file."""
+
+    source: ExampleSource
+    vector: bytes
+    scale: float
+
+
+def pack(vectors: NDArray[np.float32], sources: Sequence[ExampleSource], width: int) -> list[Packed]:
+    """Return the examples as they are stored: `vectors` [n, width] as int8 rows with their scales.
+
+    Raises:
+        GalleryError: a vector is not finite or all zero.
+        ValueError: shapes do not fit, or a hash is not one.
+    """
+    if vectors.shape != (len(sources), width):
+        raise ValueError(f"vectors have shape {vectors.shape}, expected {(len(sources), width)}")
+    packed: list[Packed] = []
+    for vector, source in zip(vectors, sources, strict=True):
+        if not _SHA256.fullmatch(source.sha256):
+            raise ValueError(f"{source.sha256!r} is not a SHA-256 in lower-case hex digits")
+        try:
+            row, scale = quantize_row(vector)
+        except ValueError as e:
+            raise GalleryError(f"{source.name}: {e}; nothing was enrolled") from None
+        packed.append(Packed(source, row.tobytes(), scale))
+    return packed
+
+
+def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operation: int, stands_for: int = 1) -> None:
+    """Add one example, with its thumbnail where it has one."""
+    source, vector, scale = example
+    name = _storable(source.name)
+    crc = row_crc(vector, scale, source.sha256, name, at)
+    cursor = db.execute(
+        "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by, stands_for) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (label, vector, scale, crc, source.sha256, name, at, operation, stands_for),
+    )
+    if source.thumbnail is not None:
+        db.execute(
+            "INSERT INTO thumbnails (example, jpeg, crc) VALUES (?, ?, ?)",
+            (cursor.lastrowid, source.thumbnail, zlib.crc32(source.thumbnail)),
+        )
+
+
+def relabel(db: sqlite3.Connection, operation: int, old: str, new: str) -> tuple[int, int]:
+    """Move a class's examples to `new`; return how many moved and how many were there already."""
+    # The latter first: two live rows of one image and name cannot be.
+    dropped = db.execute(
+        "UPDATE examples SET removed_by = ? WHERE label = ? AND removed_by IS NULL AND EXISTS ("
+        "SELECT 1 FROM examples AS o WHERE o.label = ? AND o.removed_by IS NULL "
+        "AND o.source_sha256 = examples.source_sha256)",
+        (operation, old, new),
+    ).rowcount
+    db.execute(
+        "INSERT INTO relabelled (example, operation, label) "
+        "SELECT id, ?, label FROM examples WHERE label = ? AND removed_by IS NULL",
+        (operation, old),
+    )
+    moved = db.execute("UPDATE examples SET label = ? WHERE label = ? AND removed_by IS NULL", (new, old))
+    return moved.rowcount, dropped
+
+
+def last_operation(db: sqlite3.Connection) -> tuple[int, str, str] | None:
+    """Return id and kind of the operation to undo next, and the class that undoing it is about; or None."""
+    row = db.execute(
+        "SELECT id, kind, label, detail FROM operations WHERE undone = 0 "
+        "AND id > (SELECT max(id) FROM operations) - ? ORDER BY id DESC LIMIT 1",
+        (KEEP_OPERATIONS,),
+    ).fetchone()
+    if row is None:
+        return None
+    try:
+        label = json.loads(row[3]).get("from", row[2])
+    except (ValueError, TypeError, AttributeError) as e:
+        raise sqlite3.DatabaseError(f"operation {row[0]}: {e}") from None
+    return int(row[0]), str(row[1]), str(label)
+
+
+def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
+    """Take back what an operation marked and named; return how many examples came back and how many went.
+
+    All later operations are undone by then, so the examples stand as this one left them.
+    """
+    take_over_back(db, operation)
+    # Before others come back: two live rows of one image and name cannot be. What it added and let go itself stays out.
+    removed = db.execute(
+        "UPDATE examples SET removed_by = ? WHERE added_by = ? AND removed_by IS NULL",
+        (operation, operation),
+    ).rowcount
+    moved = db.execute(
+        "UPDATE examples SET label = (SELECT r.label FROM relabelled AS r "
+        "WHERE r.example = examples.id AND r.operation = ?) "
+        "WHERE id IN (SELECT example FROM relabelled WHERE operation = ?)",
+        (operation, operation),
+    ).rowcount
+    back = db.execute(
+        "UPDATE examples SET removed_by = NULL WHERE removed_by = ? AND added_by <> ?", (operation, operation)
+    ).rowcount
+    db.execute("UPDATE operations SET undone = 1 WHERE id = ?", (operation,))
+    count_rewrite(db)
+    return moved + back, removed
+
+
+def read_rows(db: sqlite3.Connection, width: int, after: int, operation: int | None = None) -> GalleryRows:
+    """Return the live examples with an id above `after`; vectors int8 [N, width].
+
+    With `operation`, the latest one that the reader knows of, also which earlier ones went since.
+
+    Raises:
+        TypeError, ValueError: a row is damaged.
+    """
+    live = "FROM examples WHERE id > ? AND removed_by IS NULL"
+    count = int(db.execute(f"SELECT count(*) {live}", (after,)).fetchone()[0])
+    ids = np.empty(count, np.int64)
+    vectors = np.empty((count, width), np.int8)
+    scales = np.empty(count, np.float32)
+    labels: list[str] = []
+    shared: dict[str, str] = {}  # one string object a class, not one a row
+    cursor = db.execute(f"SELECT id, label, vector, scale {live} ORDER BY id", (after,))
+    # In portions, so that a small board never holds the rows twice.
+    for start in range(0, count, _LOAD_ROWS):
+        part = cursor.fetchmany(_LOAD_ROWS)
+        span = slice(start, start + len(part))
+        ids[span] = [row[0] for row in part]
+        labels += [shared.setdefault(row[1], row[1]) for row in part]
+        vectors[span] = np.frombuffer(b"".join([row[2] for row in part]), np.int8).reshape(len(part), width)
+        scales[span] = [row[3] for row in part]
+    rewrites = db.execute("SELECT value FROM meta WHERE key = 'rewrites'").fetchone()
+    latest = int(db.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()[0])
+    gone: list[tuple[int]] = []
+    if operation is not None and operation != latest:
+        gone = db.execute("SELECT id FROM examples WHERE removed_by > ? AND id <= ?", (operation, after)).fetchall()
+    removed = np.array([g[0] for g in gone], np.int64)
+    return GalleryRows(ids, tuple(labels), vectors, scales, int(rewrites[0]), latest, removed)
+
+
+def purge(db: sqlite3.Connection) -> None:
+    """Delete what no undo can bring back any more."""
+    horizon = int(db.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()[0]) - KEEP_OPERATIONS
+    db.execute("DELETE FROM examples WHERE removed_by IS NOT NULL AND removed_by <= ?", (horizon,))
+    db.execute("DELETE FROM relabelled WHERE operation <= ?", (horizon,))
+
+
+def counts(db: sqlite3.Connection) -> dict[str, int]:
+    """Return how many live examples each class has, sorted by name."""
+    rows = db.execute("SELECT label, count(*) FROM examples WHERE removed_by IS NULL GROUP BY label")
+    return {str(label): int(count) for label, count in sorted(rows)}
+
+
+def holds(db: sqlite3.Connection, label: str, sha256: str) -> bool:
+    """Return whether the class holds an example of this image."""
+    row = db.execute(
+        "SELECT 1 FROM examples WHERE label = ? AND source_sha256 = ? AND removed_by IS NULL", (label, sha256)
+    ).fetchone()
+    return row is not None
+
+
+def require(db: sqlite3.Connection, label: str) -> None:
+    """Raise UsageError where there is no such class."""
+    known = counts(db)
+    if label not in known:
+        raise unknown_name("class", label, known)
+
+
+def count_rewrite(db: sqlite3.Connection) -> None:
+    """Tell readers that rows they hold may have changed."""
+    db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'rewrites'")
+
+
+def bad_rows(db: sqlite3.Connection, width: int) -> Iterator[str]:
+    """Yield a sentence for every example that is not as it was written, the removed ones included."""
+    found = db.execute("SELECT id, crc, vector, scale, source_sha256, source_name, at FROM examples")
+    for number, crc, vector, scale, *texts in found:
+        if not isinstance(vector, bytes) or len(vector) != width or not isinstance(scale, float):
+            yield f"example {number} has no vector of width {width}"
+        elif row_crc(vector, scale, *map(str, texts)) != crc:
+            yield f"example {number} is not as it was written"
+    for number, jpeg, crc in db.execute("SELECT example, jpeg, crc FROM thumbnails ORDER BY example"):
+        if not isinstance(jpeg, bytes) or zlib.crc32(jpeg) != crc:
+            yield f"example {number}: the thumbnail is not the one that was written"
+
+
+def row_crc(vector: bytes, scale: float, *texts: str) -> int:
+    """Return the CRC-32 of all that never changes; the label may, and an index holds it a second time."""
+    return zlib.crc32("\n".join(texts).encode(), zlib.crc32(struct.pack("<d", scale), zlib.crc32(vector)))
+
+
+def _storable(name: str) -> str:
+    """Return a file's name as valid Unicode: Linux allows names that are not."""
+    return name.encode("utf-8", "replace").decode()

@@ -1,0 +1,115 @@
+"""The gallery's tables, and the numbered migrations that make them.
+
+`application_id` tells a gallery from any other SQLite file and `user_version` counts the migrations
+it has been through. Making a new file and upgrading an old one are the same transaction, so a kill
+leaves the file before it or after it. A file that a kill left without tables is finished next time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from tlc_edge.runtime.errors import GalleryError
+
+from .file import roll_back, use_log
+
+APPLICATION_ID = 0x746C6347  # "tlcG"
+
+# Each entry is one version: the statements that lead to it from the version before. Never edit a
+# released entry: galleries in the field went through it as it was. Append a new one.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # fingerprint, width, created; rewrites counts the changes that were more than an append.
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE operations ("
+        "id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, label TEXT NOT NULL, "
+        "detail TEXT NOT NULL DEFAULT '{}', at TEXT NOT NULL, "
+        "undone INTEGER NOT NULL DEFAULT 0 CHECK (undone IN (0, 1)))",
+        # AUTOINCREMENT: an id is never used twice, so "newer than id" is safe to ask.
+        # crc: CRC-32 of the vector's bytes, the scale as a little-endian double, and the UTF-8 text
+        # source_sha256 LF source_name LF at.
+        "CREATE TABLE examples ("
+        "id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT NOT NULL, vector BLOB NOT NULL, "
+        "scale REAL NOT NULL, crc INTEGER NOT NULL, source_sha256 TEXT NOT NULL, "
+        "source_name TEXT NOT NULL, at TEXT NOT NULL, added_by INTEGER NOT NULL REFERENCES operations (id), "
+        "removed_by INTEGER REFERENCES operations (id))",
+        # Apart from `examples`: a scan of the vectors must not read past the pictures.
+        "CREATE TABLE thumbnails ("
+        "example INTEGER PRIMARY KEY REFERENCES examples (id) ON DELETE CASCADE, "
+        "jpeg BLOB NOT NULL, crc INTEGER NOT NULL)",
+        # What each example was called before an operation renamed it.
+        "CREATE TABLE relabelled ("
+        "example INTEGER NOT NULL REFERENCES examples (id) ON DELETE CASCADE, "
+        "operation INTEGER NOT NULL REFERENCES operations (id), label TEXT NOT NULL, "
+        "PRIMARY KEY (example, operation)) WITHOUT ROWID",
+        "CREATE UNIQUE INDEX examples_live ON examples (label, source_sha256) WHERE removed_by IS NULL",
+        "CREATE INDEX examples_removed ON examples (removed_by) WHERE removed_by IS NOT NULL",
+        "CREATE INDEX examples_added ON examples (added_by)",
+        "CREATE INDEX relabelled_operation ON relabelled (operation)",
+    ),
+    (
+        # How many examples of its class it speaks for: itself and those that gave way to it under a limit.
+        "ALTER TABLE examples ADD COLUMN stands_for INTEGER NOT NULL DEFAULT 1",
+    ),
+)
+
+
+def is_unfinished(db: sqlite3.Connection) -> bool:
+    """Return whether the file has no tables and no mark: its creation never got to its end."""
+    tables = int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    return tables == 0 and _pragma(db, "application_id") == 0 and _pragma(db, "user_version") == 0
+
+
+def is_current(db: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> bool:
+    """Return whether the file has been through all migrations.
+
+    Raises:
+        GalleryError: it is something else's SQLite file, or of a later version.
+    """
+    if is_unfinished(db):
+        return False
+    if _pragma(db, "application_id") != APPLICATION_ID:
+        raise GalleryError(f"{path}: an SQLite file, but not a tlc gallery; choose another with --gallery")
+    version = _pragma(db, "user_version")
+    if not 1 <= version <= len(migrations):
+        raise GalleryError(
+            f"{path}: the gallery has version {version}, this tlc knows 1 to {len(migrations)}; "
+            "upgrade tlc on this device"
+        )
+    return version == len(migrations)
+
+
+def upgrade(
+    db: sqlite3.Connection,
+    path: Path,
+    meta: dict[str, str],
+    migrations: Sequence[Sequence[str]] = MIGRATIONS,
+) -> None:
+    """Bring the file to the newest version in one transaction; `meta` is written to a new one only.
+
+    Raises:
+        GalleryError: as `is_current`.
+        sqlite3.Error: the file cannot be written; it is then as it was.
+    """
+    use_log(db)
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        # Asked again under the lock: another process may have been here first.
+        if not is_current(db, path, migrations):
+            done = _pragma(db, "user_version")
+            for statement in (s for step in migrations[done:] for s in step):
+                db.execute(statement)
+            if done == 0:
+                db.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", sorted(meta.items()))
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {len(migrations)}")
+        db.execute("COMMIT")
+    except BaseException:
+        roll_back(db)
+        raise
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])

@@ -1,0 +1,236 @@
+"""Whole examples on their way from one gallery to another, and files made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tlc_edge.runtime.errors import GalleryError, UsageError
+
+from . import rows
+from .compact import drop_history
+from .file import has_log
+from .gallery import Gallery
+from .limits import Limits, make_room, write_limits
+from .records import Change, ExampleSource, clean_label
+from .rows import Packed
+
+CONFLICTS = ("first", "last", "both")
+"""What becomes of an image that comes under another label than it has already: see `take_in`."""
+
+
+class Stored(NamedTuple):
+    """An example with all that is kept of it; the vector as its int8 bytes."""
+
+    id: int
+    label: str
+    vector: bytes
+    scale: float
+    sha256: str
+    name: str
+    at: str
+    stands_for: int
+    thumbnail: bytes | None
+
+    @property
+    def packed(self) -> Packed:
+        """The same, ready to insert."""
+        return Packed(ExampleSource(self.sha256, self.name, self.thumbnail), self.vector, self.scale)
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One image under two labels."""
+
+    name: str
+    """Of the image, as it was enrolled."""
+    sha256: str
+    held: tuple[str, ...]
+    """The labels it had."""
+    incoming: str
+    """The label under which it came."""
+
+
+@dataclass
+class Intake:
+    """What taking in examples did."""
+
+    change: Change
+    """`skipped` counts the duplicates: the same image under the same label."""
+    conflicts: list[Conflict] = field(default_factory=list[Conflict])
+
+
+def stored(gallery: Gallery, after: int = 0, count: int = -1) -> Iterator[Stored]:
+    """Yield the live examples with an id above `after`, at most `count`, in the order of enrolment.
+
+    Raises:
+        GalleryError: one is damaged.
+    """
+    with gallery.reading() as db:
+        columns = {str(row[1]) for row in db.execute("PRAGMA table_info(examples)")}
+        stands_for = "stands_for" if "stands_for" in columns else "1"  # not in the first version
+        found = db.execute(
+            f"SELECT e.id, label, vector, scale, source_sha256, source_name, at, {stands_for}, jpeg, e.crc, t.crc "
+            "FROM examples AS e LEFT JOIN thumbnails AS t ON t.example = e.id "
+            "WHERE removed_by IS NULL AND e.id > ? ORDER BY e.id LIMIT ?",
+            (after, count),
+        )
+        for *values, crc, picture_crc in found:
+            if not is_sound(values, gallery.width, crc, picture_crc):
+                raise sqlite3.DatabaseError(f"example {values[0]} is not as it was written")
+            yield Stored(*values)
+
+
+def is_sound(values: Sequence[Any], width: int, crc: object, picture_crc: object) -> bool:
+    """Return whether the values of a `Stored` that were read are those that were written."""
+    number, label, vector, scale, sha256, name, at, stands_for, picture = values
+    if not all(isinstance(text, str) for text in (label, sha256, name, at)):
+        return False
+    if not (isinstance(vector, bytes) and isinstance(scale, float)):
+        return False
+    if not (isinstance(number, int) and isinstance(stands_for, int) and len(vector) == width):
+        return False
+    if rows.row_crc(vector, scale, sha256, name, at) != crc:
+        return False
+    return picture is None or (isinstance(picture, bytes) and zlib.crc32(picture) == picture_crc)
+
+
+def take_in(gallery: Gallery, incoming: Iterable[Stored], kind: str, label: str, conflicts: str = "first") -> Intake:
+    """Add examples of another gallery of the same model as one operation `kind`, `label` being what it is about.
+
+    An image that its class holds already is left out. One that the gallery held before under another label is a
+    conflict: with `first` the label it had stands, with `last` the incoming one, and `both` keeps both. An image that
+    comes under several labels is in no conflict with itself. No clock decides: those of two devices cannot be compared.
+
+    Raises:
+        UsageError: `conflicts` is none of these.
+        GalleryError: the file cannot be written, and is unchanged.
+    """
+    if conflicts not in CONFLICTS:
+        raise UsageError(f"the rule for conflicts is {conflicts!r}, expected one of {', '.join(CONFLICTS)}")
+    found: list[Conflict] = []
+    added = skipped = removed = 0
+    with gallery.writing() as db:
+        labels: dict[str, list[str]] = {}
+        for sha256, name in db.execute(
+            "SELECT source_sha256, label FROM examples WHERE removed_by IS NULL ORDER BY id"
+        ):
+            labels.setdefault(sha256, []).append(name)
+        operation = 0
+        theirs: dict[str, set[str]] = {}
+        for example in incoming:
+            held, came = labels.get(example.sha256, []), theirs.setdefault(example.sha256, set())
+            known = example.label in held or example.label in came
+            came.add(example.label)
+            if known:
+                skipped += 1
+                continue
+            if held:
+                found.append(Conflict(example.name, example.sha256, tuple(held), example.label))
+                if conflicts == "first":
+                    continue
+            operation = operation or gallery.operation(kind, label)[0]
+            if held and conflicts == "last":
+                for other in set(held) - came:
+                    removed += db.execute(
+                        "UPDATE examples SET removed_by = ? "
+                        "WHERE source_sha256 = ? AND label = ? AND removed_by IS NULL",
+                        (operation, example.sha256, other),
+                    ).rowcount
+                labels[example.sha256] = [label for label in held if label in came]
+            rows.insert(db, example.label, example.packed, example.at, operation, example.stands_for)
+            added += 1
+        gone = make_room(db, rows.counts(db), operation) if operation else {}
+        if removed:
+            rows.count_rewrite(db)
+        change = Change(kind, label, added, removed, skipped, rows.counts(db), gone=sum(gone.values()))
+    return Intake(change, found)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, fingerprint: str, width: int) -> Generator[Gallery, None, None]:
+    """Make a gallery that appears under `path` whole, without undo history and as one file, or not at all.
+
+    Raises:
+        GalleryError: there is such a file already, or it cannot be written.
+    """
+    if path.exists():
+        raise GalleryError(f"{path}: exists already; choose another name or move it away")
+    part = path.with_name(f"{path.name}.part")
+    remove(part)  # what a killed attempt left
+    try:
+        with Gallery.open(part, fingerprint, width, create=True) as gallery:
+            with gallery.writing() as db:
+                write_limits(db, Limits(0, 0))
+            yield gallery
+            finish(gallery, None)
+        put_in_place(part, path)
+    except BaseException:
+        remove(part)
+        raise
+
+
+def finish(gallery: Gallery, limits: Limits | None) -> None:
+    """Leave a gallery that was filled without undo history, with its limits (None: the usual ones)."""
+    drop_history(gallery)
+    with gallery.writing() as db:
+        if limits is None:
+            db.execute("DELETE FROM meta WHERE key IN ('per_class', 'total')")
+        else:
+            write_limits(db, limits)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a closed gallery its final name, for good.
+
+    Raises:
+        GalleryError: someone else has it open, or the disk refuses.
+    """
+    if has_log(part):
+        raise GalleryError(f"{part}: in use by another process; stop it and try again")
+    try:
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as e:
+        raise GalleryError(f"{path}: cannot be written ({e.strerror or e})") from None
+    for suffix in ("-wal", "-shm"):
+        part.with_name(part.name + suffix).unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a gallery with what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        try:
+            if beside.exists():
+                beside.unlink()
+        except OSError as e:
+            raise GalleryError(f"{beside}: cannot be removed ({e.strerror or e})") from None
+
+
+def export(gallery: Gallery, path: Path, labels: Sequence[str] = ()) -> dict[str, int]:
+    """Write the examples, of all classes or of `labels`, to one new file; return how many of each class.
+
+    The file is itself a gallery: without undo history, and safe to copy as it is.
+
+    Raises:
+        UsageError: there is no such class.
+        GalleryError: the file exists, or cannot be written.
+    """
+    wanted = [clean_label(label) for label in labels]
+    with gallery.reading() as db:
+        for label in wanted:
+            rows.require(db, label)
+    chosen = (e for e in stored(gallery) if not wanted or e.label in wanted)
+    with new_file(path, gallery.fingerprint, gallery.width) as new:
+        return dict(take_in(new, chosen, "export", "", "both").change.classes)

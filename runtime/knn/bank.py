@@ -1,0 +1,264 @@
+"""The bank: every vector that KNN compares with, in memory, and which class each belongs to.
+
+The bundle's exemplars come first, the gallery's examples after them. A bank that is loaded with more rows
+than a full product is worth, or than memory is free for, keeps them as `BoundedRows`; the answers are the
+same. It is decided when the rows are loaded, so that no prediction ever waits for a conversion.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.runtime.bundle.bundle import Exemplars
+from tlc_edge.runtime.gallery.records import GalleryRows
+from tlc_edge.runtime.vectors import unit_rows, unit_rows_and_lengths
+
+from .left_out import LeftOut
+from .search import BoundedRows, FloatRows, Floats, Rows, principal_axes
+
+MANY = 20_000
+"""Rows from which on the bound is faster than the full product, measured in docs/search.md."""
+
+_PORTION = 4096
+_MEMINFO = Path("/proc/meminfo")
+
+
+class Nearby(NamedTuple):
+    """The rows nearest to an embedding, best first; the earlier row wins a tie. A list entry a row."""
+
+    rows: list[int]
+    ids: list[int]
+    """The gallery's ids; 0 for exemplars."""
+    classes: list[int]
+    own: list[bool]
+    """Whether it is one of the bundle's exemplars; else it is an enrolled example."""
+    cosines: list[float]
+    to_means: list[float]
+    """The embedding's cosine to the mean of the row's class."""
+    known_ness: list[float]
+    """The cosine with both moved by the shift, as `tlc_edge.runtime.knn.unknown` tells."""
+
+
+class Bank:
+    """The rows to search, and which class each belongs to."""
+
+    def __init__(self, exemplars: Exemplars, labels: tuple[str, ...], shift: Floats | None = None) -> None:
+        """Start with a bundle's exemplars; `shift` [D] is what known-ness adds to embeddings, by default nothing."""
+        self.labels: list[str] = list(labels)
+        """Base classes first, then those only in the gallery, in the order in which they came."""
+        self.exemplars = len(exemplars.labels)
+        self._base = labels
+        self._exemplars = exemplars
+        width = exemplars.vectors.shape[1]
+        self._shift = np.zeros(width, np.float32) if shift is None else shift
+        self._shift_squared = float(np.dot(self._shift, self._shift))
+        self.clear()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def row_class(self) -> NDArray[np.int64]:
+        """Class index of every row, [N]."""
+        return self._class[: len(self)]
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The gallery's id of every row, [N]; 0 for exemplars."""
+        return self._ids[: len(self)]
+
+    def nearest(self, embedding: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
+        """Return the k rows nearest to `embedding` [D] and their cosines, best first; the earlier row wins a tie."""
+        return self._rows.nearest(_unit(embedding), k)
+
+    def similarities(self, embedding: Floats) -> Floats:
+        """Return the cosine of `embedding` [D] to every row, [N]; zeros for an embedding without direction."""
+        return self._rows.products(_unit(embedding))
+
+    def take(self, rows: NDArray[np.int64]) -> Floats:
+        """Return rows of unit length, float32 [n, D]."""
+        return self._rows.take(rows)
+
+    def shifted(self, rows: NDArray[np.int64]) -> Floats:
+        """Return rows as known-ness compares them: of their own length, moved by the shift, then of unit length."""
+        return unit_rows(self._rows.take(rows) * self._lengths[rows][:, None] + self._shift)
+
+    def nearby(self, embedding: Floats, k: int) -> Nearby:
+        """Return the k rows nearest to `embedding` [D], and all that a decision asks about them.
+
+        Known-ness follows from the cosines before the shift, and from numbers kept for every row: the rows
+        themselves are read once.
+        """
+        squared = float(np.dot(embedding, embedding))
+        length = math.sqrt(squared) or 1.0
+        unit = embedding / np.float32(length)
+        rows, cosines = self._rows.nearest(unit, k)
+        classes = self._class[rows]
+        near: list[float] = cosines.tolist()
+        shift, along = self._shift_squared, float(np.dot(embedding, self._shift))
+        moved = math.sqrt(max(0.0, squared + 2 * along + shift)) or 1.0
+        known_ness: list[float] = []
+        for row, lean, cosine in zip(self._lengths[rows].tolist(), self._leans[rows].tolist(), near, strict=True):
+            beside = math.sqrt(max(0.0, row * row + 2 * row * lean + shift)) or 1.0
+            known_ness.append((row * (length * cosine + lean) + along + shift) / (beside * moved))
+        found: list[int] = rows.tolist()
+        return Nearby(
+            found,
+            self._ids[rows].tolist(),
+            classes.tolist(),
+            [row < self.exemplars for row in found],
+            near,
+            (self._means[classes] @ unit).tolist(),
+            known_ness,
+        )
+
+    def sums(self) -> NDArray[np.float64]:
+        """Return the sum of the unit rows of each class, [C, D]."""
+        return self._sums[: len(self.labels)].copy()
+
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many exemplars and how many enrolled rows each class has, [C] and [C]."""
+        # As intp: where that is 32 bits, bincount refuses int64.
+        own = np.bincount(self._exemplars.labels.astype(np.intp), minlength=len(self.labels))
+        return own, np.bincount(self.row_class.astype(np.intp), minlength=len(self.labels)) - own
+
+    def clear(self) -> None:
+        """Take every enrolled row out again."""
+        self.labels[:] = self._base
+        self._index = {label: i for i, label in enumerate(self._base)}
+        self._class = np.array(self._exemplars.labels, np.int64)
+        self._ids = np.zeros(self.exemplars, np.int64)
+        lengths = self._exemplars.lengths
+        self._lengths = np.ones(self.exemplars, np.float32) if lengths is None else np.array(lengths, np.float32)
+        self._leans = self._exemplars.vectors @ self._shift  # each unit row along the shift
+        self._sums = np.zeros((len(self._base), self._exemplars.vectors.shape[1]), np.float64)
+        self._means = np.zeros((0, self._sums.shape[1]), np.float32)  # of unit length, what the sums point at
+        self._count_in(self._exemplars.labels, self._exemplars.vectors)
+        self._point(np.arange(len(self._base)))
+        self._hold(FloatRows(self._exemplars.vectors.shape[1]))
+
+    def append(self, rows: GalleryRows) -> None:
+        """Add enrolled rows, in time that does not depend on how many there are.
+
+        A new row takes the place of one that was removed, else it goes behind the others. No more rows
+        may have been removed than there are new ones; load all of them again then.
+        """
+        count = len(self)
+        holes = np.flatnonzero(np.isin(self.ids, rows.removed)) if len(rows.removed) else rows.removed
+        changed = self._class[holes]
+        for hole in holes.tolist():
+            self._left_out.remove(hole, int(self._class[hole]))
+            self._sums[self._class[hole]] -= self._rows.take(np.array([hole]))[0]
+        behind = len(rows.ids) - len(holes)
+        if count == self.exemplars and _too_many(count + behind, rows.vectors.shape[1]):
+            self._hold(self._bounded(rows))
+        self._reserve(count + behind)
+        places = np.concatenate([holes, np.arange(count, count + behind)])
+        self._class[places] = [self._class_of(label) for label in rows.labels]
+        self._ids[places] = rows.ids
+        self._make_room()
+        for i, hole in enumerate(holes.tolist()):
+            self._rows.put(hole, self._take_in(places[i : i + 1], rows.vectors[i : i + 1], rows.scales[i : i + 1])[0])
+        for start in range(len(holes), len(rows.ids), _PORTION):
+            part = slice(start, start + _PORTION)
+            self._rows.append(self._take_in(places[part], rows.vectors[part], rows.scales[part]))
+        self._point(np.unique(np.concatenate([changed, self._class[places]])))
+        self._left_out.add(list(zip(places.tolist(), self._class[places].tolist(), strict=True)))
+
+    def enrolled_scores(self) -> list[Floats]:
+        """Return the enrolled rows' own known-ness, an array a class, each beside its class with itself left out."""
+        return self._left_out.scores()
+
+    def _hold(self, rows: Rows) -> None:
+        self._rows = rows
+        self._rows.append(self._exemplars.vectors)
+        self._left_out = LeftOut(_Shifted(self))
+
+    def _bounded(self, rows: GalleryRows) -> BoundedRows:
+        width = rows.vectors.shape[1]
+        thinned = rows.vectors[:: max(1, len(rows.ids) // _PORTION)]
+        sample = np.concatenate([self._exemplars.vectors, unit_rows(thinned)])
+        # A fifth of 256 columns fits the embeddings of real images best; wider ones need no more than 128.
+        return BoundedRows(principal_axes(sample, min(128, max(1, width * 3 // 16))))
+
+    def _class_of(self, label: str) -> int:
+        if label not in self._index:
+            self._index[label] = len(self.labels)
+            self.labels.append(label)
+        return self._index[label]
+
+    def _reserve(self, rows: int) -> None:
+        if rows > len(self._ids):
+            room = rows * 5 // 4 + 64
+            self._class, self._ids = _longer(self._class, room), _longer(self._ids, room)
+            self._lengths, self._leans = _longer(self._lengths, room), _longer(self._leans, room)
+
+    def _take_in(self, places: NDArray[np.int64], vectors: NDArray[np.int8], scales: Floats) -> Floats:
+        """Note the lengths of rows and count them in with their classes; return them of unit length."""
+        unit, lengths = unit_rows_and_lengths(vectors)
+        self._lengths[places] = lengths * scales
+        self._leans[places] = unit @ self._shift
+        self._count_in(self._class[places], unit)
+        return unit
+
+    def _count_in(self, classes: NDArray[np.int64], unit: Floats) -> None:
+        """Add rows to the sums of their classes: a sum a run of one class, ten times as fast as `np.add.at`."""
+        if not len(classes):
+            return
+        starts = np.flatnonzero(np.diff(classes, prepend=-1))
+        if 4 * len(starts) > len(classes):  # mixed: put each class together
+            order = np.argsort(classes, kind="stable")
+            classes, unit = classes[order], unit[order]
+            starts = np.flatnonzero(np.diff(classes, prepend=-1))
+        np.add.at(self._sums, classes[starts], np.add.reduceat(unit, starts, axis=0, dtype=np.float64))
+
+    def _point(self, classes: NDArray[np.int64]) -> None:
+        """Bring the means of classes up to date with their sums."""
+        missing = len(self._sums) - len(self._means)
+        if missing > 0:
+            self._means = np.concatenate([self._means, np.zeros((missing, self._sums.shape[1]), np.float32)])
+        self._means[classes] = unit_rows(self._sums[classes].astype(np.float32))
+
+    def _make_room(self) -> None:
+        """Let every class that has come have its sum."""
+        missing = len(self.labels) - len(self._sums)
+        if missing > 0:
+            more = np.zeros((missing + len(self._sums) // 4, self._sums.shape[1]), np.float64)
+            self._sums = np.concatenate([self._sums, more])
+
+
+class _Shifted:
+    """A bank's rows as known-ness compares them."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.take = bank.shifted
+
+
+def _unit(embedding: Floats) -> Floats:
+    length = math.sqrt(float(np.dot(embedding, embedding)))
+    return embedding / np.float32(length) if length else embedding
+
+
+def _longer(numbers: NDArray[Any], room: int) -> NDArray[Any]:
+    out = np.zeros(room, numbers.dtype)
+    out[: len(numbers)] = numbers
+    return out
+
+
+def _too_many(rows: int, width: int) -> bool:
+    """Return whether float32 rows would be slower, or take more than a quarter of the memory that is free."""
+    return rows > MANY or (rows > _PORTION and 4 * rows * width * 4 > _free_memory())
+
+
+def _free_memory() -> float:
+    """Return the bytes that can be had without swapping, or infinity where the system does not tell."""
+    try:
+        lines = _MEMINFO.read_text("ascii").splitlines()
+        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return float("inf")

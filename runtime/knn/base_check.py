@@ -1,0 +1,56 @@
+"""What enrolment costs the base classes, estimated on the device from the bundle's own exemplars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tlc_edge.runtime.bundle.manifest import Decision
+from tlc_edge.runtime.vectors import unit_rows
+
+from .decision import decide
+
+if TYPE_CHECKING:
+    from .bank import Bank
+
+_MOST = 300  # exemplars that are tried; more would cost time and tell little
+
+
+def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
+    """Return how many exemplars were tried, and how many of them would be given to another class.
+
+    Each is left out in turn, of the rows and of its class's mean; then the decision is made as always, with a
+    head that is certain of the right class. So what is counted is what enrolled examples take, and nothing that
+    the head gets wrong by itself. The neck was fitted to the exemplars too, so it is the least there will be.
+    """
+    own, enrolled = bank.counts()
+    classes = bank.row_class[: bank.exemplars]
+    rows = np.flatnonzero((own + enrolled)[classes] > 1)
+    if len(rows) > _MOST:
+        rows = rows[np.linspace(0, len(rows) - 1, _MOST).astype(np.int64)]
+    if not enrolled.any():
+        return len(rows), 0
+    base = int(classes.max(initial=-1)) + 1
+    sums, lost = bank.sums(), 0
+    for row in rows.tolist():
+        c = int(classes[row])
+        unit = bank.take(np.array([row]))[0]
+        near = bank.nearby(unit, decision.k + 1)
+        others = [i for i, other in enumerate(near.rows) if other != row][: decision.k]
+        rest = float(unit_rows((sums[c] - unit).astype(np.float32))[0] @ unit)
+        to_means = [rest if near.classes[i] == c else near.to_means[i] for i in others]
+        head = np.zeros(base, np.float32)
+        head[c] = 1.0
+        ranking = decide(
+            head,
+            [near.cosines[i] for i in others],
+            [near.classes[i] for i in others],
+            [near.own[i] for i in others],
+            len(bank.labels),
+            decision,
+            to_means,
+            enrolled.tolist(),
+        )
+        lost += int(np.argmax(ranking.scores)) != c
+    return len(rows), lost

@@ -1,0 +1,94 @@
+"""The decision: how the head's answer and the nearest stored examples become one ranking.
+
+The bank holds the base classes' exemplars and the enrolled examples. The k nearest rows vote. What a row has to
+say is its own cosine and that of its class's mean, weighed by `mean`: the row reaches the corners of a class, the
+mean is surer where there are several examples, and for a single one both are the same. A vote counts
+`exp((said - most said) / temperature)`, for an enrolled row divided by as many of the votes as its class could have
+(to the power of `balance`), so that no class wins by number. The share that falls on *enrolled* rows goes to their
+classes, and the head's probabilities share the rest:
+
+    score(c) = head(c) * (1 - enrolled share) + enrolled share of c
+
+So nothing changes while nothing is enrolled or nothing enrolled is near, a class that only exists in the
+gallery can win, and a base class with extra examples has both its head and its examples speak for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.runtime.bundle.manifest import Decision
+
+Floats = NDArray[np.float32]
+_NOTHING = float(np.finfo(np.float32).tiny)  # below, there is no dividing by it in float32
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Scores of all classes and what they came from."""
+
+    scores: Floats
+    """[C], base classes first, then those only in the gallery; they sum to 1."""
+    enrolled: dict[int, float]
+    """The part of a class's score that enrolled examples gave, by class; no more than was to be shared."""
+
+
+def decide(
+    probabilities: Floats,
+    similarities: Sequence[float],
+    row_class: Sequence[int],
+    own: Sequence[bool],
+    classes: int,
+    decision: Decision,
+    to_means: Sequence[float] | None = None,
+    examples: Sequence[int] | None = None,
+) -> Ranking:
+    """Join the head's answer and the votes of the nearest rows.
+
+    The rows are so few that plain floats cost a fifth of what arrays do.
+
+    Args:
+        probabilities: the head's, [B] for the B base classes.
+        similarities: cosine to each of the k nearest rows, in any order.
+        row_class: class index of each of these.
+        own: whether it is the bundle's own; else it is an enrolled example.
+        classes: number of classes in all, at least B.
+        decision: temperature, the weight of the means, and the balance.
+        to_means: cosine to the mean of each row's class; None leaves the rows to speak alone.
+        examples: how many enrolled rows each class has, one number a class; None leaves the votes as they are.
+    """
+    shares: dict[int, float] = {}
+    if len(similarities):
+        votes = _votes(similarities, to_means, decision)
+        if examples is not None and decision.balance:
+            # A class with more examples than one can have as many more of the k votes.
+            could = [min(max(examples[c], 1), decision.k) ** -decision.balance for c in row_class]
+            votes = [v if is_own else v * few for v, is_own, few in zip(votes, own, could, strict=True)]
+        total = sum(votes)
+        for vote, is_own, c in zip(votes, own, row_class, strict=True):
+            if not is_own:
+                shares[c] = shares.get(c, 0.0) + vote / total
+    scores = np.zeros(classes, np.float32)
+    base = len(probabilities)
+    if base:
+        # Shares can sum to a little over 1; there is no less than nothing left.
+        left = max(0.0, 1.0 - sum(shares.values()))
+        total = float(probabilities.sum())  # an int8 softmax sums to 1 only roughly, and over 512 classes maybe to 0
+        scores[:base] = probabilities * np.float32(left / total) if total > _NOTHING else left / base
+    for c, share in shares.items():
+        scores[c] += share
+    return Ranking(scores, shares)
+
+
+def _votes(similarities: Sequence[float], to_means: Sequence[float] | None, decision: Decision) -> list[float]:
+    said = list(similarities)
+    if to_means is not None:
+        weight = decision.mean
+        said = [(1 - weight) * row + weight * mean for row, mean in zip(said, to_means, strict=True)]
+    most = max(said)
+    return [math.exp((one - most) / decision.temperature) for one in said]

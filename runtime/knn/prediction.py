@@ -1,0 +1,121 @@
+"""A prediction: what the head and the stored examples together make of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.runtime.bundle.manifest import Decision
+from tlc_edge.runtime.errors import GalleryError
+
+from .bank import Bank
+from .decision import decide
+from .unknown import known_ness_of
+
+Floats = NDArray[np.float32]
+
+
+# Named tuples and not data classes: one a class is made for every frame, and these cost a third.
+class Ranked(NamedTuple):
+    """One class in a prediction's ranking."""
+
+    label: str
+    score: float
+
+
+class Neighbour(NamedTuple):
+    """A stored example near to the image; `id` is the gallery's, or 0 for one that came with the bundle."""
+
+    id: int
+    label: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier makes of one image."""
+
+    label: str
+    """The best class, also where `unknown` is set."""
+    score: float
+    """Its share of the decision, 0 to 1."""
+    source: str
+    """What spoke for it: `head` or `gallery`."""
+    unknown: bool
+    """Whether the image is like nothing that was trained or enrolled; then `label` is only the nearest guess."""
+    ranked: tuple[Ranked, ...]
+    """Every class, best first."""
+    neighbours: tuple[Neighbour, ...]
+    knownness: float
+    """How near the stored example is that speaks most for the image being known; see `tlc_edge.runtime.knn.unknown`."""
+    milliseconds: dict[str, float]
+    """Time spent on `decode` (reading included), `resize`, `inference`, `search` and `decision`."""
+    threshold: float = float("-inf")
+    """The known-ness asked for beside that example; below it the image is `unknown`. -inf where that is off."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What the model's outputs are compared with, and by which rule."""
+
+    bank: Bank
+    decision: Decision
+    examples: list[int]
+    """How many enrolled examples each class has."""
+    asked: list[float]
+    """The known-ness asked for by each class; -inf where nothing is."""
+
+
+def answer(probabilities: Floats, embedding: Floats, stored: Stored, milliseconds: dict[str, float]) -> Prediction:
+    """Return the prediction for one image.
+
+    Args:
+        probabilities: the head's, [B] for the B base classes; empty for a bundle without a head.
+        embedding: [D], as the model gives it.
+        stored: what to compare it with.
+        milliseconds: what went before; `search` and `decision` are added.
+
+    Raises:
+        GalleryError: there is no class at all.
+    """
+    start = perf_counter()
+    bank = stored.bank
+    near, labels = bank.nearby(embedding, stored.decision.k), bank.labels
+    searched = perf_counter()
+    ranking = decide(
+        probabilities,
+        near.cosines,
+        near.classes,
+        near.own,
+        len(labels),
+        stored.decision,
+        near.to_means,
+        stored.examples,
+    )
+    if not len(ranking.scores):
+        raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
+    order = (-ranking.scores).argsort(kind="stable")
+    scores: list[float] = ranking.scores[order].tolist()
+    best, names = int(order[0]), [labels[i] for i in order.tolist()]
+    knownness, asked = known_ness_of(near, stored.asked)
+    return Prediction(
+        label=names[0],
+        score=scores[0],
+        source="gallery" if 2 * ranking.enrolled.get(best, 0.0) > scores[0] else "head",
+        unknown=knownness < asked,
+        ranked=tuple(map(Ranked._make, zip(names, scores, strict=True))),
+        neighbours=tuple(
+            Neighbour(i, labels[c], s) for i, c, s in zip(near.ids, near.classes, near.cosines, strict=True)
+        ),
+        knownness=knownness,
+        milliseconds={
+            **milliseconds,
+            "search": (searched - start) * 1e3,
+            "decision": (perf_counter() - searched) * 1e3,
+        },
+        threshold=asked,
+    )

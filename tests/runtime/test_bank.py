@@ -1,0 +1,156 @@
+"""The bank: one matrix of unit rows, held to plain numpy however it grew."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tlc_edge.runtime.bundle.bundle import Exemplars
+from tlc_edge.runtime.gallery.records import GalleryRows
+from tlc_edge.runtime.knn.bank import Bank
+from tlc_edge.runtime.vectors import unit_rows
+
+WIDTH = 16
+
+
+def random_rows(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-127, 128, (count, WIDTH)).astype(np.int8)
+
+
+def exemplars(count: int) -> Exemplars:
+    return Exemplars(unit_rows(random_rows(count, 99)), np.arange(count) % 2)
+
+
+def enrolled(vectors: np.ndarray, labels: list[str], first: int = 1) -> GalleryRows:
+    ids = np.arange(first, first + len(labels))
+    return GalleryRows(ids, tuple(labels), vectors, np.ones(len(labels), np.float32), 0)
+
+
+def cosines(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    rows, vector = rows.astype(np.float64), vector.astype(np.float64)
+    return rows @ vector / np.linalg.norm(rows, axis=1) / np.linalg.norm(vector)
+
+
+def test_a_bank_starts_with_the_bundles_exemplars() -> None:
+    bank = Bank(exemplars(4), ("cup", "mug"))
+    assert len(bank) == bank.exemplars == 4
+    assert bank.labels == ["cup", "mug"]
+    assert bank.row_class.tolist() == [0, 1, 0, 1]
+    assert bank.ids.tolist() == [0, 0, 0, 0]
+    assert bank.enrolled_scores() == []
+
+
+def test_similarities_are_cosines_whatever_the_lengths() -> None:
+    base, rows = exemplars(4), random_rows(7)
+    bank = Bank(base, ("cup", "mug"))
+    bank.append(enrolled(rows, ["bowl"] * 7))
+    vector = np.random.default_rng(1).normal(size=WIDTH).astype(np.float32)
+    expected = np.concatenate([cosines(base.vectors, vector), cosines(rows, vector)])
+    for scale in (1e-6, 1.0, 1e6):
+        found = bank.similarities(vector * np.float32(scale))
+        assert found.dtype == np.float32
+        assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_an_embedding_without_direction_is_like_nothing() -> None:
+    assert Bank(exemplars(4), ("cup", "mug")).similarities(np.zeros(WIDTH, np.float32)).tolist() == [0, 0, 0, 0]
+
+
+def test_new_classes_come_behind_the_base_classes_in_the_order_of_enrolment() -> None:
+    bank = Bank(exemplars(2), ("cup", "mug"))
+    bank.append(enrolled(random_rows(3), ["zebra", "cup", "ant"]))
+    bank.append(enrolled(random_rows(2), ["zebra", "bee"], first=9))
+    assert bank.labels == ["cup", "mug", "zebra", "ant", "bee"]
+    assert bank.row_class.tolist() == [0, 1, 2, 0, 3, 2, 4]
+    assert bank.ids.tolist() == [0, 0, 1, 2, 3, 9, 10]
+
+
+@pytest.mark.parametrize("portions", [[500], [1] * 500, [100, 1, 150, 249]], ids=["at once", "singly", "mixed"])
+def test_however_it_grew_it_holds_the_same(portions: list[int]) -> None:
+    rows, bank = random_rows(500), Bank(exemplars(3), ("cup", "mug"))
+    done = 0
+    for count in portions:
+        bank.append(enrolled(rows[done : done + count], [f"c{i % 7}" for i in range(done, done + count)], done + 1))
+        done += count
+    assert len(bank) == 503
+    assert bank.ids.tolist() == [0, 0, 0, *range(1, 501)]
+    assert bank.row_class.tolist() == [0, 1, 0, *(2 + i % 7 for i in range(500))]
+    vector = np.random.default_rng(1).normal(size=WIDTH).astype(np.float32)
+    assert np.allclose(bank.similarities(vector)[3:], cosines(rows, vector), atol=1e-5)
+
+
+def test_clearing_leaves_what_the_bundle_brought() -> None:
+    bank = Bank(exemplars(4), ("cup", "mug"))
+    vector = np.random.default_rng(1).normal(size=WIDTH).astype(np.float32)
+    before = bank.similarities(vector)
+    bank.append(enrolled(random_rows(90), ["bowl"] * 90))
+    bank.clear()
+    assert (bank.labels, len(bank), bank.row_class.tolist()) == (["cup", "mug"], 4, [0, 1, 0, 1])
+    assert np.array_equal(bank.similarities(vector), before)
+    assert bank.enrolled_scores() == []
+    bank.append(enrolled(random_rows(1), ["vase"], first=91))
+    assert bank.labels == ["cup", "mug", "vase"]
+    assert bank.row_class.tolist() == [0, 1, 0, 1, 2]
+
+
+def test_appending_nothing_changes_nothing() -> None:
+    bank = Bank(exemplars(4), ("cup", "mug"))
+    bank.append(enrolled(random_rows(0), []))
+    assert (bank.labels, len(bank)) == (["cup", "mug"], 4)
+
+
+def test_a_bank_without_exemplars_is_empty_until_something_is_enrolled() -> None:
+    bank = Bank(Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64)), ())
+    vector = np.ones(WIDTH, np.float32)
+    assert bank.similarities(vector).shape == (0,)
+    bank.append(enrolled(np.full((1, WIDTH), 7, np.int8), ["mug"]))
+    assert bank.similarities(vector) == pytest.approx([1])
+
+
+def test_enrolled_rows_tell_how_alike_a_class_is() -> None:
+    bank = Bank(exemplars(4), ("cup", "mug"))
+    rows = np.zeros((3, WIDTH), np.int8)
+    rows[:, 0], rows[1, 1] = 100, 100
+    bank.append(enrolled(rows, ["bowl"] * 3))
+    assert np.allclose(np.concatenate(bank.enrolled_scores()), [1, np.sqrt(0.5), 1])
+    bank.append(enrolled(rows[:1], ["vase"], first=4))  # alone in its class: no score
+    assert np.allclose(np.concatenate(bank.enrolled_scores()), [1, np.sqrt(0.5), 1])
+
+
+def test_the_mean_of_a_class_is_that_of_its_unit_rows_however_it_grew() -> None:
+    base, rows = exemplars(4), random_rows(60)
+    labels = [("cup", "bowl", "vase")[i % 3] for i in range(60)]
+    bank = Bank(base, ("cup", "mug"))
+    for i in range(0, 60, 7):
+        bank.append(enrolled(rows[i : i + 7], labels[i : i + 7], i + 1))
+    vector = np.random.default_rng(1).normal(size=WIDTH).astype(np.float32)
+    unit, classes = bank.take(np.arange(64)), bank.row_class
+    assert bank.labels == ["cup", "mug", "bowl", "vase"]
+    means = np.stack([unit[classes == c].mean(axis=0) for c in range(4)])
+    near = bank.nearby(vector, 100)
+    assert set(near.classes) == {0, 1, 2, 3}
+    np.testing.assert_allclose(near.to_means, cosines(means[near.classes], vector), atol=1e-5)
+    np.testing.assert_allclose(bank.sums(), np.stack([unit[classes == c].sum(axis=0) for c in range(4)]), atol=1e-5)
+    assert [n.tolist() for n in bank.counts()] == [[2, 2, 0, 0], [20, 0, 20, 20]]
+
+
+def test_what_gave_way_leaves_the_mean_again() -> None:
+    rows = random_rows(6)
+    bank = Bank(exemplars(2), ("cup", "mug"))
+    bank.append(enrolled(rows[:4], ["bowl", "bowl", "vase", "vase"]))
+    late = GalleryRows(np.array([5, 6]), ("vase", "hat"), rows[4:], np.ones(2, np.float32), 0, 1, np.array([1, 3]))
+    bank.append(late)
+    unit = unit_rows(rows)
+    expected = {"bowl": unit[1], "vase": unit[3] + unit[4], "hat": unit[5]}
+    for label, total in expected.items():
+        np.testing.assert_allclose(bank.sums()[bank.labels.index(label)], total, atol=1e-6)
+    bank.clear()
+    np.testing.assert_allclose(bank.sums(), exemplars(2).vectors, atol=1e-6)
+
+
+def test_a_class_whose_examples_are_all_gone_has_no_direction() -> None:
+    bank = Bank(exemplars(2), ("cup", "mug"))
+    bank.append(enrolled(random_rows(1), ["bowl"]))
+    gone = GalleryRows(np.array([2]), ("vase",), random_rows(1), np.ones(1, np.float32), 0, 1, np.array([1]))
+    bank.append(gone)
+    assert np.all(np.isfinite(bank.nearby(np.ones(WIDTH, np.float32), 100).to_means))

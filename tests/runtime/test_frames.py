@@ -1,0 +1,402 @@
+"""Where frames come from: folders, videos, addresses and cameras that go away and come back."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from command_runs import apart, without
+from PIL import Image
+
+from tlc_edge.runtime.errors import DeviceError
+from tlc_edge.runtime.watch import frames as frames_module
+from tlc_edge.runtime.watch.camera import live_frames, open_live
+from tlc_edge.runtime.watch.frames import Frame, Frames, Gap, new_images, open_frames
+
+POLL = 0.02
+PATIENCE = 30.0
+"""Seconds after which a test that waits for what must come gives up."""
+
+
+def grey(value: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    return Image.new("RGB", size, (value, value, value))
+
+
+def jpeg(value: int) -> bytes:
+    out = io.BytesIO()
+    grey(value).save(out, "JPEG")
+    return out.getvalue()
+
+
+class Watcher:
+    """Collects from a source in a thread, as the source waits between frames."""
+
+    def __init__(self, frames: Iterator[Any]) -> None:
+        self.got: list[Any] = []
+        self._stop = False
+        self._frames = frames
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for item in self._frames:
+            self.got.append(item)
+            if self._stop:
+                return
+
+    def wait(self, there: Callable[[list[Any]], bool]) -> list[Any]:
+        end = time.monotonic() + PATIENCE
+        while not there(self.got):
+            assert time.monotonic() < end, self.got[-5:]
+            time.sleep(0.005)
+        return list(self.got)
+
+    def end(self) -> None:
+        """Let it stop at the next item."""
+        self._stop = True
+
+
+def names(got: list[Frame | Gap]) -> list[str]:
+    return [Path(f.name or "").name if isinstance(f, Frame) else f.text for f in got]
+
+
+def settle() -> None:
+    """Give a watched folder time for several looks."""
+    time.sleep(10 * POLL)
+
+
+# --- a folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "in"
+    path.mkdir()
+    grey(1).save(path / "old.png")
+    return path
+
+
+@pytest.fixture
+def watched(folder: Path) -> Iterator[Watcher]:
+    watcher = Watcher(new_images(folder, POLL))
+    settle()
+    yield watcher
+    watcher.end()
+    folder.mkdir(exist_ok=True)
+    (folder / "last.png").write_bytes(b"x")
+
+
+def test_new_and_changed_files_come_once_and_the_rest_does_not(folder: Path, watched: Watcher) -> None:
+    grey(2).save(folder / "b.png")
+    watched.wait(lambda got: len(got) == 1)
+    grey(3).save(folder / ".hidden.png")
+    (folder / "sub").mkdir()
+    grey(3).save(folder / "sub" / "c.png")
+    settle()
+    grey(4).save(folder / "old.png")  # written anew
+    watched.wait(lambda got: len(got) == 2)
+    (folder / ".hidden.png").rename(folder / "a.png")  # as programs do that write safely
+    watched.wait(lambda got: len(got) == 3)
+    (folder / "b.png").unlink()
+    settle()
+    assert names(watched.got) == ["b.png", "old.png", "a.png"]
+    assert all(isinstance(f, Frame) and f.image == folder / Path(f.name or "").name for f in watched.got)
+
+
+def test_those_that_come_together_come_in_the_order_of_their_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = folder.parent / "staged"
+    staged.mkdir()
+    for i, name in enumerate(["z.png", "m.png", "a.png"]):
+        grey(i).save(staged / name)
+        os.utime(staged / name, ns=(i * 10**9, i * 10**9))  # long ago: what counts is that they are new here
+
+    def copy(_seconds: float) -> None:
+        """Between two looks all of them come."""
+        shutil.copytree(staged, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(frames_module, "time", SimpleNamespace(sleep=copy, monotonic=time.monotonic))
+    images = new_images(folder, POLL)
+    got = [next(images) for _ in range(3)]
+    assert names(got) == ["z.png", "m.png", "a.png"]
+
+
+def test_a_file_that_still_grows_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, piece, looks = jpeg(9), len(jpeg(9)) // 6, []
+
+    def write_on(_seconds: float) -> None:
+        """Between two looks another piece is written."""
+        with (folder / "slow.jpg").open("ab") as file:
+            file.write(data[len(looks) * piece : (len(looks) + 1) * piece] if len(looks) < 6 else b"")
+        looks.append(1)
+
+    monkeypatch.setattr(frames_module, "time", SimpleNamespace(sleep=write_on, monotonic=time.monotonic))
+    frame = next(new_images(folder, POLL))
+    assert isinstance(frame, Frame)
+    assert (folder / "slow.jpg").stat().st_size == 6 * piece
+    assert len(looks) == 7  # the one after the last piece, to see that nothing is added
+
+
+def test_a_folder_that_goes_away_and_comes_back(folder: Path, watched: Watcher) -> None:
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    watched.wait(lambda got: len(got) == 1)
+    settle()
+    aside.rename(folder)
+    watched.wait(lambda got: len(got) == 2)
+    grey(7).save(folder / "new.png")
+    got = watched.wait(lambda got: len(got) == 3)
+    assert names(got) == [f"{folder}: gone; waiting for it", f"{folder}: back", "new.png"]
+
+
+def test_an_empty_mount_point_does_not_make_old_files_new(folder: Path, watched: Watcher) -> None:
+    (folder / "old.png").rename(folder.parent / "aside.png")
+    settle()
+    (folder.parent / "aside.png").rename(folder / "old.png")
+    settle()
+    assert watched.got == []
+
+
+# --- what is none
+
+
+@pytest.mark.parametrize("where", ["nowhere", "./no/such.mp4", "", "a\0b", "-1"])
+def test_a_place_that_is_none(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeviceError, match="no such file or folder; give a camera's number, a video, a folder or an"):
+        open_frames(where)
+
+
+@pytest.mark.parametrize("where", ["97", "rtsp://user:secret@127.0.0.1:1/x", "/dev/null"])
+def test_a_camera_that_is_not_there_is_told_at_once(where: str) -> None:
+    pytest.importorskip("cv2")
+    with pytest.raises(DeviceError, match=r"^(camera 97|rtsp://127\.0\.0\.1:1/x|/dev/null) cannot be opened; check"):
+        open_frames(where)
+
+
+def test_a_file_that_is_no_video(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    (tmp_path / "notes.mp4").write_text("no video")
+    with pytest.raises(DeviceError, match=r"notes\.mp4 cannot be opened"):
+        open_frames(str(tmp_path / "notes.mp4"))
+
+
+def test_without_opencv_the_line_to_run_is_said(bundle_path: Path, tmp_path: Path) -> None:
+    done = apart("watch", bundle_path, "--camera", 0, **without(tmp_path, "cv2"))
+    assert (
+        done.failed()
+        == "Error: camera 0 needs OpenCV, which is not installed; run: pip install opencv-python-headless\n"
+    )
+
+
+# --- a video
+
+
+def test_every_frame_of_a_video_in_its_order(tmp_path: Path) -> None:
+    cv2: Any = pytest.importorskip("cv2")
+    path = str(tmp_path / "v.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for i in range(20):
+        frame = np.zeros((48, 64, 3), np.uint8)
+        frame[...] = (i * 12, 0, 255)  # blue, green, red
+        writer.write(frame)
+    writer.release()
+    frames = list(open_frames(path))
+    assert len(frames) == 20
+    for i, frame in enumerate(frames):
+        assert isinstance(frame, Frame)
+        assert frame.order == "BGR"
+        assert isinstance(frame.image, np.ndarray)
+        assert np.abs(frame.image[24, 32].astype(int) - (i * 12, 0, 255)).max() < 16
+
+
+# --- a live camera
+
+
+class Flaky:
+    """A camera that gives so many frames each time that it is opened, as some loose cables do."""
+
+    order = "BGR"
+    lives = 0
+    closed = 0
+
+    def __init__(self, plan: list[int]) -> None:
+        """`plan` holds the frames of each opening; -1 refuses to open."""
+        kind = type(self)
+        left = plan[kind.lives] if kind.lives < len(plan) else 10**9
+        kind.lives += 1
+        if left < 0:
+            raise DeviceError("not there")
+        self._left, self._value = left, kind.lives
+
+    def read(self) -> np.ndarray | None:
+        time.sleep(0.002)
+        self._left -= 1
+        return np.full((4, 6, 3), self._value, np.uint8) if self._left >= 0 else None
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+@pytest.fixture
+def flaky() -> type[Flaky]:
+    return type("FlakyHere", (Flaky,), {})
+
+
+def test_a_camera_that_goes_away_and_comes_back(flaky: type[Flaky]) -> None:
+    plan = [5, -1, -1, 0, 5]
+    frames = live_frames(lambda: flaky(plan), "camera 3", (0.001, 0.004))
+    seen: list[int | str] = []
+    for item in frames:
+        seen.append(item if isinstance(item, str) else int(item[0][0, 0, 0]))
+        if seen[-1] == 6:
+            break
+    frames.close()
+    told = [s for s in seen if isinstance(s, str)]
+    assert told == ["camera 3: no picture any more; waiting for it", "camera 3: back after 0 s"] * 2
+    assert list(dict.fromkeys(s for s in seen if isinstance(s, int))) == [1, 5, 6]
+    assert flaky.closed == 4  # every one that was opened
+
+
+def test_the_first_opening_must_work(flaky: type[Flaky]) -> None:
+    with pytest.raises(DeviceError, match="not there"):
+        live_frames(lambda: flaky([-1]), "camera 3")
+
+
+def test_a_slow_reader_gets_the_newest_frame(flaky: type[Flaky]) -> None:
+    class Counting(Flaky):
+        count = 0
+
+        def read(self) -> np.ndarray | None:
+            time.sleep(0.001)
+            type(self).count += 1
+            return np.full((1, 1, 3), min(255, self.count), np.uint8)
+
+    frames = live_frames(lambda: Counting([]), "x")
+    next(frames)
+    while Counting.count < 50:
+        time.sleep(0.001)
+    item = next(frames)
+    assert not isinstance(item, str)
+    assert item[0][0, 0, 0] >= 49  # not the second one
+    frames.close()
+
+
+def test_a_camera_that_hangs_is_told_and_goes_on() -> None:
+    go = threading.Event()
+
+    class Hangs:
+        order = "RGB"
+        count = 0
+
+        def read(self) -> np.ndarray | None:
+            self.count += 1
+            if self.count == 2:
+                go.wait(PATIENCE)
+            time.sleep(0.001)
+            return np.zeros((1, 1, 3), np.uint8)
+
+        def close(self) -> None:
+            pass
+
+    frames = live_frames(Hangs, "x", stalled=0.02)
+    assert not isinstance(next(frames), str)
+    assert next(frames) == "x: no picture any more; waiting for it"
+    go.set()
+    assert next(frames) == "x: back after 0 s"
+    frames.close()
+
+
+def test_the_thread_ends_with_the_frames(flaky: type[Flaky]) -> None:
+    frames = live_frames(lambda: flaky([]), "x")
+    next(frames)
+    assert any(t.name == "camera" for t in threading.enumerate())
+    frames.close()
+    assert not any(t.name == "camera" for t in threading.enumerate())
+    assert flaky.closed == 1
+
+
+class Stream(ThreadingHTTPServer):
+    """An IP camera: JPEG after JPEG over HTTP, until told to drop the line."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, port: int, value: int) -> None:
+        self.on, self.data = True, jpeg(value)
+        super().__init__(("127.0.0.1", port), Handler)
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def drop(self) -> None:
+        self.on = False
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Stream
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(self.server.data)}\r\n\r\n".encode()
+        try:
+            while self.server.on:
+                self.wfile.write(head + self.server.data + b"\r\n")
+                time.sleep(0.01)
+        except OSError:
+            pass  # the viewer has gone
+        self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_an_address_that_goes_away_and_comes_back() -> None:
+    pytest.importorskip("cv2")
+
+    def values(got: list[Any]) -> list[int]:
+        return [int(item[0].mean()) for item in got if not isinstance(item, str)]
+
+    first = Stream(0, 40)
+    port = first.server_address[1]
+    frames = open_live(f"http://127.0.0.1:{port}/video")
+    watcher = Watcher(frames)
+    watcher.wait(lambda got: len(values(got)) >= 3)
+    first.drop()
+    watcher.wait(lambda got: isinstance(got[-1], str))
+    second = Stream(port, 200)
+    got = watcher.wait(lambda got: values(got)[-1] > 150)
+    watcher.end()
+    told = [item.split(";")[0] for item in got if isinstance(item, str)]
+    assert told[0] == f"http://127.0.0.1:{port}/video: no picture any more"
+    assert told[1].startswith(f"http://127.0.0.1:{port}/video: back after ")
+    assert abs(values(got)[0] - 40) < 6
+    watcher._thread.join(PATIENCE)
+    frames.close()
+    second.drop()
+
+
+def test_at_most_one_frame_in_so_many_seconds(flaky: type[Flaky], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module, "open_live", lambda where: live_frames(lambda: flaky([]), where))
+
+    def times(every: float) -> list[float]:
+        source: Frames = open_frames("0", every)
+        found = [time.monotonic() for _, _ in zip(range(4), source, strict=False)]
+        source.close()
+        return found
+
+    apart_ = np.diff(times(0.1))
+    assert apart_.min() > 0.09  # a lower bound: a slow machine only makes it longer

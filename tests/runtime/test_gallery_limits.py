@@ -1,0 +1,200 @@
+"""How many examples are kept, and which: a class stays covered, and nothing goes that undo does not bring back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gallery_samples import PRINT, WIDTH, add, held, source, vectors
+
+from tlc_edge.runtime.bundle.bundle import Exemplars
+from tlc_edge.runtime.errors import GalleryError, UsageError
+from tlc_edge.runtime.gallery.coverage import RUN, give_way, runs
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.limits import Limits
+from tlc_edge.runtime.knn.bank import Bank
+from tlc_edge.runtime.vectors import unit_rows
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Iterator[Gallery]:
+    with Gallery.open(tmp_path / "g", PRINT, WIDTH, create=True) as opened:
+        yield opened
+
+
+def circle(*degrees: float) -> np.ndarray:
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def weights(gallery: Gallery) -> dict[int, int]:
+    with sqlite3.connect(gallery.path) as db:
+        found = dict(db.execute("SELECT id, stands_for FROM examples"))
+    db.close()
+    return found
+
+
+# Who gives way
+
+
+def test_the_nearly_same_goes_first_and_the_rare_view_stays() -> None:
+    assert give_way(circle(0, 40, 90, 91, 180), [1] * 5, 1) == [(2, 3)]
+    gone = {row for row, _ in give_way(circle(0, 1, 2, 3, 4, 5, 120), [1] * 7, 5)}
+    assert len(gone) == 5
+    assert 6 not in gone
+
+
+def test_one_that_stands_for_many_stays_longer() -> None:
+    assert give_way(circle(0, 10, 50, 62), [1, 1, 1, 1], 1) == [(0, 1)]
+    assert give_way(circle(0, 10, 50, 62), [9, 9, 1, 1], 1) == [(2, 3)]
+
+
+def test_an_heir_that_goes_hands_everything_on() -> None:
+    gone = give_way(circle(0, 1, 3, 90), [1, 1, 1, 1], 3)
+    assert len({row for row, _ in gone}) == 3
+    stands_for = [1, 1, 1, 1]
+    for row, heir in gone:
+        stands_for[heir] += stands_for[row]
+        stands_for[row] = 0
+    assert sorted(stands_for) == [0, 0, 0, 4]
+
+
+def test_at_least_one_stays() -> None:
+    assert len(give_way(circle(0, 10, 20), [1, 1, 1], 9)) == 2
+    assert give_way(circle(0), [1], 1) == []
+
+
+@pytest.mark.parametrize(("size", "count", "turn"), [(10, 3, 0), (RUN, 1, 5), (5 * RUN + 7, 100, 3), (2 * RUN, 1, 1)])
+def test_runs_share_out_what_goes(size: int, count: int, turn: int) -> None:
+    found = runs(size, count, turn)
+    assert [i for span, _ in found for i in range(span.start, span.stop)] == list(range(size))
+    assert sum(share for _, share in found) == count
+    assert all(span.stop - span.start <= RUN and share < span.stop - span.start for span, share in found)
+
+
+def test_the_largest_classes_make_room_for_the_total() -> None:
+    assert Limits(0, 10).excess({"a": 8, "b": 3, "c": 2}) == {"a": 3}
+    assert Limits(0, 6).excess({"a": 8, "b": 3, "c": 2}) == {"a": 6, "b": 1}
+    assert Limits(2, 0).excess({"a": 8, "b": 3, "c": 2}) == {"a": 6, "b": 1}
+    assert Limits(0, 1).excess({"a": 3, "b": 1, "c": 1}) == {"a": 2}
+    assert Limits(5, 10).excess({"a": 5, "b": 5}) == {}
+    assert Limits(0, 0).excess({"a": 10**6}) == {}
+
+
+# In the gallery
+
+
+def test_a_full_class_lets_one_go_for_each_that_comes_and_others_are_left_alone(gallery: Gallery) -> None:
+    gallery.limit(Limits(3, 0))
+    add(gallery, "pen", "p", "q")
+    for i in range(6):
+        change = add(gallery, "cup", f"{i}")
+        assert change.classes == {"cup": min(i + 1, 3), "pen": 2} == gallery.classes()
+        assert (change.added, change.gone) == (1, int(i >= 3))
+    live = {e.id for e in gallery.examples("cup")}
+    assert sum(n for i, n in weights(gallery).items() if i in live) == 6
+    assert gallery.check() == []
+
+
+def test_undo_brings_back_who_gave_way_and_what_they_stood_for(gallery: Gallery) -> None:
+    gallery.limit(Limits(4, 7))
+    states = []
+    for i in range(12):
+        states.append((held(gallery), weights(gallery)))
+        add(gallery, f"c{i % 2}", *(f"{i}{j}" for j in range(1 + i % 3)))
+    for examples, stood_for in reversed(states):
+        gallery.undo()
+        assert held(gallery) == examples
+        now = weights(gallery)
+        assert {i: now[i] for i in (e.id for e in gallery.examples())} == {
+            i: stood_for[i] for i in (e.id for e in gallery.examples())
+        }
+    assert held(gallery) == []
+
+
+def test_more_at_once_than_is_kept(gallery: Gallery) -> None:
+    gallery.limit(Limits(5, 0))
+    change = add(gallery, "cup", *map(str, range(40)))
+    assert (change.added, change.gone, change.classes) == (40, 35, {"cup": 5})
+    assert gallery.undo().classes == {}
+
+
+def test_a_lower_limit_holds_at_once_can_be_undone_and_is_remembered(gallery: Gallery) -> None:
+    add(gallery, "cup", *map(str, range(10)))
+    before = held(gallery)
+    assert gallery.limits() == Limits()
+    change = gallery.limit(Limits(4, 0))
+    assert (change.kind, change.gone, change.classes) == ("limit", 6, {"cup": 4})
+    with Gallery.open(gallery.path, PRINT, WIDTH) as other:
+        assert other.limits() == Limits(4, 0)
+        assert add(other, "cup", "more").classes == {"cup": 4}
+        other.undo()
+    assert gallery.undo().undone == "limit"
+    # The limit goes too: with it, those that came back would go again at the next addition.
+    assert (held(gallery), gallery.limits()) == (before, Limits())
+    assert add(gallery, "cup", "more").classes == {"cup": 11}
+    gallery.undo()
+    gallery.limit(Limits(0, 0))
+    assert add(gallery, "cup", *map(str, range(100, 1200))).classes == {"cup": 1110}
+
+
+def test_a_limit_that_is_not_reached_is_undone_by_itself_and_one_that_was_set_already_is_no_operation(
+    gallery: Gallery,
+) -> None:
+    add(gallery, "cup", "a", "b")
+    gallery.limit(Limits(2, 2))
+    assert gallery.limit(Limits(2, 2)).gone == 0
+    assert (gallery.undo().undone, gallery.classes(), gallery.limits()) == ("limit", {"cup": 2}, Limits())
+    assert gallery.undo().undone == "add"
+    with pytest.raises(UsageError, match="a limit is -1, expected 0"):
+        gallery.limit(Limits(-1, 0))
+
+
+def test_a_damaged_limit_is_damage(gallery: Gallery) -> None:
+    add(gallery, "cup", "a")
+    with sqlite3.connect(gallery.path) as db:
+        db.execute("INSERT INTO meta VALUES ('total', 'many')")
+    db.close()
+    with pytest.raises(GalleryError, match="damaged"):
+        add(gallery, "cup", "b")
+
+
+def test_a_reader_follows_without_reading_everything_again(gallery: Gallery) -> None:
+    nothing = Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64))
+    bank, whole = Bank(nothing, ()), 0
+    gallery.limit(Limits(5, 9))
+    last, operation, rewrites = 0, 0, -1
+    for i in range(80):
+        add(gallery, f"c{i % 3}", f"{i}")
+        if i == 60:
+            gallery.forget("c0")
+        if i % 7 == 3:
+            continue  # it may look away for a while
+        rows = gallery.rows_since(last, operation)
+        if not rows.continues(operation, rewrites):
+            bank.clear()
+            rows, whole = gallery.load(), whole + 1
+        bank.append(rows)
+        operation, rewrites = rows.operation, rows.rewrites
+        last = max(last, *rows.ids.tolist(), 0)
+        expected = gallery.load()
+        assert sorted(bank.ids.tolist()) == expected.ids.tolist()
+        assert [bank.labels[c] for c in bank.row_class[np.argsort(bank.ids)]] == list(expected.labels)
+        query = vectors(f"{i}")[0]
+        found = bank.nearest(query, 3)[1]
+        np.testing.assert_allclose(
+            found, np.sort(unit_rows(expected.vectors) @ unit_rows(query)[0])[::-1][:3], atol=1e-6
+        )
+    assert whole == 2  # the first time, and after `forget`
+
+
+def test_a_reader_who_was_away_too_long_reads_everything_again(gallery: Gallery) -> None:
+    gallery.limit(Limits(2, 0))
+    add(gallery, "cup", "a")
+    rows = gallery.load()
+    for i in range(60):
+        gallery.add("cup", vectors(f"{i}"), [source(f"{i}")])
+    assert not gallery.rows_since(1, rows.operation).continues(rows.operation, rows.rewrites)

@@ -1,0 +1,61 @@
+"""Embeddings as stored: int8 rows with a scale, held to plain numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tlc_edge.runtime.vectors import quantize_row, unit_rows
+
+FINITE = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
+def test_a_row_is_stored_as_these_numbers() -> None:
+    row, scale = quantize_row(np.array([0.0, 1.0, -2.54, 1.27], np.float32))
+    assert row.dtype == np.int8
+    assert row.tolist() == [0, 50, -127, 64]  # 63.5 rounds to the even neighbour
+    assert scale == pytest.approx(0.02)
+
+
+@given(arrays(np.float32, st.integers(1, 40), elements=FINITE))
+def test_a_stored_row_is_within_half_a_step_of_what_it_was(vector: np.ndarray) -> None:
+    if np.abs(vector).max() < 1e-30:
+        with pytest.raises(ValueError, match="finite and not all zero"):
+            quantize_row(vector)
+        return
+    row, scale = quantize_row(vector)
+    assert np.abs(row).max() == 127
+    assert np.abs(row * scale - vector.astype(np.float64)).max() <= 0.5001 * scale
+
+
+@pytest.mark.parametrize("vector", [[], [0, 0], [1, np.nan], [np.inf, 1], [1e-31, 0]])
+def test_a_vector_without_direction_cannot_be_stored(vector: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite and not all zero"):
+        quantize_row(np.array(vector, np.float32))
+
+
+@given(arrays(np.int8, st.tuples(st.integers(0, 6), st.integers(1, 30)), elements=st.integers(-127, 127)))
+def test_rows_get_unit_length_and_keep_their_direction(rows: np.ndarray) -> None:
+    unit = unit_rows(rows)
+    assert unit.dtype == np.float32
+    assert unit.flags.c_contiguous
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    assert np.allclose(np.linalg.norm(unit, axis=1), lengths > 0, atol=1e-6)
+    assert np.allclose(unit * lengths[:, None], rows, atol=1e-4)
+
+
+def test_rows_of_float_are_not_changed_in_place_and_one_vector_is_one_row() -> None:
+    given_ = np.array([3, 4], np.float32)
+    assert unit_rows(given_).tolist() == [[np.float32(0.6), np.float32(0.8)]]
+    assert given_.tolist() == [3, 4]
+
+
+def test_the_scale_says_nothing_about_the_direction() -> None:
+    vector = np.random.default_rng(0).normal(size=64).astype(np.float32)
+    small, _ = quantize_row(vector * np.float32(1e-6))
+    large, _ = quantize_row(vector * np.float32(1e6))
+    assert np.array_equal(small, large)
+    assert float(unit_rows(small)[0] @ unit_rows(vector)[0]) > 0.9999
