@@ -269,7 +269,7 @@ def loading(bundle: Bundle, folder: Path, count: int) -> list[dict[str, Any]]:
 
 
 def fill(bundle: Bundle, path: Path, count: int) -> None:
-    """Enroll so many examples in 50 classes: directions spread about a centre a class."""
+    """Enroll so many examples in 50 classes: directions spread about one centre per class."""
     width = bundle.manifest.embedding_width
     rng = np.random.default_rng(1)
     centres = rng.normal(size=(50, width))

@@ -3,7 +3,7 @@
     python benchmarks/eviction.py EMBEDDINGS.npz
 
 EMBEDDINGS.npz is made by benchmarks/embeddings.py with a set `digits` and, where there are, `chess` and `icons`
-(chess: sample:digits and folders of photos; icons: one maker a file name). Examples come one by one; above
+(chess: sample:digits and folders of photos; icons: one maker per file name). Examples come one by one; above
 the limit one of the class goes. The tests are images that never came. `drift` brings a class in the order of
 its first principal coordinate, `bursts` repeats some images with slight noise, up to twelve times.
 """

@@ -42,7 +42,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=str(DATA))
-    parser.add_argument("--threads", type=int, default=0, help="0: one a core")
+    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
     parser.add_argument("--times", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
@@ -73,7 +73,7 @@ def main() -> None:
     middle: dict[str, list[float]] = {}
     for name, values in taken.items():
         middle[name] = [1000 * statistics.median(v) / len(samples) for v in zip(*values, strict=True)]
-        print(f"{name:<18} {middle[name][0]:7.2f} ms an image, {middle[name][1]:7.2f} ms of processor")
+        print(f"{name:<18} {middle[name][0]:7.2f} ms per image, {middle[name][1]:7.2f} ms of processor")
     for i, kind in enumerate(("on the clock", "by processor time")):
         ratio = middle["bare engine"][i] / middle["featurize"][i]
         print(f"featurize runs at {100 * ratio:.0f} % of the bare engine's throughput {kind}")

@@ -106,7 +106,7 @@ def backbones(small: bool) -> None:
 
 
 def judge(name: str, data: Set, files: Any, spec: Any, folds: int) -> list[tuple[str, bool]]:
-    """Print a row a file; return the goals, and whether they were reached."""
+    """Print one row per file; return the goals, and whether they were reached."""
     from tlc_edge.compiler.data.decode import images_of
     from tlc_edge.compiler.verify.judge import run_engine
     from tlc_edge.compiler.verify.statistics import cosines, top_class, wilson

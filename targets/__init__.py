@@ -84,7 +84,7 @@ class Target:
     engines: tuple[str, ...]
     """Inference engines by their names on PyPI or npm, the preferred one first."""
     threads: int
-    """Inference threads; 0: one a core."""
+    """Inference threads; 0: one per core."""
     expect: tuple[Expectation, ...]
     notes: tuple[str, ...]
     """What someone who uses a bundle on the device must know, a sentence each; they travel with it."""

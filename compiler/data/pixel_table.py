@@ -1,4 +1,4 @@
-"""Read pixel tables: a `.csv` with one flattened image a row, and another with the labels."""
+"""Read pixel tables: a `.csv` with one flattened image per row, and another with the labels."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def split(
 
 
 def _ranks(seed: int, label: str, keys: Sequence[str]) -> list[bytes]:
-    """Return one hash a key: sorting by it is a shuffle that is the same in every numpy and Python."""
+    """Return one hash per key: sorting by it is a shuffle that is the same in every numpy and Python."""
     head = f"{seed}\0{label}\0".encode()
     return [hashlib.sha256(head + key.encode("utf-8", "backslashreplace")).digest() for key in keys]
 

@@ -1,7 +1,7 @@
 """Align: make up for what rounding does to every image alike, at no cost on the device.
 
 Rounding inside an int8 trunk shifts each feature and stretches it a little, on average. Both are seen on the training
-images, and both are undone by the first layers after the trunk: a factor and an offset a feature go into their weights.
+images, and both are undone by the first layers after the trunk: their weights take one factor and offset per feature.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def featurize(
 ) -> Featurized:
     """Run a trunk over all images that can be read.
 
-    Each of `threads` threads (0: one a core) reads, decodes and runs one image after the other in an engine of its
+    Each of `threads` threads (0: one per core) reads, decodes and runs one image after the other in an engine of its
     own: no core waits for another, and on small networks two engines of one thread outrun one of two. The features
     are the same to the bit for any number of threads, and whether cached or not.
     """

@@ -1,4 +1,4 @@
-"""The trunk's files: lowered once a format and scheme, and kept in the cache, as lowering takes ten seconds."""
+"""The trunk's files: lowered once per format and scheme, and kept in the cache, as lowering takes ten seconds."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class State:
 
 
 class Checkpoints:
-    """A folder with one file an epoch; without a folder nothing is kept."""
+    """A folder with one file per epoch; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None, recipe: str) -> None:
         self._folder, self._recipe = folder, recipe

@@ -30,7 +30,7 @@ class Cut:
     spec: InputSpec
 
     def run_prefix(self, images: NDArray[np.uint8]) -> list[Floats]:
-        """Return what the second part reads for images [N, H, W, C], one array an input."""
+        """Return what the second part reads for images [N, H, W, C], one array per input."""
         found: list[Floats] = []
         for start in range(0, len(images), _BATCH):
             pixels = (images[start : start + _BATCH].astype(np.float32) - self.spec.mean) / self.spec.std

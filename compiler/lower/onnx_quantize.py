@@ -26,7 +26,7 @@ def quantize_onnx(
     method: str = "minmax",
     exclude: Sequence[str] = (),
 ) -> Any:
-    """Return a float32 ONNX model with int8 weights, a scale a channel, and uint8 activations.
+    """Return a float32 ONNX model with int8 weights, one scale per channel, and uint8 activations.
 
     uint8 activations, as x86 kernels of onnxruntime multiply uint8 by int8: with int8 on both sides the same file took
     more than twice as long there. Its ARM kernels take either.

@@ -1,4 +1,4 @@
-"""How an ONNX file keeps weights: as they are, as float16, or as int8 with a scale a channel.
+"""How an ONNX file keeps weights: as they are, as float16, or as int8 with one scale per channel.
 
 The two smaller forms are turned into float32 by one node, at whose place an engine puts the result when it loads the
 file: bytes are saved, and no operation is slower or less exact than it must be.

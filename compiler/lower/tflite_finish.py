@@ -28,7 +28,7 @@ _RGB, _GREY = 1, 2  # ColorSpaceType
 class PackedBuilder(flatbuffers.Builder):  # type: ignore[misc]
     """A builder that stores equal vectors once, and model data on 16-byte boundaries.
 
-    A per-channel quantized file repeats a vector of zeros (the zero points, 8 bytes a channel) for every
+    A per-channel quantized file repeats a vector of zeros (the zero points, 8 bytes per channel) for every
     tensor: a third of a megabyte in EfficientNet-Lite0. Offsets may be shared, so the file stays valid for all.
     """
 

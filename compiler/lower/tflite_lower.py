@@ -1,4 +1,4 @@
-"""Lower to TFLite: the trunk once a scheme, then a whole model for any head on it."""
+"""Lower to TFLite: the trunk once per scheme, then a whole model for any head on it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Pixels:
     """The network wants blue first."""
 
     def then(self, scale: NDArray[Any], offset: NDArray[Any]) -> Pixels:
-        """Return this map followed by another, `y * scale + offset`, each of one number or one a channel."""
+        """Return this map followed by another, `y * scale + offset`, each of one number or one per channel."""
         first, second = np.asarray(self.scale), np.asarray(scale, np.float64).reshape(-1)
         bias = np.asarray(self.offset) * second + np.asarray(offset, np.float64).reshape(-1)
         return Pixels(tuple((first * second).tolist()), tuple(bias.tolist()), self.bgr)

@@ -11,7 +11,7 @@ from tlc_edge.compiler.records import Floats
 
 
 def balance(targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return a weight an image, [N], so that all classes weigh the same; they sum to N."""
+    """Return one weight per image, [N], so that all classes weigh the same; they sum to N."""
     counts = np.bincount(targets)
     weights = 1.0 / counts[targets]
     return np.asarray(weights * (len(targets) / weights.sum()), np.float64)

@@ -20,7 +20,7 @@ EPOCHS = 300
 _PLENTY = 1000  # images of which a sixth can be spared
 _PATIENCE = 20
 _RATE = 1e-3  # of steps of _BATCH rows; larger steps go further
-_BATCH = 32  # rows a step, at least
+_BATCH = 32  # rows per step, at least
 _STEPS = 32  # an epoch, at most about: with thousands of rows smaller steps only take longer
 _FLOOR = 0.1  # of the common deviation: a feature that hardly moves in training must not be blown up
 

@@ -69,7 +69,7 @@ def judge(file: Lowered, labelled: Labelled, reference: Outputs, threads: int = 
     """Run a lowered file in the engine of its format over held-out images and compare with the float graph."""
     kind = next(k for k in KINDS if k.format == file.info.format)
     names = OUTPUTS if reference.probabilities.shape[1] else OUTPUTS[1:]
-    # Engines of one thread, one a core: no core waits for another.
+    # Engines of one thread, one per core: no core waits for another.
     count = min(threads or os.cpu_count() or 1, len(labelled.images))
     engines = [open_model(kind, file.data, 1, names, file.info.file) for _ in range(count)]
     outputs = run_engines(engines, labelled.images)

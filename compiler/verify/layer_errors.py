@@ -60,7 +60,7 @@ def measure_layers(
         wanted, found = reference.run(image), judged.run(image)
         for p, (i, j) in enumerate(pairs):
             a, b = wanted[i].reshape(-1), found[j].reshape(-1)
-            # Sums, not dot products: those wake a thread a core, which wait for one another on a busy machine.
+            # Sums, not dot products: those wake one thread per core, which wait for one another on a busy machine.
             energy, other, product = (float((x * y).sum(dtype=np.float64)) for x, y in ((a, a), (b, b), (a, b)))
             signal[p] += energy
             noise[p] += float(np.square(a - b).sum(dtype=np.float64))

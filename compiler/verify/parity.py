@@ -70,7 +70,7 @@ def build_parity(reference: Outputs, judged: Mapping[FileKind, Judged]) -> Parit
 
 
 def _names(files: Sequence[tuple[FileKind, str, str]]) -> list[str]:
-    """Return a name a file: with its scheme, and with what it takes and gives where that is not the usual."""
+    """Return one name per file: with its scheme, and with what it takes and gives where that is not the usual."""
     usual = FileKind("", "")
     names: list[str] = []
     for kind, file, scheme in files:

@@ -97,7 +97,7 @@ class Manifest:
 def to_json(manifest: Manifest) -> bytes:
     """Return the manifest as UTF-8 JSON with sorted keys, byte for byte the same for equal manifests."""
     document = asdict(manifest)
-    for name in ("mean", "balance"):  # what came later is left out where it is 0, as it was before
+    for name in ("mean", "balance"):  # 0 is what a manifest without them means, so it is not written
         if not document["decision"][name]:
             del document["decision"][name]
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

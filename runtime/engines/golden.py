@@ -62,7 +62,7 @@ def golden(bundle: Bundle, file: str) -> tuple[list[NDArray[np.uint8]], Floats, 
 
 
 def read_card(bundle: Bundle, file: str) -> Card | None:
-    """Return the test card and what is expected of `file` for it; None in a bundle of before there was one.
+    """Return the test card and what is expected of `file` for it; None in a bundle without one.
 
     Raises:
         BundleError: it does not fit the manifest.

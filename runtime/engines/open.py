@@ -43,7 +43,7 @@ class Engine(Protocol):
     """Of the vectors it gives."""
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """Run one image [H, W, C] and return one vector an output, in the order asked for at opening."""
+        """Run one image [H, W, C] and return one vector per output, in the order asked for at opening."""
         ...
 
 
@@ -201,7 +201,7 @@ def open_model(
 
 
 def threads_for(bundle: Bundle, threads: int | None = None) -> int:
-    """Return the threads to run a bundle with: those asked for, or the target's; 0 stands for one a core."""
+    """Return the threads to run a bundle with: those asked for, or the target's; 0 stands for one per core."""
     cores = os.cpu_count() or 1
     if threads is None:
         wanted: Any = bundle.manifest.target.get("threads", 0)

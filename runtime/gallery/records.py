@@ -96,7 +96,7 @@ class GalleryRows:
     ids: NDArray[np.int64]
     """[N], ascending; never used twice."""
     labels: tuple[str, ...]
-    """N names, one a row."""
+    """N names, one per row."""
     vectors: NDArray[np.int8]
     """[N, D]; `vectors * scales[:, None]` gives the embeddings back."""
     scales: NDArray[np.float32]

@@ -142,7 +142,7 @@ def read_rows(db: sqlite3.Connection, width: int, after: int, operation: int | N
     vectors = np.empty((count, width), np.int8)
     scales = np.empty(count, np.float32)
     labels: list[str] = []
-    shared: dict[str, str] = {}  # one string object a class, not one a row
+    shared: dict[str, str] = {}  # one string object per class, not one per row
     cursor = db.execute(f"SELECT id, label, vector, scale {live} ORDER BY id", (after,))
     # In portions, so that a small board never holds the rows twice.
     for start in range(0, count, _LOAD_ROWS):

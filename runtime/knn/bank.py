@@ -29,7 +29,7 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 class Nearby(NamedTuple):
-    """The rows nearest to an embedding, best first; the earlier row wins a tie. A list entry a row."""
+    """The rows nearest to an embedding, best first; the earlier row wins a tie. One list entry per row."""
 
     rows: list[int]
     ids: list[int]
@@ -171,7 +171,7 @@ class Bank:
         self._left_out.add(list(zip(places.tolist(), self._class[places].tolist(), strict=True)))
 
     def enrolled_scores(self) -> list[Floats]:
-        """Return the enrolled rows' own known-ness, an array a class, each beside its class with itself left out."""
+        """Return the enrolled rows' own known-ness, one array per class, each beside its class with itself left out."""
         return self._left_out.scores()
 
     def _hold(self, rows: Rows) -> None:

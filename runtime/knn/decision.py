@@ -60,7 +60,7 @@ def decide(
         classes: number of classes in all, at least B.
         decision: temperature, the weight of the means, and the balance.
         to_means: cosine to the mean of each row's class; None leaves the rows to speak alone.
-        examples: how many enrolled rows each class has, one number a class; None leaves the votes as they are.
+        examples: how many enrolled rows each class has, one number per class; None leaves the votes as they are.
     """
     shares: dict[int, float] = {}
     if len(similarities):

@@ -58,7 +58,7 @@ class LeftOut:
         self._scores = None
 
     def scores(self) -> list[Floats]:
-        """Return the cosines, an array a class; rows alone in their class give none."""
+        """Return the cosines, one array per class; rows alone in their class give none."""
         if self._scores is None:
             self._scores = [best for best in self._best.values() if len(best) > 1]
         return self._scores

@@ -19,7 +19,7 @@ from .unknown import known_ness_of
 Floats = NDArray[np.float32]
 
 
-# Named tuples and not data classes: one a class is made for every frame, and these cost a third.
+# Named tuples and not data classes: one per class is made for every frame, and these cost a third.
 class Ranked(NamedTuple):
     """One class in a prediction's ranking."""
 

@@ -2,7 +2,7 @@
 
 An image's known-ness beside a stored example is the cosine of their embeddings, both moved by `shift`. The neck
 centres embeddings on the training mean, which tells classes apart best; moved half way back, an image that is
-like nothing at all no longer points in a random direction but in that of the mean, and away from everything.
+like nothing at all points in the direction of the mean instead of a random one, and away from everything.
 
 How near the right example should be depends on how many there are. So the build measures, on images that the
 neck was not fitted to, the known-ness of images of the base classes and of classes with 1, 2, 3, … examples; the
@@ -140,7 +140,7 @@ def thresholds(
         rate: false-alarm rate, 0 to 1.
         exemplars: how many of the bundle's rows each class has, [C]; classes with any count as base classes.
         enrolled: how many examples each class has in the gallery, [C].
-        left_out: known-ness of enrolled examples beside the nearest other of their class, an array a class.
+        left_out: known-ness of enrolled examples beside the nearest other of their class, one array per class.
     """
     if rate <= 0:
         return np.full(len(enrolled), -np.inf, np.float32)
@@ -169,7 +169,7 @@ def drift(calibration: Calibration, left_out: Sequence[Floats]) -> float:
 def known_ness_of(near: Nearby, asked: Sequence[float]) -> tuple[float, float]:
     """Return the known-ness beside that of the nearest rows that speaks most for the image, and what is asked there.
 
-    It is the row that lies farthest above the threshold of its class; `asked` has one a class. Without rows,
+    It is the row that lies farthest above the threshold of its class; `asked` has one per class. Without rows,
     nothing is asked.
     """
     if not near.rows:

@@ -1,4 +1,4 @@
-"""Pixel tables: one flattened image a row, and the labels in a table of their own."""
+"""Pixel tables: one flattened image per row, and the labels in a table of their own."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class TestArchitecture:
         assert classifier is not None
         assert (classifier.kernel.shape, classifier.bias.shape) == ((1280, 1000), (1000,))
         trunk = lite0.model.count_params()
-        # Each batch norm of the published network has two numbers a channel; folded, one of them is left.
+        # Each batch norm of the published network has two numbers per channel; folded, one of them is left.
         channels = sum(layer.bias.shape[0] for layer in lite0.model.layers if layer.weights)
         assert trunk + channels + classifier.kernel.size + classifier.bias.size == 4_652_008
         assert trunk == 3_350_000 == backbones()[0].parameters

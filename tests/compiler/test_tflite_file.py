@@ -203,7 +203,7 @@ class TestFinish:
 
     def test_equal_vectors_are_stored_once(self, bundle: Bundle) -> None:
         (graph,) = Flat.root(bundle.read("model.tflite"), b"TFL3").tables(2)
-        # Tensor.quantization.zero_point: zeros, 8 bytes a channel.
+        # Tensor.quantization.zero_point: zeros, 8 bytes per channel.
         vectors = [t.table(4).follow(3) for t in graph.tables(0) if t.place(4) is not None]
         lengths = {v: int.from_bytes(graph.data[v : v + 4], "little") for v in vectors if v is not None}
         per_channel = [lengths[v] for v in vectors if v is not None and lengths[v] > 1]

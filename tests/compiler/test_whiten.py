@@ -25,7 +25,7 @@ def centres(seed: int) -> NDArray[np.float64]:
 
 
 def right(neck: Neck, seed: int) -> float:
-    """How often the nearest of one example a class is that of the right class, for classes that are new."""
+    """How often the nearest of one example per class is that of the right class, for classes that are new."""
     new = centres(seed)
     a = unit_rows(neck.project(scattered(seed + 1, new, np.arange(10))))
     b = unit_rows(neck.project(scattered(seed + 2, new)))

@@ -143,7 +143,7 @@ def test_highest_leaves_the_values_as_they_were() -> None:
 
 
 def test_blocks_hold_rows_across_their_borders() -> None:
-    wide = Blocks(1 << 17, np.uint8)  # 256 rows a block
+    wide = Blocks(1 << 17, np.uint8)  # 256 rows per block
     rows = np.repeat(np.arange(600) % 251, 1 << 17).astype(np.uint8).reshape(600, 1 << 17)
     wide.append(rows[:10])
     wide.append(rows[10:])

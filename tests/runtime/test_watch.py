@@ -59,7 +59,7 @@ def write_video(path: Path, frames: Sequence[NDArray[np.uint8]]) -> Path:
 
 
 def shown(*labels: str, photos: Path) -> Iterator[Frame | Gap]:
-    """Yield a frame a label; a label that is none is a gap."""
+    """Yield one frame per label; a label that is none is a gap."""
     for label in labels:
         if len(label) == 1:
             yield Frame(photos / label / "0.png", name=label)

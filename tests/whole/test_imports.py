@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from floors import FLOORS
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("cli", "compiler", "runtime", "targets")
@@ -201,30 +202,6 @@ def test_imported_can_leave_out_what_is_lazy() -> None:
 
 # --- the floors: a room imports only rooms on lower floors
 
-FLOORS = {
-    "compiler": (
-        ("options", "records", "steps", "toolchain", "cache"),
-        ("data", "weights"),
-        ("network",),
-        ("backbones", "lower", "train"),
-        ("features", "fine_tune", "limits"),
-        ("verify", "extras"),
-        ("study",),
-        ("report",),
-        ("bundle",),
-        ("sweep", "result", "fit", "ladder", "pipeline", "__init__"),
-    ),
-    "runtime": (
-        ("errors", "progress", "quiet", "vectors"),
-        ("bundle",),
-        ("images",),
-        ("engines",),
-        ("gallery",),
-        ("knn",),
-        ("classifier",),
-        ("watch", "doctor", "__init__"),
-    ),
-}
 # Files that stand on their floor by themselves; there they may import each other, but not in a circle.
 ALONE = {"options", "records", "steps", "toolchain", "result", "fit", "ladder", "pipeline", "errors", "progress"}
 

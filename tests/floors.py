@@ -1,0 +1,31 @@
+"""The floors of the rooms: a room imports only rooms on lower floors.
+
+`whole/test_imports.py` holds the code to it, and `tools/docs` draws docs/images/floors.svg from it.
+"""
+
+from __future__ import annotations
+
+FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "compiler": (
+        ("options", "records", "steps", "toolchain", "cache"),
+        ("data", "weights"),
+        ("network",),
+        ("backbones", "lower", "train"),
+        ("features", "fine_tune", "limits"),
+        ("verify", "extras"),
+        ("study",),
+        ("report",),
+        ("bundle",),
+        ("sweep", "result", "fit", "ladder", "pipeline", "__init__"),
+    ),
+    "runtime": (
+        ("errors", "progress", "quiet", "vectors"),
+        ("bundle",),
+        ("images",),
+        ("engines",),
+        ("gallery",),
+        ("knn",),
+        ("classifier",),
+        ("watch", "doctor", "__init__"),
+    ),
+}
