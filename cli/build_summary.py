@@ -44,7 +44,7 @@ def _worst(findings: Findings) -> dict[str, Any] | None:
 
 def document(result: Result) -> dict[str, Any]:
     """Return what `--json` prints."""
-    from tlc_edge.compiler.report.warnings import worries
+    from tlc_edge.compiler.report.warnings import find_warnings
 
     accuracy: dict[str, float] = {"float": result.float_accuracy}
     for bundle in result.bundles:
@@ -60,7 +60,7 @@ def document(result: Result) -> dict[str, Any]:
                 "bytes": b.bytes,
                 "models": _models(b),
                 "worst_class": _worst(b.findings),
-                "warnings": [asdict(w) for w in worries(b.findings)],
+                "warnings": [asdict(w) for w in find_warnings(b.findings)],
                 "unknown": b.unknown,
                 "limits": [asdict(fit) for fit in b.fits],
                 "notes": list(b.notes),
@@ -169,10 +169,10 @@ def _needs(fit: Fit) -> str | None:
 
 def _warn(findings: Findings, said: set[str]) -> set[str]:
     """Print and return the warnings that were not printed yet; copies and skipped files have lines of their own."""
-    from tlc_edge.compiler.report.warnings import worries
+    from tlc_edge.compiler.report.warnings import find_warnings
 
     elsewhere = ("copies-in-classes", "copies-in-parts", "skipped")
-    new = [w.text for w in worries(findings) if w.kind not in elsewhere and w.text not in said]
+    new = [w.text for w in find_warnings(findings) if w.kind not in elsewhere and w.text not in said]
     for text in new:
         click.echo(f"! {text}")
     return set(new)

@@ -234,8 +234,15 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         )
         # All are made before the first is written: an error in making one leaves none.
         made = [
-            assemble(evidence, t, [judged[kind] for kind in kinds[t.name]], fitted.fits[t.name], options.unknown_rate)
-            for t in targets
+            assemble(
+                evidence,
+                t,
+                [judged[kind] for kind in kinds[t.name]],
+                fitted.fits[t.name],
+                options.unknown_rate,
+                path.name,
+            )
+            for t, path in zip(targets, outputs, strict=True)
         ]
         bundles: list[Built] = []
         for target, path, bundle in zip(targets, outputs, made, strict=True):

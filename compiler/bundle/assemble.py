@@ -64,9 +64,11 @@ class Assembled:
 
 
 def assemble(
-    evidence: Evidence, target: Target, judged: Sequence[Judged], fits: Sequence[Fit], unknown_rate: float
+    evidence: Evidence, target: Target, judged: Sequence[Judged], fits: Sequence[Fit], unknown_rate: float, name: str
 ) -> Assembled:
     """Make the bundle of one target; `judged` holds its files, the one its device prefers first, `fits` what they need.
+
+    `name` is that of its file or folder: the report says which bundle it is about.
 
     Raises:
         BuildError: something that the bundle gets beside its models cannot be made.
@@ -109,7 +111,7 @@ def assemble(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     findings = find(manifest, evidence, judged)
-    files["report.html"] = report_html(findings, evidence.pictures)
+    files["report.html"] = report_html(findings, evidence.pictures, name)
     files["report.json"] = report_json(findings)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     return Assembled(replace(manifest, files=hashes), files, findings)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 from tlc_edge.compiler.verify.layer_errors import LayerError, worst_first
 
 from .findings import Findings, Rate, confused_pairs, settings
-from .warnings import worries
+from .warnings import find_warnings
 
 SCHEMA = 1
 """Rises when a key changes its meaning or goes; more keys may come."""
 _DIGITS = 5
+_REFERENCE = "Keras graph"  # what `file` of `float` says; programs may compare it
 
 
 def report_json(findings: Findings) -> bytes:
@@ -37,7 +38,7 @@ def report_json(findings: Findings) -> bytes:
         "held_out": len(f.truth),
         "labels": f.labels,
         "macs": f.study.macs,
-        "float": f.reference,
+        "float": replace(f.reference, file=_REFERENCE),
         "files": f.files,
         "train_accuracy": f.study.train_accuracy,
         "classes": f.classes,
@@ -53,7 +54,7 @@ def report_json(findings: Findings) -> bytes:
         "unknown": m.metrics["unknown"],
         "duplicates": f.duplicates,
         "skipped": [{"image": s.name, "reason": s.reason} for s in f.skipped],
-        "warnings": worries(f),
+        "warnings": find_warnings(f),
     }
     text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode("utf-8", "backslashreplace")  # a name that is no text becomes an escape, as JSON has them

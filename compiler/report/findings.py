@@ -20,7 +20,7 @@ from tlc_edge.compiler.study.reliability import Reliability, measure_reliability
 from tlc_edge.compiler.study.study import Study
 from tlc_edge.compiler.verify.judge import Judged
 from tlc_edge.compiler.verify.layer_errors import LayerError
-from tlc_edge.compiler.verify.parity import NONE, Parity
+from tlc_edge.compiler.verify.parity import NONE, REFERENCE, Parity
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.runtime.bundle.manifest import Manifest
 
@@ -60,7 +60,7 @@ class FileFindings:
     """How one file does on the held-out images."""
 
     file: str
-    """`Keras graph` for the float graph that the files are measured against."""
+    """`float graph` for the one that the files are measured against."""
     format: str
     scheme: str
     bytes: int
@@ -200,7 +200,7 @@ def _reference(evidence: Evidence) -> FileFindings:
     outputs, truth = evidence.reference, evidence.labelled.truth
     accuracy = _accuracy(evidence.labelled.answers(outputs), truth)
     return FileFindings(
-        "Keras graph", "keras", "float32", 0, "tensorflow", accuracy, None, None, _reliability(outputs, truth)
+        REFERENCE, "keras", "float32", 0, "tensorflow", accuracy, None, None, _reliability(outputs, truth)
     )
 
 

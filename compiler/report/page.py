@@ -24,20 +24,21 @@ from .tables import (
     size_table,
     skipped_table,
 )
-from .warnings import worries
+from .warnings import find_warnings
 
 # Nothing from elsewhere, no script: even if an escape were forgotten.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def report_html(findings: Findings, pictures: Pictures | None) -> bytes:
+def report_html(findings: Findings, pictures: Pictures | None, bundle: str) -> bytes:
     """Return the page as UTF-8; the same for equal findings.
 
     Args:
         findings: what the page says.
         pictures: what it may show; None for no images at all.
+        bundle: the name of its file or folder.
     """
-    title = f"{findings.manifest.target['title']}: {len(findings.labels)} classes"
+    title = f"{bundle} for {findings.manifest.target['title']}: {len(findings.labels)} classes"
     sections = [(key, heading, make(findings, pictures)) for key, heading, make in _SECTIONS]
     links = " ".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
     body = "".join(
@@ -86,7 +87,7 @@ def _work(f: Findings) -> str:
 
 
 def _worries(f: Findings) -> str:
-    found = worries(f)
+    found = find_warnings(f)
     if not found:
         return '<p class="worries fine">Nothing stands out that should worry you.</p>'
     items = "".join(f"<li>{escape(w.text)}</li>" for w in found)

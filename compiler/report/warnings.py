@@ -1,4 +1,4 @@
-"""What a person should worry about, in plain words; each worry with the evidence that it needs to be said.
+"""Warnings about a build, in plain words; each with the evidence that it needs to be said.
 
 The limits are round numbers, meant to be read with the counts beside them; docs/report.md lists them.
 """
@@ -38,8 +38,8 @@ _FEW_JUDGES = 3  # held-out images below which a class is hardly judged at all
 
 
 @dataclass(frozen=True)
-class Worry:
-    """One thing to worry about."""
+class BuildWarning:
+    """One thing that may be wrong with a bundle, or with what it was made from."""
 
     kind: str
     """A word for machines; docs/report.md lists them."""
@@ -47,10 +47,10 @@ class Worry:
     """One or two sentences: what, how much, and what to do."""
 
 
-def worries(findings: Findings) -> tuple[Worry, ...]:
-    """Return what to worry about, the most serious first."""
-    found = [(kind, say(findings)) for kind, say in _WORRIES]
-    return tuple(Worry(kind, text) for kind, text in found if text)
+def find_warnings(findings: Findings) -> tuple[BuildWarning, ...]:
+    """Return the warnings, the most serious first."""
+    found = [(kind, say(findings)) for kind, say in _WARNINGS]
+    return tuple(BuildWarning(kind, text) for kind, text in found if text)
 
 
 def holding_back(train_accuracy: float | None, high: float, curve: Curve) -> str | None:
@@ -234,7 +234,7 @@ def _skipped(f: Findings) -> str | None:
     return f"{_count(len(f.skipped), 'file', 'files')} could not be used; the first: {f.skipped[0].name}."
 
 
-_WORRIES: Sequence[tuple[str, Callable[[Findings], str | None]]] = (
+_WARNINGS: Sequence[tuple[str, Callable[[Findings], str | None]]] = (
     ("copies-in-classes", _copies),
     ("copies-in-parts", _parted),
     ("uncertain", _uncertain),

@@ -62,7 +62,7 @@ class Page(HTMLParser):
 
 
 def page(made: Made, thumbnails: bool = True) -> Page:
-    return Page(report_html(made[0], made[1] if thumbnails else None))
+    return Page(report_html(made[0], made[1] if thumbnails else None, "photos.tlc"))
 
 
 def data(made: Made) -> Any:
@@ -122,7 +122,7 @@ class TestFigures:
 
     def test_the_same_findings_give_the_same_bytes(self, three: Made) -> None:
         again = make(["king", "queen", "rook"], 30, wrong=(1, 4), sure=0.97)
-        assert report_html(*three) == report_html(*again)
+        assert report_html(*three, "photos.tlc") == report_html(*again, "photos.tlc")
         assert report_json(three[0]) == report_json(again[0])
         other = make(["king", "queen", "rook"], 30, wrong=(1,), sure=0.97)
         assert report_json(three[0]) != report_json(other[0])
@@ -140,10 +140,10 @@ class TestPage:
         targets = [v for k, v in html.attributes if k == "href"]
         assert targets
         assert {t.removeprefix("#") for t in targets} <= set(html.ids)
-        assert not re.search(rb"url\(|@import|https?:", report_html(*three))
+        assert not re.search(rb"url\(|@import|https?:", report_html(*three, "photos.tlc"))
 
     def test_figures_and_tables_are_told_in_words(self, three: Made) -> None:
-        source = report_html(*three).decode()
+        source = report_html(*three, "photos.tlc").decode()
         svgs = re.findall(r"<svg[^>]*>", source)
         assert svgs
         assert all('aria-label="' in svg or "aria-hidden" in svg for svg in svgs)
@@ -204,7 +204,7 @@ class TestNames:
         labels = ["Läufer", "皇后", "רוק", "🐎"]
         made = make(labels, 8, wrong=(2,))
         assert all(label in page(made).text for label in labels)
-        assert b"<bdi>\xd7\xa8\xd7\x95\xd7\xa7</bdi>" in report_html(*made)
+        assert b"<bdi>\xd7\xa8\xd7\x95\xd7\xa7</bdi>" in report_html(*made, "photos.tlc")
         assert data(made)["labels"] == labels
 
     def test_a_file_name_that_is_no_text(self) -> None:
@@ -230,14 +230,14 @@ class TestSizes:
     def test_a_hundred_classes(self) -> None:
         made = make([f"class {i}" for i in range(100)], 300, train=6, wrong=(5, 105, 205, 7))
         html = page(made)
-        assert "class=matrix" not in report_html(*made).decode()
+        assert "class=matrix" not in report_html(*made, "photos.tlc").decode()
         assert "a matrix of 100 classes would not be read" in html.text
         assert data(made)["classes"][5]["recall"]["right"] == 0
         assert len({look(i) for i in range(36)}) == 36
         assert not [i for i in range(99) if set(zip(look(i), look(i + 1), strict=True)) & {(n, n) for n in range(6)}]
         assert "100 class 99" in html.text  # the legend numbers what the map has no room to name
         few = make(["a", "b"], 4)
-        assert "class=matrix" in report_html(*few).decode()
+        assert "class=matrix" in report_html(*few, "photos.tlc").decode()
 
     def test_without_a_head(self) -> None:
         made = make(["a", "b"], 8, wrong=(0,), headless=True)

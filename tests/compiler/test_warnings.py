@@ -10,7 +10,7 @@ from report_samples import make
 from tlc_edge.compiler.data.duplicates import Group
 from tlc_edge.compiler.data.records import Skipped
 from tlc_edge.compiler.report.page import report_html
-from tlc_edge.compiler.report.warnings import worries
+from tlc_edge.compiler.report.warnings import find_warnings
 from tlc_edge.compiler.study.learning_curve import Curve, CurvePoint
 from tlc_edge.compiler.study.odd_labels import Odd
 
@@ -33,16 +33,16 @@ LOW: dict[str, Any] = {"wrong": tuple(range(80)), "sure": 0.8}  # 80 % right, an
 def said(**change: Any) -> dict[str, str]:
     given = {**GOOD, **change}
     findings, _ = make(given.pop("labels"), given.pop("held_out"), mapped=False, **given)
-    return {w.kind: w.text for w in worries(findings)}
+    return {w.kind: w.text for w in find_warnings(findings)}
 
 
-def test_nothing_to_worry_about_is_said_as_well() -> None:
+def test_that_there_are_none_is_said_as_well() -> None:
     # Eight images were wrong at 0.98: such labels deserve a look, and that is all.
     assert said().keys() == {"suspect-labels"}
     assert said(wrong=(), sure=0.99) == {}
-    page = report_html(*make(["king", "queen"], 400, train=50, sure=0.99))
+    page = report_html(*make(["king", "queen"], 400, train=50, sure=0.99), "photos.tlc")
     assert b"Nothing stands out" in page
-    assert b"Nothing stands out" not in report_html(*make(["king", "queen"], 4))
+    assert b"Nothing stands out" not in report_html(*make(["king", "queen"], 4), "photos.tlc")
 
 
 @pytest.mark.parametrize(
