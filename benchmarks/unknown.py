@@ -22,7 +22,7 @@ from few_shot_trials import SHARED, Trial, build_base, chess_files, digit_files,
 from numpy.typing import NDArray
 
 from tlc_edge.runtime import Classifier
-from tlc_edge.runtime.knn.unknown import known_ness_of
+from tlc_edge.runtime.knn.unknown import knownness_of
 
 SHOTS = (1, 3, 5, 10)
 RATES = (0.01, 0.05, 0.10)
@@ -50,7 +50,7 @@ class Tally:
                 bank, asked = classifier._bank, classifier._stored.asked
                 k = classifier.bundle.manifest.decision.k
                 for group, embeddings in images.items():
-                    pairs = [known_ness_of(bank.nearby(e, k), asked) for e in embeddings]
+                    pairs = [knownness_of(bank.nearby(e, k), asked) for e in embeddings]
                     above[group] = np.array([known - threshold for known, threshold in pairs])
             for group, margins in above.items():
                 if len(margins):

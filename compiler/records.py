@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.manifest import ModelFile, Preprocessing
-
-Floats = NDArray[np.float32]
+from tlc_edge.runtime.vectors import Floats as Floats
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 
-from tlc_edge.runtime.errors import BuildError, TlcError
+from tlc_edge.runtime.errors import BuildError, TlcError, first_line
 
 Progress = Callable[[str, int, int], None]
 """Called with a step's name, the units done and the units in all."""
@@ -42,7 +42,7 @@ class Steps:
         except MemoryError:
             raise BuildError(f"out of memory {where}; use fewer images (--limit)") from None
         except Exception as e:
-            reason = (str(e).strip().splitlines() or [""])[0][:300]
+            reason = first_line(e, silent="")[:300]
             error = BuildError(
                 f"{type(e).__name__}: {reason}; this is a defect of tlc or of a library: please report it"
             )

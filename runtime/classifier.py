@@ -31,10 +31,10 @@ from tlc_edge.runtime.knn.base_check import taken
 from tlc_edge.runtime.knn.enroll_warnings import Doubts, Seen, sharpness
 from tlc_edge.runtime.knn.prediction import Prediction, Stored, answer
 from tlc_edge.runtime.knn.unknown import checked_rate, read_calibration, thresholds
+from tlc_edge.runtime.vectors import Floats
 
 from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
 
-Floats = NDArray[np.float32]
 _THUMBNAIL_QUALITY = 90
 
 

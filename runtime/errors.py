@@ -70,6 +70,11 @@ class BuildError(TlcError):
     """A build step failed."""
 
 
+def first_line(error: BaseException, silent: str | None = None) -> str:
+    """Return the first line of an error's message; of one without a message `silent`, by default its type's name."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__ if silent is None else silent)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not in `known`, listing those nearest first."""
     names = list(known)

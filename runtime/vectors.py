@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
+
 
 def quantize_row(vector: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
     """Return one embedding as int8 [D] and the scale that gives it back (`row * scale`).

@@ -91,16 +91,6 @@ class Target:
     sources: Mapping[str, str]
     """Where each number comes from, by its dotted key (`limits.model_bytes`)."""
 
-    def scheme_of(self, model_format: str) -> str:
-        """Return the scheme to start from for a file of that format.
-
-        Raises:
-            ValueError: the target has no such format.
-        """
-        if model_format not in self.formats:
-            raise ValueError(f"target {self.name} has formats {self.formats}, not {model_format!r}")
-        return self.onnx_scheme if model_format == "onnx" else self.scheme
-
 
 def target_names() -> tuple[str, ...]:
     """Return the names of the targets that ship with tlc, sorted."""

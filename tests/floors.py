@@ -19,7 +19,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("sweep", "result", "fit", "ladder", "pipeline", "__init__"),
     ),
     "runtime": (
-        ("errors", "progress", "quiet", "vectors"),
+        ("errors", "files", "progress", "quiet", "vectors"),
         ("bundle",),
         ("images",),
         ("engines",),

@@ -10,7 +10,7 @@ from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
 from tlc_edge.compiler.weights.keras_weights import load_weights
 from tlc_edge.compiler.weights.pins import arrays_sha256, file_sha256
-from tlc_edge.runtime.errors import BuildError, UsageError, unknown_name
+from tlc_edge.runtime.errors import BuildError, UsageError, first_line, unknown_name
 from tlc_edge.runtime.quiet import quiet
 
 from .adopt import adopt
@@ -116,9 +116,8 @@ def _downloaded(name: str, short: str, size: tuple[int, int], alpha: float | Non
         # The classifier's weights are for one size only in some; at another, the network comes without it.
         model = _build(short, size, alpha, size == (usual, usual), "imagenet")
     except Exception as e:  # no network, a refused download, a width or size without weights
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise BuildError(
-            f"the ImageNet weights of {name} cannot be had ({reason}); where there is no network, give their "
+            f"the ImageNet weights of {name} cannot be had ({first_line(e)}); where there is no network, give their "
             "file: --weights FILE.h5, as keras.applications names it"
         ) from None
     return model, "keras.applications", arrays_sha256(model.get_weights())

@@ -13,7 +13,7 @@ from tlc_edge.compiler.network.pixels import PIXELS, input_spec
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
 from tlc_edge.compiler.weights.pins import file_sha256
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .adopt import USUAL_SIZE
@@ -53,8 +53,7 @@ def load_saved_model(name: str, folder: Path, asked: Asked) -> Backbone:
         output = layer(start)
         model = Model(image, output, name="backbone")
     except Exception as e:  # TensorFlow raises whatever the graph makes of the size
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise BuildError(f"{name} cannot be run on {height}x{width} pixels ({reason})") from None
+        raise BuildError(f"{name} cannot be run on {height}x{width} pixels ({first_line(e)})") from None
     if len(output.shape) not in (2, 4) or None in tuple(output.shape[1:]):
         raise BuildError(f"{name} gives {list(output.shape)}, expected a vector or a feature map an image")
     return Backbone(
@@ -110,8 +109,7 @@ def _load(folder: Path, document: Any) -> Any:
         with quiet():
             return tf.saved_model.load(str(folder), tags=chosen)
     except Exception as e:
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise BuildError(f"{folder}: TensorFlow cannot load it ({reason})") from None
+        raise BuildError(f"{folder}: TensorFlow cannot load it ({first_line(e)})") from None
 
 
 def _signature(name: str, folder: Path, loaded: Any) -> tuple[Any, tuple[int | None, ...]]:

@@ -20,7 +20,7 @@ from tlc_edge.compiler.train.whiten import whitening
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
-from tlc_edge.runtime.knn.unknown import Calibration, known_ness_of, thresholds
+from tlc_edge.runtime.knn.unknown import Calibration, knownness_of, thresholds
 from tlc_edge.runtime.vectors import quantize_rows, row_lengths, unit_rows
 
 _HALF = (
@@ -211,5 +211,5 @@ class _Judged:
         """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
         bank = stored.bank(self.calibration.shift)
         asked = thresholds(self.calibration, self.rate, *bank.counts(), bank.enrolled_scores()).tolist()
-        found = [known_ness_of(bank.nearby(e, self.k), asked) for e in embeddings]
+        found = [knownness_of(bank.nearby(e, self.k), asked) for e in embeddings]
         return np.array([near < threshold for near, threshold in found], np.bool_)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 import os
@@ -15,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from tlc_edge.compiler.cache.bound import SCRATCH, make_room
 from tlc_edge.runtime.errors import DataError, UsageError
+from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.progress import Count, silent
 
 MAX_BYTES = 50 << 30
@@ -69,12 +69,6 @@ def fetch(url: str, checksum: str | None, folder: Path, notes: list[str], progre
         shutil.move(fresh, kept)
     notes.append(f"{url}: fetched without a checksum; --checksum sha256:{found} pins it and fetches it only once")
     return kept
-
-
-def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _drop_damaged(path: Path, checksum: str) -> None:

@@ -22,9 +22,9 @@ from typing import IO
 
 from tlc_edge.compiler.cache.bound import SCRATCH, make_room
 from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_BYTES, source_name
 
-from .address import file_sha256
 from .folder import is_image, is_junk
 from .records import Skipped
 

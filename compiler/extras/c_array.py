@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tlc_edge.compiler.lower.tflite_file import read_tflite, tensor_name
+
 HEADER, SOURCE = "model_data.h", "model_data.c"
 _ALIGNMENT = 16
 _A_LINE = 12
@@ -30,7 +32,7 @@ def c_array(model: bytes, labels: Sequence[str], arena: int | None) -> dict[str,
     The array is aligned to 16 bytes, as the file's own buffers are. The header has what firmware must know to
     use it: the arena's size in bytes (None: it was not measured), labels, and scale and zero point of each end.
     """
-    graph = _graph(model)
+    graph = read_tflite(model).subgraphs[0]
     source, *outputs = _ends(graph)
     return {
         HEADER: _header(len(model), source, outputs, len(labels), arena).encode(),
@@ -113,24 +115,16 @@ def _quoted(label: str) -> str:
     return f'"{plain}"'
 
 
-def _graph(model: bytes) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    made: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
-    return made.subgraphs[0]
-
-
 def _ends(graph: Any) -> list[_End]:
     """Return the input and the outputs."""
     types = {0: "float32", 3: "uint8", 9: "int8"}
     found: list[_End] = []
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[int(index)]
-        name = tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
         given = tensor.quantization
         scale, zero_point = 0.0, 0
         if given is not None and given.scale is not None and np.size(given.scale):
             scale, zero_point = float(given.scale[0]), int(given.zeroPoint[0])
         shape = tuple(int(n) for n in tensor.shape)
-        found.append(_End(name, shape, types[int(tensor.type)], scale, zero_point))
+        found.append(_End(tensor_name(tensor), shape, types[int(tensor.type)], scale, zero_point))
     return found

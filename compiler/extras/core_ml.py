@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlc_edge.compiler.records import Fused
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 PACKAGE = "model.mlpackage"
@@ -76,7 +76,7 @@ def core_ml_package(fused: Fused) -> dict[str, bytes]:
             metadata.shortDescription = f"{fused.trunk.backbone.name}, made by tlc"
             model = coremltools.models.MLModel(named, weights_dir=model.weights_dir, skip_model_load=True)
         except Exception as e:
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
+            reason = first_line(e)[:300]
             raise BuildError(f"coremltools cannot convert this network ({reason}); try another backbone") from None
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / PACKAGE

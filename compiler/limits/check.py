@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tlc_edge.compiler.lower.tflite_content import Content, operation_names, read_content
+from tlc_edge.compiler.lower.tflite_content import Content, read_content
+from tlc_edge.compiler.lower.tflite_file import operation_names
 from tlc_edge.compiler.records import Fused, Lowered
 from tlc_edge.runtime.errors import BuildError, UsageError, unknown_name
 from tlc_edge.targets import Target

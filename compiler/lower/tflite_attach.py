@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.records import Dense, Floats, Head, Neck
 
 from .tflite_ends import drop_unused, int8_input, int8_outputs
+from .tflite_file import read_tflite
 from .tflite_finish import PackedBuilder
 
 # BuiltinOperator, BuiltinOptions, TensorType and ActivationFunctionType of the TFLite schema.
@@ -54,7 +55,7 @@ def attach_tflite(
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(trunk), 0))
+    model = read_tflite(trunk)
     graph = _Graph(schema, model)
     source = graph.features()
     outputs: list[int] = []

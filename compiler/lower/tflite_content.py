@@ -10,6 +10,8 @@ import numpy as np
 
 from tlc_edge.runtime.errors import BuildError
 
+from .tflite_file import operation_names, read_tflite
+
 # TensorType of the TFLite schema.
 _NAMES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
 _LARGE = 1024
@@ -33,18 +35,9 @@ class Content:
     """The same, of constants with 1,024 values or more: in `dynamic` the converter leaves smaller ones as they are."""
 
 
-def operation_names() -> dict[int, str]:
-    """Return TFLite's builtin operations by their codes, as its schema spells them."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-
-
 def read_content(data: bytes) -> Content:
     """Count a TFLite file's operations and tensors by type."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(data), 0))
+    model = read_tflite(data)
     codes = operation_names()
     (graph,) = model.subgraphs
     operations: Counter[str] = Counter()

@@ -16,12 +16,13 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
+from .tflite_file import read_tflite
+
 SIGNATURE = "serving_default"
 LABELS_FILE = "labels.txt"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _AXIS_LABELS = 2  # AssociatedFileType.TENSOR_AXIS_LABELS
 _FEATURE, _IMAGE = 1, 2  # ContentProperties
-_NORMALIZATION = 1  # ProcessUnitOptions
 _RGB, _GREY = 1, 2  # ColorSpaceType
 
 
@@ -51,20 +52,14 @@ class PackedBuilder(flatbuffers.Builder):  # type: ignore[misc]
         return self._seen[key]
 
 
-def finish_tflite(
-    data: bytes,
-    outputs: Sequence[str],
-    labels: Sequence[str] = (),
-    name: str = "tlc",
-    normalization: tuple[float, float] | None = None,
-) -> bytes:
+def finish_tflite(data: bytes, outputs: Sequence[str], labels: Sequence[str] = (), name: str = "tlc") -> bytes:
     """Return the converter's file `data` with its one input named `image` and its outputs named `outputs`.
 
-    `labels` belong to the first output. `normalization` (mean, std) is for a float input only.
+    `labels` belong to the first output.
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(data), 0))
+    model = read_tflite(data)
     graph = model.subgraphs[0]
     if len(graph.inputs) != 1 or len(graph.outputs) != len(outputs):
         raise ValueError(f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs, expected 1 and {len(outputs)}")
@@ -74,7 +69,7 @@ def finish_tflite(
     model.signatureDefs = [_signature(schema, graph.inputs[0], zip(outputs, graph.outputs, strict=True))]
     model.description = name
     grey = int(graph.tensors[graph.inputs[0]].shape[-1]) == 1
-    packed = _metadata(name, outputs, bool(labels), normalization, grey)
+    packed = _metadata(name, outputs, bool(labels), grey)
     kept: list[Any] = []
     earlier: list[Any] = []
     for entry in model.metadata or []:
@@ -123,34 +118,26 @@ def _with_labels(data: bytes, labels: Sequence[str]) -> bytes:
     return out.getvalue()
 
 
-def _metadata(
-    name: str, outputs: Sequence[str], labelled: bool, normalization: tuple[float, float] | None, grey: bool
-) -> bytes:
+def _metadata(name: str, outputs: Sequence[str], labelled: bool, grey: bool) -> bytes:
     b = flatbuffers.Builder(1024)
 
     def content(kind: int, properties: int) -> int:
         return _table(b, 3, [(0, kind, b.PrependUint8Slot), (1, properties, b.PrependUOffsetTRelativeSlot)])
 
-    def tensor(title: str, properties: int, units: int | None = None, files: int | None = None) -> int:
+    def tensor(title: str, properties: int, files: int | None = None) -> int:
         text = b.CreateString(title)
         return _table(
             b,
             7,
             [
                 (i, o, b.PrependUOffsetTRelativeSlot)
-                for i, o in ((0, text), (3, properties), (4, units), (6, files))
+                for i, o in ((0, text), (3, properties), (6, files))
                 if o is not None
             ],
         )
 
-    units = None
-    if normalization is not None:
-        mean, std = (_floats(b, [value]) for value in normalization)
-        options = _table(b, 2, [(0, mean, b.PrependUOffsetTRelativeSlot), (1, std, b.PrependUOffsetTRelativeSlot)])
-        unit = _table(b, 2, [(0, _NORMALIZATION, b.PrependUint8Slot), (1, options, b.PrependUOffsetTRelativeSlot)])
-        units = _offsets(b, [unit])
     colours = _table(b, 2, [(0, _GREY if grey else _RGB, b.PrependInt8Slot)])
-    image = tensor("image", content(_IMAGE, colours), units)
+    image = tensor("image", content(_IMAGE, colours))
     tensors: list[int] = []
     for i, output in enumerate(outputs):
         files = None
@@ -186,11 +173,4 @@ def _offsets(b: Any, items: Sequence[int]) -> int:
     b.StartVector(4, len(items), 4)
     for item in reversed(items):
         b.PrependUOffsetTRelative(item)
-    return int(b.EndVector())
-
-
-def _floats(b: Any, values: Sequence[float]) -> int:
-    b.StartVector(4, len(values), 4)
-    for value in reversed(values):
-        b.PrependFloat32(value)
     return int(b.EndVector())

@@ -12,6 +12,7 @@ from tlc_edge.compiler.network.freeze import Frozen
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.quiet import quiet
 
+from .tflite_file import operation_names, read_tflite, tensor_name
 from .tflite_names import layer_name
 
 _PIXELS = ("CAST", "SUB", "MUL", "ADD", "DIV", "QUANTIZE")
@@ -46,17 +47,14 @@ def convert_mixed(
 
 def _tensors(calibrated: bytes, exclude: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the tensors of what normalises the pixels, and those of the layers `exclude`."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(calibrated), 0))
-    codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    model = read_tflite(calibrated)
+    codes = operation_names()
     graph = model.subgraphs[0]
     pixels: list[str] = []
     layers: list[str] = []
     leading = True
     for operator in graph.operators:
-        name = graph.tensors[int(operator.outputs[0])].name
-        tensor = name.decode() if isinstance(name, bytes) else str(name)
+        tensor = tensor_name(graph.tensors[int(operator.outputs[0])])
         leading = leading and codes[int(model.operatorCodes[operator.opcodeIndex].builtinCode)] in _PIXELS
         if leading:
             pixels.append(tensor)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import InputSpec
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 
 from .layers import functional
 from .normalise import NAME, normalise, presence, take_in, widen
@@ -244,8 +244,7 @@ class _Rebuilt:
         try:
             return new(*args, **kwargs)
         except Exception as e:  # Keras raises whatever its backend does for shapes that do not fit
-            reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-            raise BuildError(f"layer {layer.name} cannot be rebuilt for this input ({reason})") from None
+            raise BuildError(f"layer {layer.name} cannot be rebuilt for this input ({first_line(e)})") from None
 
     def _clone(self, layer: Any) -> Any:
         config = dict(layer.get_config())

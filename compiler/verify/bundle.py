@@ -14,7 +14,7 @@ from tlc_edge.compiler.records import Outputs
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.engines.open import KINDS, EngineKind, choose, open_model, outputs_for
-from tlc_edge.runtime.errors import DataError, EngineError, TlcError, unknown_name
+from tlc_edge.runtime.errors import DataError, EngineError, TlcError, first_line, unknown_name
 from tlc_edge.runtime.progress import Count, silent
 
 from .judge import run_engine
@@ -192,8 +192,9 @@ def _run(
         # onnxruntime raises types of its own that share no base but Exception; what else can fail here is ours to see.
         if not isinstance(e, RuntimeError | ValueError) and not type(e).__module__.startswith("onnxruntime"):
             raise
-        reason = str(e).strip().split("\n")[0]
-        raise EngineError(f"{kind.name} failed while it ran {model.file} ({reason}); try another --engine") from None
+        raise EngineError(
+            f"{kind.name} failed while it ran {model.file} ({first_line(e)}); try another --engine"
+        ) from None
 
 
 def _engines(model: ModelFile, engine: str | None) -> Iterator[EngineKind]:

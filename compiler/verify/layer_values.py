@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.lower.tflite_file import operation_names, read_tflite, tensor_name
 from tlc_edge.compiler.lower.tflite_names import layer_name
 from tlc_edge.compiler.records import Floats
 from tlc_edge.runtime.quiet import quiet
@@ -74,10 +75,9 @@ class _Tflite:
 
     def __init__(self, data: bytes) -> None:
         from ai_edge_litert import interpreter as litert
-        from ai_edge_litert import schema_py_generated as schema
 
-        model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(data), 0))
-        codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+        model = read_tflite(data)
+        codes = operation_names()
         (graph,) = model.subgraphs
         made: dict[int, tuple[int, ...]] = {}  # tensor: the layers that it comes from
         layers: list[Layer] = []
@@ -90,8 +90,7 @@ class _Tflite:
             normalises = kind in _ELEMENTWISE and not sources
             if kind not in _TFLITE_PLAIN and not normalises and int(graph.tensors[output].type) in (0, 7, 9):
                 made[output] = (len(layers),)
-                name = graph.tensors[output].name
-                tensor = name.decode() if isinstance(name, bytes) else str(name)
+                tensor = tensor_name(graph.tensors[output])
                 layers.append(Layer(layer_name(tensor), kind, sources, tensor))
                 self._tensors.append(output)
         self.layers = tuple(layers)

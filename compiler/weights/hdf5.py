@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def read_arrays(path: Path, inside: IO[bytes] | None = None) -> Arrays:
                 found[name] = np.asarray(item[()])
             return Arrays(found, "layer_names" in top.attrs or "layer_names0" in top.attrs)
     except (OSError, KeyError, RuntimeError, ValueError) as e:
-        raise BuildError(f"{path}: not an HDF5 file, or a damaged one ({_line(e)})") from None
+        raise BuildError(f"{path}: not an HDF5 file, or a damaged one ({first_line(e)})") from None
 
 
 def read_attribute(path: Path, name: str) -> str | None:
@@ -62,7 +62,7 @@ def read_attribute(path: Path, name: str) -> str | None:
         with h5py.File(path, "r") as file:
             value: Any = file.attrs.get(name)
     except (OSError, KeyError, RuntimeError, ValueError) as e:
-        raise BuildError(f"{path}: not an HDF5 file, or a damaged one ({_line(e)})") from None
+        raise BuildError(f"{path}: not an HDF5 file, or a damaged one ({first_line(e)})") from None
     if value is None:
         return None
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
@@ -108,7 +108,3 @@ def _plain(group: Any, name: str, path: Path) -> Any:
     if not isinstance(at, h5py.Dataset | h5py.Group):
         raise BuildError(f"{path}: {name} is a {type(at).__name__}, expected arrays of numbers; it was refused")
     return at
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 
 _MODELS = frozenset({"Model", "Functional", "Sequential"})
 # These run a function, load a file, or wrap another framework.
@@ -54,11 +54,8 @@ def network_from_config(topology: Any, where: str, keras: int) -> tuple[Any, dic
     except RecursionError:
         raise BuildError(f"{where}: the network's configuration is nested too deeply to be one") from None
     except Exception as e:  # whatever a damaged configuration makes Keras raise
-        raise BuildError(f"{where}: the network's configuration is damaged ({type(e).__name__}: {_line(e)})") from None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+        said = f"{type(e).__name__}: {first_line(e, silent='no reason given')}"
+        raise BuildError(f"{where}: the network's configuration is damaged ({said})") from None
 
 
 def _model(topology: Any, source: _Source) -> Any:

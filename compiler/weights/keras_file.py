@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .by_name import assign_by_name
@@ -62,8 +62,7 @@ def _load_zip(path: Path) -> Any:
         with quiet():
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as e:  # Keras raises whatever a damaged part makes it stumble on
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise BuildError(f"{path}: Keras cannot load it ({reason})") from None
+        raise BuildError(f"{path}: Keras cannot load it ({first_line(e)})") from None
 
 
 def _refuse_code(config: Any, path: Path) -> None:

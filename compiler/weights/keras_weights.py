@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .by_name import assign_by_name
@@ -54,8 +54,7 @@ def load_weights(model: Any, path: Path, *, more: bool = False) -> None:
         with quiet():
             model.load_weights(path)
     except Exception as e:  # Keras raises whatever a file of another network makes it stumble on
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise BuildError(f"{path}: not the weights of this network ({reason})") from None
+        raise BuildError(f"{path}: not the weights of this network ({first_line(e)})") from None
 
 
 def _is_weight(path: str) -> bool:

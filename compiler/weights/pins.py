@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.runtime import files
 from tlc_edge.runtime.errors import BuildError
 
 
@@ -58,8 +59,7 @@ def file_sha256(path: Path) -> str:
         BuildError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.file_sha256(path)
     except OSError as e:
         raise BuildError(f"{path}: cannot be read ({e.strerror or e})") from None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tlc_edge.compiler.records import Restored
-from tlc_edge.runtime.errors import BuildError, UsageError
+from tlc_edge.runtime.errors import BuildError, UsageError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .by_name import variables
@@ -49,7 +49,9 @@ def _latest(folder: Path) -> str:
         with quiet():
             state: Any = tf.train.get_checkpoint_state(str(folder))
     except Exception as e:  # whatever a damaged file makes TensorFlow raise
-        raise BuildError(f"{folder / 'checkpoint'}: damaged ({_line(e)}); name a checkpoint in that folder") from None
+        raise BuildError(
+            f"{folder / 'checkpoint'}: damaged ({first_line(e)}); name a checkpoint in that folder"
+        ) from None
     # By name: the folder may have been moved since, and what lies at its old path is another one.
     latest = None if state is None else folder / Path(state.model_checkpoint_path).name
     if latest is not None and Path(f"{latest}.index").is_file():
@@ -81,7 +83,7 @@ def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Res
         shapes: dict[str, Any] = reader.get_variable_to_shape_map()
         keys = _names(reader, shapes)
     except Exception as e:  # TensorFlow raises one of many kinds for a damaged file
-        raise BuildError(f"{weights}: not a TensorFlow checkpoint, or a damaged one ({_line(e)})") from None
+        raise BuildError(f"{weights}: not a TensorFlow checkpoint, or a damaged one ({first_line(e)})") from None
     table: list[Restored] = []
     for path, variable in wanted:
         if path not in chosen:
@@ -101,7 +103,9 @@ def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Res
         try:
             variable.assign(reader.get_tensor(key))
         except Exception as e:
-            raise BuildError(f"{weights}: {key} cannot be read ({_line(e)}); copy all of its files again") from None
+            raise BuildError(
+                f"{weights}: {key} cannot be read ({first_line(e)}); copy all of its files again"
+            ) from None
         table.append(Restored(path, "restored", f"from {names[0]}"))
     if not any(r.outcome == "restored" for r in table):
         first = next(r for r in table if r.outcome != "initial")
@@ -161,7 +165,3 @@ def _matching(path: str, full: str, keys: dict[str, str]) -> list[str]:
             if found:
                 return found
     return []
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

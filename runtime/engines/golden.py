@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.errors import BundleError
 from tlc_edge.runtime.images.load import load_image
+from tlc_edge.runtime.vectors import Floats
 
-Floats = NDArray[np.float32]
 EXPECTED = "golden/expected.npz"
 CARD, CARD_INPUT = "card/card.png", "card/input.png"
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile
-from tlc_edge.runtime.errors import BundleError, EngineError, UsageError, unknown_name
+from tlc_edge.runtime.errors import BundleError, EngineError, UsageError, first_line, unknown_name
 from tlc_edge.runtime.quiet import quiet
 
 OUTPUTS = ("probabilities", "embedding")
@@ -191,8 +191,7 @@ def open_model(
             raise EngineError(
                 f"{kind.name} needs numpy below 2, and {np.__version__} is installed; run: pip install 'numpy<2'"
             ) from None
-        reason = str(e).strip().split("\n")[0]
-        raise EngineError(f"{kind.name} cannot run {file} ({reason}); try another --engine") from None
+        raise EngineError(f"{kind.name} cannot run {file} ({first_line(e)}); try another --engine") from None
     except Exception as e:
         # onnxruntime raises types of its own that share no base but Exception.
         if type(e).__module__.startswith("onnxruntime"):

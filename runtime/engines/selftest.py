@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.errors import SelftestError
+from tlc_edge.runtime.vectors import Floats
 
-from .golden import CARD, EXPECTED, Floats, golden, golden_name, read_card
+from .golden import CARD, EXPECTED, golden, golden_name, read_card
 from .open import Engine
 
 # Least cosine of an embedding to the expected one, and largest difference of a probability. Measured for

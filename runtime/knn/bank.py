@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
-from tlc_edge.runtime.vectors import unit_rows, unit_rows_and_lengths
+from tlc_edge.runtime.vectors import Floats, unit_rows, unit_rows_and_lengths
 
 from .left_out import LeftOut
-from .search import BoundedRows, FloatRows, Floats, Rows, principal_axes
+from .search import BoundedRows, FloatRows, Rows, principal_axes
 
 MANY = 20_000
 """Rows from which on the bound is faster than the full product, measured in docs/search.md."""
@@ -40,7 +40,7 @@ class Nearby(NamedTuple):
     cosines: list[float]
     to_means: list[float]
     """The embedding's cosine to the mean of the row's class."""
-    known_ness: list[float]
+    knownness: list[float]
     """The cosine with both moved by the shift, as `tlc_edge.runtime.knn.unknown` tells."""
 
 
@@ -76,10 +76,6 @@ class Bank:
         """Return the k rows nearest to `embedding` [D] and their cosines, best first; the earlier row wins a tie."""
         return self._rows.nearest(_unit(embedding), k)
 
-    def similarities(self, embedding: Floats) -> Floats:
-        """Return the cosine of `embedding` [D] to every row, [N]; zeros for an embedding without direction."""
-        return self._rows.products(_unit(embedding))
-
     def take(self, rows: NDArray[np.int64]) -> Floats:
         """Return rows of unit length, float32 [n, D]."""
         return self._rows.take(rows)
@@ -102,10 +98,10 @@ class Bank:
         near: list[float] = cosines.tolist()
         shift, along = self._shift_squared, float(np.dot(embedding, self._shift))
         moved = math.sqrt(max(0.0, squared + 2 * along + shift)) or 1.0
-        known_ness: list[float] = []
+        knownness: list[float] = []
         for row, lean, cosine in zip(self._lengths[rows].tolist(), self._leans[rows].tolist(), near, strict=True):
             beside = math.sqrt(max(0.0, row * row + 2 * row * lean + shift)) or 1.0
-            known_ness.append((row * (length * cosine + lean) + along + shift) / (beside * moved))
+            knownness.append((row * (length * cosine + lean) + along + shift) / (beside * moved))
         found: list[int] = rows.tolist()
         return Nearby(
             found,
@@ -114,7 +110,7 @@ class Bank:
             [row < self.exemplars for row in found],
             near,
             (self._means[classes] @ unit).tolist(),
-            known_ness,
+            knownness,
         )
 
     def sums(self) -> NDArray[np.float64]:

@@ -20,11 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.manifest import Decision
+from tlc_edge.runtime.vectors import Floats
 
-Floats = NDArray[np.float32]
 _NOTHING = float(np.finfo(np.float32).tiny)  # below, there is no dividing by it in float32
 
 

@@ -18,9 +18,9 @@ from PIL import Image
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.records import EnrollWarning
+from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
-from .search import Floats
 
 _ENOUGH = 4  # references to tell by how much sharpness varies
 _REFERENCES = 16

@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .search import Floats, Indices
+from tlc_edge.runtime.vectors import Floats
+
+from .search import Indices
 
 ENOUGH = 200
 """Examples of a class to judge it by; beyond, their number would cost more than it tells."""

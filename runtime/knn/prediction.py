@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tlc_edge.runtime.bundle.manifest import Decision
 from tlc_edge.runtime.errors import GalleryError
+from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
 from .decision import decide
-from .unknown import known_ness_of
-
-Floats = NDArray[np.float32]
+from .unknown import knownness_of
 
 
 # Named tuples and not data classes: one per class is made for every frame, and these cost a third.
@@ -101,7 +97,7 @@ def answer(probabilities: Floats, embedding: Floats, stored: Stored, millisecond
     order = (-ranking.scores).argsort(kind="stable")
     scores: list[float] = ranking.scores[order].tolist()
     best, names = int(order[0]), [labels[i] for i in order.tolist()]
-    knownness, asked = known_ness_of(near, stored.asked)
+    knownness, asked = knownness_of(near, stored.asked)
     return Prediction(
         label=names[0],
         score=scores[0],

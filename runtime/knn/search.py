@@ -20,9 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.vectors import quantize_rows, unit_rows
+from tlc_edge.runtime.vectors import Floats, quantize_rows, unit_rows
 
-Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 _BLOCK_BYTES = 32 << 20

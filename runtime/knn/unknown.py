@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import Unknown
 from tlc_edge.runtime.errors import BundleError, UsageError
+from tlc_edge.runtime.vectors import Floats
 
 if TYPE_CHECKING:
     from .bank import Nearby
 
-Floats = NDArray[np.float32]
 CALIBRATION = "unknown.npz"
 _TRUST = 10  # enrolled examples whose word weighs as much as the build's
 _COPIES = 0.99  # nearer to each other than this share of the build's images: frames of one scene, not two examples
@@ -166,7 +166,7 @@ def drift(calibration: Calibration, left_out: Sequence[Floats]) -> float:
     return float(np.median(differences)) * len(differences) / (len(differences) + _TRUST)
 
 
-def known_ness_of(near: Nearby, asked: Sequence[float]) -> tuple[float, float]:
+def knownness_of(near: Nearby, asked: Sequence[float]) -> tuple[float, float]:
     """Return the known-ness beside that of the nearest rows that speaks most for the image, and what is asked there.
 
     It is the row that lies farthest above the threshold of its class; `asked` has one per class. Without rows,
@@ -176,6 +176,6 @@ def known_ness_of(near: Nearby, asked: Sequence[float]) -> tuple[float, float]:
         return 0.0, float("-inf")
     limits = [asked[c] for c in near.classes]
     # Where nothing is asked, the nearest speaks.
-    above = [2 + s if a == -math.inf else s - max(a, -2.0) for s, a in zip(near.known_ness, limits, strict=True)]
+    above = [2 + s if a == -math.inf else s - max(a, -2.0) for s, a in zip(near.knownness, limits, strict=True)]
     best = above.index(max(above))
-    return near.known_ness[best], limits[best]
+    return near.knownness[best], limits[best]

@@ -160,17 +160,6 @@ class TestMetadata:
         assert (file.text(0), file.number(2)) == ("labels.txt", 2)  # TENSOR_AXIS_LABELS
         assert embedding.tables(6) == []
 
-    def test_normalization_of_a_float_input(self, small: bytes) -> None:
-        finished = finish_tflite(small, ("probabilities", "embedding"), LABELS, normalization=(127.5, 128.0))
-        (graph,) = metadata(finished).tables(3)
-        (unit,) = graph.tables(2)[0].tables(4)
-        assert unit.number(0) == 1  # ProcessUnitOptions.NormalizationOptions
-        options = unit.table(1)
-        assert [np.frombuffer(options.data, "<f4", 1, options.follow(slot) + 4).tolist() for slot in (0, 1)] == [
-            [127.5],
-            [128.0],
-        ]
-
     def test_labels_of_any_script(self, small: bytes) -> None:
         with zipfile.ZipFile(io.BytesIO(small)) as archive:
             assert archive.read("labels.txt").decode().splitlines() == list(LABELS)

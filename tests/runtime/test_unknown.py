@@ -23,7 +23,7 @@ from tlc_edge.runtime.knn.unknown import (
     Calibration,
     checked_rate,
     drift,
-    known_ness_of,
+    knownness_of,
     pack_calibration,
     read_calibration,
     thresholds,
@@ -131,7 +131,7 @@ def small_bank(shift: list[float], lengths: list[float]) -> Bank:
 
 def speaks(bank: Bank, embedding: list[float], asked: list[float], k: int = 2) -> tuple[float, float]:
     e = np.array(embedding, np.float32)
-    return known_ness_of(bank.nearby(e, k), asked)
+    return knownness_of(bank.nearby(e, k), asked)
 
 
 def test_the_row_farthest_above_its_threshold_speaks() -> None:
@@ -161,7 +161,7 @@ def test_the_shift_counts_embeddings_by_their_own_length() -> None:
     assert speaks(bank, [0.3, 0], [0.9, 2]) == pytest.approx((expected[0], 0.9), rel=1e-6)
 
 
-def test_known_ness_is_the_cosine_to_the_moved_rows() -> None:
+def test_knownness_is_the_cosine_to_the_moved_rows() -> None:
     """It is worked out from the plain cosines; here it is measured."""
     rng = np.random.default_rng(0)
     unit = rng.normal(size=(6, 8))
@@ -175,7 +175,7 @@ def test_known_ness_is_the_cosine_to_the_moved_rows() -> None:
     for e in rng.normal(size=(20, 8)).astype(np.float32):
         near = bank.nearby(e, 7)
         moved = (e + shift) / np.linalg.norm(e + shift)
-        np.testing.assert_allclose(near.known_ness, bank.shifted(np.array(near.rows)) @ moved, atol=2e-6)
+        np.testing.assert_allclose(near.knownness, bank.shifted(np.array(near.rows)) @ moved, atol=2e-6)
 
 
 def test_an_embedding_that_the_shift_undoes_has_no_direction() -> None:

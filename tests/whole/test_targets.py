@@ -90,7 +90,7 @@ def test_the_docs_show_what_the_command_prints_and_speak_of_each() -> None:
 def test_rpi_says_what_the_board_takes() -> None:
     rpi = load_target("rpi")
     assert rpi.formats == ("tflite", "onnx")
-    assert (rpi.scheme_of("tflite"), rpi.scheme_of("onnx")) == ("int8", "float32")
+    assert (rpi.scheme, rpi.onnx_scheme) == ("int8", "float32")
     assert (rpi.input_dtype, rpi.output_dtype) == ("uint8", "float32")
     assert rpi.engines == ("ai-edge-litert", "tflite-runtime", "onnxruntime")
     assert (rpi.threads, rpi.model_bytes, rpi.peak_memory_bytes) == (4, 0, 512 * 1024 * 1024)
@@ -130,13 +130,6 @@ def test_desktop_leaves_the_number_of_threads_to_the_machine() -> None:
 def test_a_target_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         load_target("rpi").threads = 1  # type: ignore[misc]
-
-
-def test_a_format_the_target_lacks_has_no_scheme(own: Write) -> None:
-    board = load_target(own(changed('formats = ["tflite", "onnx"]', 'formats = ["tflite"]')))
-    assert board.scheme_of("tflite") == "int8"
-    with pytest.raises(ValueError, match="onnx"):
-        board.scheme_of("onnx")
 
 
 # --- a file of one's own
