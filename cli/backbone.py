@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlc_edge.targets.schemes import names
+
 from .data_options import data_options
 from .numbers import SEED, Finite
 from .output import Steps, json_option, put_json, say, size, table
@@ -191,7 +193,7 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
 @click.option("--pool", type=click.Choice(["avg", "max", "flatten"]), default="avg", show_default=True)
 @click.option(
     "--scheme",
-    type=click.Choice(["float32", "float16", "dynamic", "int8", "int16x8"]),
+    type=click.Choice(names("tflite")),
     help="In place of the target's own.",
 )
 @click.option("--plot", metavar="FILE.svg", help="Write the table as a picture too.")

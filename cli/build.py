@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from tlc_edge.targets.schemes import names
+
 from .backbone import loading_options, say_notes
 from .build_summary import document, print_summary
 from .data_options import data_options
@@ -100,12 +102,12 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--logdir", metavar="DIR", help="Where logs for TensorBoard go.")
 @click.option(
     "--scheme",
-    type=click.Choice(["float32", "float16", "dynamic", "int8", "int16x8"]),
+    type=click.Choice(names("tflite")),
     help="Quantization scheme of the TFLite file.  [default: the target's]",
 )
 @click.option(
     "--onnx-scheme",
-    type=click.Choice(["float32", "float16", "int8"]),
+    type=click.Choice(names("onnx")),
     help="The same for the ONNX file, where the target has one.  [default: the target's]",
 )
 @click.option(

@@ -20,8 +20,7 @@ from tlc_edge.compiler.features.reference import run_keras
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.limits.check import Fit, check_limits
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind, file_kinds
-from tlc_edge.compiler.lower.onnx_lower import onnx_model
-from tlc_edge.compiler.lower.tflite_lower import tflite_model
+from tlc_edge.compiler.lower.formats import make_model
 from tlc_edge.compiler.train.head_file import is_head_file, load_head
 from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.neck import make_neck
@@ -29,6 +28,7 @@ from tlc_edge.compiler.train.whiten import whiten
 from tlc_edge.compiler.verify.judge import Answers, Judged, Labelled, judge
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.targets import Target
+from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
 from .options import Options
 from .records import Floats, Fused, LoweredTrunk, Neck, Outputs
@@ -105,11 +105,11 @@ def fit(
             return featurize(device, given.training, spec, threads, report, cache=cache, view=view).features
 
         plain = make_neck(trunk, given.features)
-        exact = ("tflite", "float32")
+        exact = ("tflite", FLOAT32.name)
         raw: dict[TrunkKind, Floats] = {exact: given.features}
         last, device = exact, given.files.as_float()
         for key, file in trunks.items():
-            if key not in raw and (file.format == "tflite" or file.scheme in ("int8", "mixed")):
+            if key not in raw and (file.format == "tflite" or SCHEMES[file.scheme].calibrated):
                 raw[key] = through(trunk_file(file, trunk.width))
                 if file.format == "tflite":
                     last, device = key, trunk_file(file, trunk.width)
@@ -132,9 +132,7 @@ def fit(
     with step("fuse"):  # head and neck are written into the lowered trunks
         fused = Fused(trunk, neck, head, given.labels if head.layers else (), given.preprocessing)
         lowered = {
-            kind: tflite_model(trunks[kind.trunk], own, raw[kind.trunk], kind)
-            if kind.format == "tflite"
-            else onnx_model(trunks[kind.trunk], own)
+            kind: make_model(trunks[kind.trunk], own, raw.get(kind.trunk), kind)
             for kind in dict.fromkeys(kind for of_target in kinds.values() for kind in of_target)
             for own in (aligned[kind.trunk].fold(fused) if kind.trunk in aligned else fused,)
         }

@@ -19,6 +19,7 @@ from tlc_edge.compiler.verify.layer_errors import measure_layers
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.targets import Target
+from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
 from .fit import Fitted, Material, fit
 from .options import Options
@@ -29,13 +30,6 @@ from .steps import Steps
 Images = NDArray[np.uint8]
 _SHARES = (0.05, 0.2)  # of the layers that are left in float32
 _LOOKED_AT = 8  # images that the worst layers are found with
-# What is left where a scheme is not good enough; each loses less than the one before it, and has more bytes.
-_AFTER = {
-    ("tflite", "int8"): ("int16x8", "float16", "dynamic"),
-    ("tflite", "int16x8"): ("float16", "dynamic"),
-    ("tflite", "dynamic"): ("float16",),
-    ("onnx", "int8"): ("float16",),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,23 +120,24 @@ def _ways(
     """Yield what may be tried for a trunk, the cheapest first."""
     form, scheme = key
     images = calibration.images
-    if scheme in ("int8", "int16x8"):
+    if SCHEMES[scheme].calibrated:
         images = calibration.more()
         if len(images) > len(calibration.images):
             first = given.files.get(form, scheme, images)
             yield _Try(f"{len(images)} calibration images", first)
     if bound:
         return
-    if scheme == "int8":
-        for names, count in _worst(first, given, images):
-            yield _Try(f"{count} layers in float32", given.files.get(form, "mixed", images, names))
-    for other in _AFTER.get(key, ()):
-        yield _Try("", given.files.get(form, other, images))
+    for other in SCHEMES[scheme].forms[form].next:
+        if SCHEMES[other].by_layer:
+            for names, count in _worst(first, given, images):
+                yield _Try(f"{count} layers in float32", given.files.get(form, other, images, names))
+        else:
+            yield _Try("", given.files.get(form, other, images))
 
 
 def _worst(trunk: LoweredTrunk, given: Material, images: Images) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield the names by which a converter knows the layers that bring most noise, more of them each time."""
-    reference = given.files.get("tflite", "float32")
+    reference = given.files.get("tflite", FLOAT32.name)
     errors = measure_layers((reference.data, "tflite"), (trunk.data, trunk.format), images[:_LOOKED_AT])
     order = sorted(errors, key=lambda e: -e.added)
     names = list(dict.fromkeys(e.name if trunk.format == "tflite" else e.tensor for e in order))

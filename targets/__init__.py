@@ -16,10 +16,8 @@ from typing import cast
 from tlc_edge.runtime.errors import UsageError, unknown_name
 
 from .fields import Expectation, Fields, shown
+from .schemes import all_int8, formats, int8_schemes, names
 
-FORMATS = ("tflite", "onnx")
-SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")
-ONNX_SCHEMES = ("float32", "float16", "int8")
 INPUT_DTYPES = ("uint8", "int8")
 OUTPUT_DTYPES = ("float32", "int8")
 EXTRAS = ("c-array", "coreml", "web-labels")
@@ -140,9 +138,9 @@ def _target(name: str, table: Mapping[str, object], where: str) -> Target:
         name=name,
         title=fields.text("title"),
         description=fields.text("description"),
-        formats=fields.names("model.formats", "format", FORMATS, least=1),
-        scheme=fields.name("model.scheme", "scheme", SCHEMES),
-        onnx_scheme=fields.name("model.onnx_scheme", "scheme", ONNX_SCHEMES),
+        formats=fields.names("model.formats", "format", formats(), least=1),
+        scheme=fields.name("model.scheme", "scheme", names("tflite")),
+        onnx_scheme=fields.name("model.onnx_scheme", "scheme", names("onnx")),
         input_dtype=fields.name("model.input_dtype", "dtype", INPUT_DTYPES),
         output_dtype=fields.name("model.output_dtype", "dtype", OUTPUT_DTYPES),
         operations=fields.names("model.operations", "operation"),
@@ -180,10 +178,10 @@ def _check_agreement(target: Target, where: str) -> None:
             "add tflite to the formats, or change the other"
         )
     int8 = [what for what in asked if "int8" in what]
-    if int8 and target.scheme != "int8":
+    if int8 and not all_int8(target.scheme):
         raise UsageError(
             f"{where}: {int8[0]}, and model.scheme is {target.scheme}, which has none of it; "
-            "take scheme int8, or change the other"
+            f"take scheme {' or '.join(int8_schemes())}, or change the other"
         )
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.cache.folder import caching
+from tlc_edge.compiler.lower.formats import lower_trunk
 from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.records import LoweredTrunk, Trunk
 from tlc_edge.runtime.engines.open import KINDS
+from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
 from .featurize import TrunkFile
 
@@ -41,12 +43,14 @@ class TrunkFiles:
     ) -> LoweredTrunk:
         """Return the trunk in a format and scheme.
 
-        `calibration` [N, H, W, C] sets the ranges of int8; `exclude` names the layers that `mixed` leaves in float32.
+        `calibration` [N, H, W, C] sets the ranges of schemes that have some; `exclude` names the layers that a scheme
+        chosen by layer leaves in float32.
 
         Raises:
             BuildError: a scheme that the format does not have.
         """
-        calibration = None if scheme == "float32" else calibration
+        if scheme in SCHEMES and not SCHEMES[scheme].calibrated:
+            calibration = None
         seen = None if calibration is None else hashlib.sha256(calibration.tobytes()).hexdigest()
         key = (form, scheme, seen, exclude)
         if key not in self._made:
@@ -56,7 +60,7 @@ class TrunkFiles:
     def as_float(self) -> TrunkFile:
         """Return the float32 TFLite file for featurizing, lowered when it is first needed."""
         kind = next(kind for kind in KINDS if kind.format == "tflite")
-        return TrunkFile(self.fingerprint, self.trunk.width, lambda: self.get("tflite", "float32"), kind)
+        return TrunkFile(self.fingerprint, self.trunk.width, lambda: self.get("tflite", FLOAT32.name), kind)
 
     def _cached(self, wanted: _Key, calibration: NDArray[np.uint8] | None) -> LoweredTrunk:
         form, scheme, seen, exclude = wanted
@@ -78,10 +82,4 @@ class TrunkFiles:
     def _lower(
         self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
     ) -> LoweredTrunk:
-        if form == "onnx":
-            from tlc_edge.compiler.lower.onnx_lower import lower_trunk_onnx
-
-            return lower_trunk_onnx(self.trunk, scheme, calibration, exclude)
-        from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
-
-        return lower_trunk_tflite(self.trunk, scheme, calibration, exclude)
+        return lower_trunk(self.trunk, form, scheme, calibration, exclude)

@@ -10,6 +10,7 @@ from tlc_edge.compiler.lower.tflite_file import operation_names
 from tlc_edge.compiler.records import Fused, Lowered
 from tlc_edge.runtime.errors import BuildError, UsageError, unknown_name
 from tlc_edge.targets import Target
+from tlc_edge.targets.schemes import all_int8, int8_schemes
 
 from .peak_memory import MICRO, PeakMemory, measure_arena, measure_process, require_micro
 from .suggest import Suggestion, smaller_files, smaller_memory
@@ -93,7 +94,7 @@ def _check_operations(target: Target, file: Lowered, content: Content) -> None:
 
 
 def _operations_advice(file: Lowered) -> str:
-    scheme = "" if file.info.scheme == "int8" else "--scheme int8, "
+    scheme = "" if all_int8(file.info.scheme) else f"--scheme {' or '.join(int8_schemes())}, "
     return f"what would fit: {scheme}a cut before the first of them (see `tlc layers`), or a backbone of ReLU and ReLU6"
 
 

@@ -9,11 +9,10 @@ from tlc_edge.compiler.backbones.find import backbones
 from tlc_edge.compiler.backbones.shave import cannot_cut
 from tlc_edge.compiler.network.layers import count_parameters, nodes
 from tlc_edge.compiler.records import Fused, Lowered
+from tlc_edge.targets.schemes import SCHEMES, all_int8, int8_schemes, smaller
 
 from .peak_memory import PeakMemory
 
-# In `mixed` most are int8, and a few float32.
-_BYTES_A_WEIGHT = {"float32": 4, "float16": 2, "dynamic": 1, "int8": 1, "int16x8": 1, "mixed": 1}
 # Bytes of scales, biases and names for each weight: as many as the smallest networks have, larger ones have less.
 _BESIDES = 0.27
 _LEAST = 6_000  # bytes of a file whose weights are next to none: its operations, names and metadata
@@ -45,8 +44,8 @@ def smaller_files(file: Lowered, fused: Fused, limit: int, full_int8: bool) -> l
     found: list[Suggestion] = []
     if file.info.format == "tflite" and not full_int8:
         weights, width = count_parameters(fused.trunk.model), fused.trunk.width
-        smaller = [s for s in ("float16", "int8") if _BYTES_A_WEIGHT[s] < _BYTES_A_WEIGHT[scheme]]
-        found += _first((Suggestion(f"--scheme {s}", _bytes(fused, weights, width, s)) for s in smaller), limit)
+        others = smaller(file.info.format, scheme)
+        found += _first((Suggestion(f"--scheme {s}", _bytes(fused, weights, width, s)) for s in others), limit)
     found += _first(_cuts(file, fused), limit)
     rows = sorted(((b.parameters, b.width, f"--backbone {b.name}") for b in backbones()), reverse=True)
     return found + _first(
@@ -62,7 +61,7 @@ def _first(suggestions: Iterable[Suggestion], limit: int) -> list[Suggestion]:
 
 def _bytes(fused: Fused, weights: int, width: int, scheme: str) -> int:
     """Return about how large a file is with a trunk of so many weights and features, under the same head and neck."""
-    return round(_LEAST + (weights + _after(fused, width)) * (_BYTES_A_WEIGHT[scheme] + _BESIDES))
+    return round(_LEAST + (weights + _after(fused, width)) * (SCHEMES[scheme].bytes_per_weight + _BESIDES))
 
 
 def _after(fused: Fused, width: int) -> int:
@@ -74,7 +73,7 @@ def _after(fused: Fused, width: int) -> int:
 
 def _cuts(file: Lowered, fused: Fused) -> Iterator[Suggestion]:
     """Yield earlier cuts, the latest first: after activations and sums, where features have their final form."""
-    each = _BYTES_A_WEIGHT[file.info.scheme]
+    each = SCHEMES[file.info.scheme].bytes_per_weight
     found = nodes(fused.trunk.model)
     end = [node.name for node in found].index(fused.trunk.layer)
     weights = [int(node.layer.count_params()) if hasattr(node.layer, "count_params") else 0 for node in found]
@@ -102,10 +101,10 @@ def smaller_memory(peak: PeakMemory, file: Lowered, fused: Fused, limit: int, fu
         if estimate <= limit:
             found.append(Suggestion(f"--input-size {side}x{side}", estimate))
             break
-    if not full_int8 and file.info.scheme != "int8" and file.info.format == "tflite":
+    if not full_int8 and not all_int8(file.info.scheme) and file.info.format == "tflite":
         estimate = round(fixed + _MARGIN * peak.activations / 4)
         if estimate <= limit:
-            found.append(Suggestion("--scheme int8", estimate))
+            found += [Suggestion(f"--scheme {name}", estimate) for name in int8_schemes()]
     if full_int8 and limit >= SMALL_ARENA:
         found.append(Suggestion(f"{_SMALL} --input-size 96x96", SMALL_ARENA))
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.targets import Target
+from tlc_edge.targets.schemes import all_int8, int8_schemes
 
 TrunkKind = tuple[str, str]
 """Format and scheme: what a lowered trunk is made for."""
@@ -37,7 +38,7 @@ def file_kinds(target: Target, scheme: str | None = None, onnx_scheme: str | Non
     """
     tflite = FileKind("tflite", scheme or target.scheme, target.input_dtype, target.output_dtype)
     kinds = {"tflite": tflite, "onnx": FileKind("onnx", onnx_scheme or target.onnx_scheme)}
-    if tflite.scheme != "int8" and "tflite" in target.formats:
+    if not all_int8(tflite.scheme) and "tflite" in target.formats:
         ends = [
             f"{end} int8"
             for end, dtype in (("input", target.input_dtype), ("outputs", target.output_dtype))
@@ -47,7 +48,7 @@ def file_kinds(target: Target, scheme: str | None = None, onnx_scheme: str | Non
             what = " and ".join(ends) if ends else "int8 all through"
             raise UsageError(
                 f"target {target.name} wants {what}, which scheme {tflite.scheme} does not have; "
-                "leave out --scheme, or take int8"
+                f"leave out --scheme, or take {' or '.join(int8_schemes())}"
             )
     return tuple(kinds[form] for form in target.formats)
 

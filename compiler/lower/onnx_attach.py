@@ -1,7 +1,7 @@
 """Attach head and neck to a trunk's ONNX file, as Gemm nodes.
 
-Their weights are kept in the trunk's scheme. What they give stays float32: in layers that small, to quantize it would
-save next to no time, and cost accuracy where it counts.
+Their weights are kept as the trunk's scheme keeps them. What they give stays float32: in layers that small, to
+quantize it would save next to no time, and cost accuracy where it counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tlc_edge.compiler.records import Dense, Head, LoweredTrunk, Neck
+from tlc_edge.targets.schemes import SCHEMES
 
 from .onnx_weights import add_weights
 
@@ -45,9 +46,10 @@ def _stack(model: Any, layers: Sequence[Dense], scheme: str, name: str, output: 
     from onnx import helper
 
     graph = model.graph
+    kept = SCHEMES[scheme].weights
     source = "features"
     for i, layer in enumerate(layers):
-        kernel = add_weights(graph, f"{name}_{i}_kernel", layer.kernel, "int8" if scheme == "mixed" else scheme)
+        kernel = add_weights(graph, f"{name}_{i}_kernel", layer.kernel, kept)
         bias = add_weights(graph, f"{name}_{i}_bias", layer.bias, "float32")
         last = i == len(layers) - 1
         plain = layer.activation == "linear"

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.targets.schemes import SCHEMES
 
-_FEW = 0.25  # of the operations; more, and it is a float file with int8 weights
+from .holds import holds, said
+
 _MULTIPLYING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # They convert, or move values about and compute nothing.
 _PLAIN = frozenset(
@@ -65,31 +67,19 @@ def read_onnx_content(data: bytes) -> OnnxContent:
 
 
 def check_onnx_content(data: bytes, scheme: str, attached: bool = False) -> None:
-    """Check that a file holds what its scheme says.
+    """Check that a file holds what its scheme says, as the table of schemes has it.
 
-    int8: every weight is int8, and every operation reads quantized values but for a few that cannot; with head and neck
-    `attached`, whose inner operations are float32, in any number. mixed: some of each. float16: weights are float16;
-    float32: all is float32.
+    With head and neck `attached`, whose inner operations are float32, there may be any number of those.
 
     Raises:
         BuildError: it does not; says what was found.
     """
     found = read_onnx_content(data)
-    total = sum(found.weights.values())
-    floats, few = found.weights["float32"], total * 0.05  # the smallest constants stay as they are
-    quantized = found.activations["uint8"] + found.activations["int8"]
-    wrong = {
-        "int8": floats
-        or not quantized
-        or (not attached and found.activations["float32"] > _FEW * found.activations.total()),
-        "mixed": not quantized or not found.weights["int8"] or not floats,
-        "float16": floats > few or not found.weights["float16"] or quantized or found.weights["int8"],
-        "float32": set(found.weights) - {"float32", "int64", "int32"} or quantized,
-    }[scheme]
-    if wrong:
+    wanted = SCHEMES[scheme].forms["onnx"].holds
+    if not holds(wanted, found.activations, found.weights, found.weights, attached):
         raise BuildError(
-            f"the ONNX file made is not {scheme}: operations read {_said(found.activations)}, weights are "
-            f"{_said(found.weights)} (bytes); choose another --scheme, or report it"
+            f"the ONNX file made is not {scheme}: operations read {said(found.activations)}, weights are "
+            f"{said(found.weights)} (bytes); choose another --scheme, or report it"
         )
 
 
@@ -129,7 +119,3 @@ def _read_type(node: Any, made_by: dict[str, Any], constants: dict[str, Any]) ->
             return "uint8" if zero is None else str(zero.dtype)
         return "float32"
     return "float32"
-
-
-def _said(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())

@@ -1,10 +1,10 @@
-"""Lower to ONNX: float32, float16 or int8; dynamic batch, labels and preprocessing in its metadata."""
+"""Lower to ONNX: the trunk once per scheme, then a whole model for any head on it, with dynamic batch and metadata."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from tlc_edge.compiler.records import Fused, Lowered, LoweredTrunk, Trunk
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.quiet import quiet
+from tlc_edge.targets.schemes import FLOAT16, FLOAT32, INT8, MIXED, names
 
 from .onnx_attach import attach_onnx
 from .onnx_content import check_onnx_content
@@ -26,38 +27,69 @@ from .onnx_weights import halve
 OPSET = 17
 
 
-SCHEMES = ("float32", "float16", "int8")
+@dataclass(frozen=True, eq=False)
+class Lowering:
+    """What a lowering is given."""
+
+    model: Any
+    """The trunk in float32; it may be edited."""
+    trunk: Trunk
+    scheme: str
+    calibration: NDArray[np.uint8] | None
+    """[N, H, W, C]"""
+    exclude: tuple[str, ...]
+    """The nodes that stay in float32."""
 
 
 def lower_trunk_onnx(
     trunk: Trunk,
-    scheme: str = "float32",
+    scheme: str = FLOAT32.name,
     calibration: NDArray[np.uint8] | None = None,
     exclude: tuple[str, ...] = (),
 ) -> LoweredTrunk:
     """Return the trunk as an ONNX file with the one output `features`.
 
-    `calibration` [N, H, W, C] sets the ranges of int8; `mixed` is int8 but for the nodes `exclude`, in float32.
+    `calibration` [N, H, W, C] sets the ranges of the schemes that have some; `exclude` names the nodes that a scheme
+    chosen by layer leaves in float32.
 
     Raises:
         BuildError: a scheme that has no ONNX lowering; or the file does not hold what the scheme says.
     """
-    if scheme not in (*SCHEMES, "mixed"):
-        raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose {', '.join(SCHEMES)}")
-    model = _float32(trunk)
-    if scheme == "float16":
-        halve(model)
-    if scheme in ("int8", "mixed"):
-        if calibration is None or not len(calibration):
-            raise BuildError(f"{scheme} needs calibration images to set its ranges; give at least one")
-        model = quantize_onnx(model, trunk.backbone.input, calibration, exclude=exclude)
-        _sign(model, trunk)
+    if scheme not in LOWERINGS:
+        raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose {', '.join(names('onnx'))}")
+    model = LOWERINGS[scheme](Lowering(_from_keras(trunk), trunk, scheme, calibration, exclude))
     data = bytes(model.SerializeToString(deterministic=True))
     check_onnx_content(data, scheme)
     return LoweredTrunk("onnx", scheme, data)
 
 
-def _float32(trunk: Trunk) -> Any:
+def _as_it_is(given: Lowering) -> Any:
+    return given.model
+
+
+def _halved(given: Lowering) -> Any:
+    halve(given.model)
+    return given.model
+
+
+def _quantized(given: Lowering) -> Any:
+    if given.calibration is None or not len(given.calibration):
+        raise BuildError(f"{given.scheme} needs calibration images to set its ranges; give at least one")
+    model = quantize_onnx(given.model, given.trunk.backbone.input, given.calibration, exclude=given.exclude)
+    _sign(model, given.trunk)
+    return model
+
+
+LOWERINGS: dict[str, Callable[[Lowering], Any]] = {
+    FLOAT32.name: _as_it_is,
+    FLOAT16.name: _halved,
+    INT8.name: _quantized,
+    MIXED.name: _quantized,
+}
+"""By scheme: what makes the ONNX model of a trunk."""
+
+
+def _from_keras(trunk: Trunk) -> Any:
     with quiet():
         import tf2onnx
 

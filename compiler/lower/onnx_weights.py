@@ -15,18 +15,18 @@ _LARGEST_HALF = float(np.finfo(np.float16).max)
 _LARGE = 16  # values from which the bytes saved come near what a node takes
 
 
-def add_weights(graph: Any, name: str, values: NDArray[np.float32], scheme: str) -> str:
+def add_weights(graph: Any, name: str, values: NDArray[np.float32], kept: str) -> str:
     """Add a constant to a graph; return the name of the float32 tensor with its values.
 
-    float16: each value rounded to half precision. int8: the last axis is the channel, symmetric, one scale each, as
-    the ONNX quantization specification has weights.
+    `kept` is the type that it is kept in. float16: each value rounded to half precision. int8: the last axis is the
+    channel, symmetric, one scale each, as the ONNX quantization specification has weights.
     """
     from onnx import helper, numpy_helper
 
-    if scheme == "float16" and _fits_half(values):
+    if kept == "float16" and _fits_half(values):
         graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
         graph.node.insert(0, helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=1))
-    elif scheme == "int8" and values.ndim > 1:
+    elif kept == "int8" and values.ndim > 1:
         scales = np.maximum(np.abs(values).reshape(-1, values.shape[-1]).max(axis=0), 1e-12) / np.float32(127)
         rows = np.clip(np.rint(values / scales), -127, 127).astype(np.int8)
         zeros = np.zeros(len(scales), np.int8)

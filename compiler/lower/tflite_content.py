@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.targets.schemes import SCHEMES
+
+from .holds import holds, said
 
 from .tflite_file import operation_names, read_tflite
 
 # TensorType of the TFLite schema.
 _NAMES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
 _LARGE = 1024
-_FEW = 0.25  # of the operations; more, and it is a float file with int8 weights
 _CONVERTING = frozenset({"DEQUANTIZE", "QUANTIZE", "CAST"})
 
 
@@ -62,36 +64,16 @@ def read_content(data: bytes) -> Content:
 
 
 def check_content(data: bytes, scheme: str) -> None:
-    """Check that a file holds what its scheme says.
-
-    int8: every weight is int8, and every operation gives int8 but for a few that TFLite has in float32 alone, such as
-    ELU (see `left_in_float`); mixed: some of both are int8, some float32; int16x8: int16 and int8; float16: weights are
-    float16; dynamic: the large weights are int8; float32: all is float32.
+    """Check that a file holds what its scheme says, as the table of schemes has it.
 
     Raises:
         BuildError: it does not; says what was found.
     """
     found = read_content(data)
-    small = sum(found.weights.values()) * 0.05  # the converter leaves the smallest constants as they are
-    floats = found.weights["float32"]
-    wrong = {
-        "int8": set(found.activations) - {"int8", "float32"}
-        or floats
-        or found.activations["float32"] > _FEW * found.activations.total(),
-        "mixed": not (found.weights["int8"] and floats) or set(found.activations) != {"int8", "float32"},
-        # Pixels become int16 through float32, at the very start; head and neck are float32.
-        "int16x8": set(found.activations) - {"int16", "float32"}
-        or set(found.weights) - {"int8", "float32", "int32"}
-        or not found.activations["int16"]
-        or floats > small,
-        "float16": floats > small or not found.weights["float16"],
-        "dynamic": set(found.large) - {"int8"} or set(found.activations) - {"float32"},
-        "float32": set(found.activations) - {"float32"} or set(found.weights) - {"float32", "int32"},
-    }[scheme]
-    if wrong:
+    if not holds(SCHEMES[scheme].forms["tflite"].holds, found.activations, found.weights, found.large):
         raise BuildError(
-            f"the converter made a file that is not {scheme}: operations give {_said(found.activations)}, weights are "
-            f"{_said(found.weights)} (bytes); choose another --scheme, or report it"
+            f"the converter made a file that is not {scheme}: operations give {said(found.activations)}, weights are "
+            f"{said(found.weights)} (bytes); choose another --scheme, or report it"
         )
 
 
@@ -102,13 +84,9 @@ def left_in_float(data: bytes) -> str | None:
         return None
     return (
         f"the int8 file does {found.floats.total()} of {found.activations.total()} operations in float32, as TFLite "
-        f"has them in nothing else: {_said(found.floats)}"
+        f"has them in nothing else: {said(found.floats)}"
     )
 
 
 def _type(tensor: Any) -> str:
     return _NAMES.get(int(tensor.type), f"type {int(tensor.type)}")
-
-
-def _said(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())

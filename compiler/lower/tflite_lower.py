@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,23 @@ from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.engines.open import outputs_for
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.quiet import quiet
+from tlc_edge.targets.schemes import DYNAMIC, FLOAT16, FLOAT32, INT8, INT16X8, MIXED, all_int8, names
 
 from .file_kinds import FileKind
 
-SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")
-CALIBRATED = ("int8", "int16x8")
-"""Schemes whose ranges are set by images."""
+
+@dataclass(frozen=True, eq=False)
+class Lowering:
+    """What a lowering is given."""
+
+    frozen: Frozen
+    """Takes pixels, or for a scheme that is int8 throughout what they are normalised to: there the normalisation is
+    the input's scale and zero point, elsewhere it is a part of the graph."""
+    spec: InputSpec
+    calibration: NDArray[np.uint8] | None
+    """[N, H, W, C]"""
+    exclude: tuple[str, ...]
+    """The layers that stay in float32, by `layer_name`."""
 
 
 def lower_trunk_tflite(
@@ -27,8 +39,8 @@ def lower_trunk_tflite(
 ) -> LoweredTrunk:
     """Return the trunk as a TFLite file with the one output `features`, float32.
 
-    `calibration` [N, H, W, C] sets the ranges of the schemes in `CALIBRATED`, and of `mixed`, which is int8 but for the
-    layers `exclude` (see `layer_values.layer_name`), in float32.
+    `calibration` [N, H, W, C] sets the ranges of the schemes that have some; `exclude` names the layers (see
+    `tflite_names.layer_name`) that a scheme chosen by layer leaves in float32.
 
     Raises:
         BuildError: a scheme that has no TFLite lowering; or the file does not hold what the scheme says.
@@ -36,17 +48,11 @@ def lower_trunk_tflite(
     from .tflite_content import check_content
     from .tflite_finish import finish_tflite  # not above: it needs flatbuffers, which the device does not have
 
-    if scheme not in (*SCHEMES, "mixed"):
-        raise BuildError(f"scheme {scheme!r} has no TFLite lowering; choose {', '.join(SCHEMES)}")
+    if scheme not in LOWERINGS:
+        raise BuildError(f"scheme {scheme!r} has no TFLite lowering; choose {', '.join(names('tflite'))}")
     spec = trunk.backbone.input
-    # With int8 inputs the normalisation is the input's scale and zero point; elsewhere it is a part of the graph.
-    frozen = freeze(trunk.model, spec, from_pixels=scheme != "int8")
-    if scheme == "mixed":
-        from .tflite_mixed import convert_mixed
-
-        converted = convert_mixed(frozen, lambda: _pixels(calibration), exclude)
-    else:
-        converted = _convert(frozen, scheme, calibration, spec)
+    frozen = freeze(trunk.model, spec, from_pixels=not all_int8(scheme))
+    converted = LOWERINGS[scheme](Lowering(frozen, spec, calibration, exclude))
     data = finish_tflite(converted, ["features"])
     check_content(data, scheme)
     return LoweredTrunk("tflite", scheme, data)
@@ -69,26 +75,61 @@ def tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats, kind: File
     return Lowered(ModelFile("model.tflite", "tflite", trunk.scheme, len(data)), data)
 
 
-def _convert(frozen: Frozen, scheme: str, calibration: NDArray[np.uint8] | None, spec: InputSpec) -> bytes:
+def _convert(given: Lowering, set_up: Callable[[Any, Any], None]) -> bytes:
+    """Run TensorFlow's converter, which `set_up` gets as its second argument, TensorFlow as its first."""
     with quiet():
         import tensorflow as tf
 
-        converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
-        if scheme != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if scheme == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if scheme == "int8":
-            converter.representative_dataset = lambda: _normalised(calibration, spec)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = tf.uint8
-        if scheme == "int16x8":
-            converter.representative_dataset = lambda: _pixels(calibration)
-            converter.target_spec.supported_ops = [
-                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-                tf.lite.OpsSet.TFLITE_BUILTINS,  # for pixels to floats, at the very start
-            ]
+        converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([given.frozen.function])
+        set_up(tf, converter)
         return bytes(converter.convert())
+
+
+def _float32(given: Lowering) -> bytes:
+    return _convert(given, lambda _tf, _converter: None)
+
+
+def _float16(given: Lowering) -> bytes:
+    def set_up(tf: Any, converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+    return _convert(given, set_up)
+
+
+def _dynamic(given: Lowering) -> bytes:
+    def set_up(tf: Any, converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+    return _convert(given, set_up)
+
+
+def _int8(given: Lowering) -> bytes:
+    def set_up(tf: Any, converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: _normalised(given.calibration, given.spec)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8
+
+    return _convert(given, set_up)
+
+
+def _int16x8(given: Lowering) -> bytes:
+    def set_up(tf: Any, converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: _pixels(given.calibration)
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,  # for pixels to floats, at the very start
+        ]
+
+    return _convert(given, set_up)
+
+
+def _mixed(given: Lowering) -> bytes:
+    from .tflite_mixed import convert_mixed
+
+    return convert_mixed(given.frozen, lambda: _pixels(given.calibration), given.exclude)
 
 
 def _normalised(calibration: Any, spec: InputSpec) -> Iterator[list[NDArray[np.float32]]]:
@@ -104,3 +145,14 @@ def _normalised(calibration: Any, spec: InputSpec) -> Iterator[list[NDArray[np.f
 def _pixels(calibration: Any) -> Iterator[list[NDArray[np.uint8]]]:
     for image in calibration:
         yield [image[None]]
+
+
+LOWERINGS: dict[str, Callable[[Lowering], bytes]] = {
+    FLOAT32.name: _float32,
+    FLOAT16.name: _float16,
+    DYNAMIC.name: _dynamic,
+    INT8.name: _int8,
+    INT16X8.name: _int16x8,
+    MIXED.name: _mixed,
+}
+"""By scheme: what makes TensorFlow's file of a frozen trunk."""

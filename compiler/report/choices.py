@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tlc_edge.runtime.bundle.manifest import Manifest
+from tlc_edge.targets.schemes import SCHEMES
 
 if TYPE_CHECKING:
     from .evidence import Evidence
@@ -109,7 +110,7 @@ def _files(manifest: Manifest, evidence: Evidence) -> list[Choice]:
         )
         for model in manifest.models
     ]
-    if any(model.scheme not in ("float32", "float16") for model in manifest.models):
+    if any(SCHEMES[model.scheme].calibrated for model in manifest.models):
         count = evidence.settings.get("calibration", "some")
         why = "training images that set the int8 ranges, of each class alike; held-out images set none"
         found.append(Choice("calibration set", f"{count} images", why))

@@ -16,6 +16,7 @@ from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.engines.open import KINDS, EngineKind, choose, open_model, outputs_for
 from tlc_edge.runtime.errors import DataError, EngineError, TlcError, first_line, unknown_name
 from tlc_edge.runtime.progress import Count, silent
+from tlc_edge.targets.schemes import FLOAT32
 
 from .judge import run_engine
 from .parity import Parity, compare
@@ -87,7 +88,7 @@ def verify_bundle(
         choose(manifest.models, engine)  # says what is missing, before an image is read
     plan = [
         (model, kind)
-        for model in sorted(manifest.models, key=lambda m: m.scheme != "float32")  # the reference first
+        for model in sorted(manifest.models, key=lambda m: m.scheme != FLOAT32.name)  # the reference first
         for kind in _engines(model, engine)
     ]
     if len(plan) == 1 and not set(dataset.labels) & set(manifest.labels):
@@ -116,7 +117,7 @@ def verify_bundle(
         raise EngineError(problems[0] if problems else f"{bundle.path}: no engine here runs any of its models")
     if len(runs) == 1 and not (truth != UNKNOWN).any():
         raise _nothing_to_tell(bundle, dataset)
-    reference = next((outputs for model, _, outputs in runs if model.scheme == "float32"), None)
+    reference = next((outputs for model, _, outputs in runs if model.scheme == FLOAT32.name), None)
     parity = compare({f"{model.file} on {name}": outputs for model, name, outputs in runs})
     order = [m.file for m in manifest.models]
     runs.sort(key=lambda run: order.index(run[0].file))

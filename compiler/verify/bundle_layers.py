@@ -9,6 +9,7 @@ from tlc_edge.compiler.data.records import Dataset
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.progress import Count, silent
+from tlc_edge.targets.schemes import FLOAT32
 
 from .layer_errors import LayerError, measure_layers
 
@@ -26,8 +27,8 @@ def verify_layers(bundle: Bundle, dataset: Dataset, progress: Count = silent) ->
         DataError: no image can be read.
     """
     models = bundle.manifest.models
-    reference = next((m for m in models if m.scheme == "float32"), None)
-    judged = [m for m in models if m.scheme != "float32"]
+    reference = next((m for m in models if m.scheme == FLOAT32.name), None)
+    judged = [m for m in models if m.scheme != FLOAT32.name]
     if reference is None:
         raise UsageError(
             f"{bundle.path}: no model in it is float32, so there is nothing to compare layers with; {_instead(bundle)}"

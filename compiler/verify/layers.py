@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.records import LoweredTrunk
+from tlc_edge.targets.schemes import FLOAT32
 
 from .layer_errors import LayerError, measure_layers
 
@@ -20,8 +21,8 @@ def trunk_layers(
     files: TrunkFiles, trunks: Mapping[TrunkKind, LoweredTrunk], images: NDArray[np.uint8]
 ) -> dict[TrunkKind, tuple[LayerError, ...]]:
     """Return the layers of each trunk that is not float32, by its own format and scheme; `images` [N, H, W, C]."""
-    quantized = [trunk for trunk in trunks.values() if trunk.scheme != "float32"]
+    quantized = [trunk for trunk in trunks.values() if trunk.scheme != FLOAT32.name]
     if not quantized:
         return {}
-    reference = (files.get("tflite", "float32").data, "tflite")
+    reference = (files.get("tflite", FLOAT32.name).data, "tflite")
     return {(t.format, t.scheme): measure_layers(reference, (t.data, t.format), images[:IMAGES]) for t in quantized}

@@ -7,14 +7,15 @@ import pytest
 from small_networks import small_fused, small_images
 
 from tlc_edge.compiler.lower.onnx_content import check_onnx_content, read_onnx_content
-from tlc_edge.compiler.lower.onnx_lower import SCHEMES, lower_trunk_onnx, onnx_model
+from tlc_edge.compiler.lower.onnx_lower import lower_trunk_onnx, onnx_model
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.targets.schemes import names
 
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
     fused = small_fused()
-    return {s: onnx_model(lower_trunk_onnx(fused.trunk, s, small_images(16)), fused).data for s in SCHEMES}
+    return {s: onnx_model(lower_trunk_onnx(fused.trunk, s, small_images(16)), fused).data for s in names("onnx")}
 
 
 def test_counts(files: dict[str, bytes]) -> None:
@@ -33,7 +34,7 @@ def test_counts(files: dict[str, bytes]) -> None:
 
 def test_every_scheme_is_taken_for_itself_and_for_no_other(files: dict[str, bytes]) -> None:
     for scheme, data in files.items():
-        for claimed in SCHEMES:
+        for claimed in names("onnx"):
             if claimed == scheme:
                 check_onnx_content(data, claimed)
             else:

@@ -6,9 +6,10 @@ import pytest
 from small_networks import small_fused, small_images
 
 from tlc_edge.compiler.lower.tflite_content import check_content, left_in_float, read_content
-from tlc_edge.compiler.lower.tflite_lower import SCHEMES, lower_trunk_tflite
+from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
 from tlc_edge.compiler.records import Trunk
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.targets.schemes import names
 
 
 def wide_trunk() -> Trunk:
@@ -57,11 +58,11 @@ def test_an_operation_that_there_is_in_float_alone_is_told() -> None:
 def test_every_scheme_is_taken_for_itself_and_for_no_other() -> None:
     small_fused()
     trunk = wide_trunk()
-    files = {scheme: lower_trunk_tflite(trunk, scheme, small_images(8)).data for scheme in SCHEMES}
+    files = {scheme: lower_trunk_tflite(trunk, scheme, small_images(8)).data for scheme in names("tflite")}
     sizes = {scheme: len(data) for scheme, data in files.items()}
     assert sizes["int8"] < sizes["float16"] < sizes["float32"]
     for scheme, data in files.items():
-        for claimed in SCHEMES:
+        for claimed in names("tflite"):
             if claimed == scheme:
                 check_content(data, claimed)
             else:
