@@ -12,7 +12,6 @@ from tlc_edge.runtime.errors import BuildError
 from tlc_edge.targets.schemes import SCHEMES
 
 from .holds import holds, said
-
 from .tflite_file import operation_names, read_tflite
 
 # TensorType of the TFLite schema.
