@@ -28,7 +28,7 @@ def sources(root: Path) -> set[str]:
     return {
         path.relative_to(root).as_posix()
         for path in wanted
-        if path.suffix in {".py", ".toml"} or path.name == "py.typed"
+        if path.suffix in {".py", ".toml", ".json"} or path.name == "py.typed"
     }
 
 
