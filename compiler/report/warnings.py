@@ -1,6 +1,7 @@
 """Warnings about a build, in plain words; each with the evidence that it needs to be said.
 
-The limits are round numbers, meant to be read with the counts beside them; docs/report.md lists them.
+The limits are round numbers, meant to be read with the counts beside them. `tools/docs` makes the table of
+docs/report.md from what each function says of itself; the names of the limits become their values there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ FLAT = 0.01
 """Accuracy that the last doubling of the images brings, below which the learning curve is flat."""
 RISING = 0.02
 """The same, above which more images are likely to help."""
+ENOUGH = 0.98
+"""Accuracy from which on more images are not asked for."""
 MISCALIBRATED = 0.05
 """Calibration error from which on probabilities are not to be taken at their word, where chance alone gives less."""
 SURE = 0.9
@@ -78,6 +81,9 @@ def holding_back(train_accuracy: float | None, high: float, curve: Curve) -> str
 
 
 def _held_back(f: Findings) -> str | None:
+    """Training a head alone is not enough: the accuracy is below `GOOD` for certain, and either the head gets less
+    than `UNDERFIT` of its own training images right, or the last doubling of the images brought less than `FLAT`.
+    """
     evidence = holding_back(f.study.train_accuracy, f.reference.accuracy.high, f.study.curve)
     if evidence is None:
         return None
@@ -104,8 +110,9 @@ def _held_back(f: Findings) -> str | None:
 
 
 def _more_images(f: Findings) -> str | None:
+    """The last doubling of the images brought `RISING` or more, to less than `ENOUGH`, and nothing is `held-back`."""
     gain, curve = f.study.curve.gain, f.study.curve
-    if gain is None or gain < RISING or f.first.accuracy.share >= 0.98 or _held_back(f):
+    if gain is None or gain < RISING or f.first.accuracy.share >= ENOUGH or _held_back(f):
         return None
     half, full = curve.points[-2:]
     return (
@@ -115,6 +122,7 @@ def _more_images(f: Findings) -> str | None:
 
 
 def _copies(f: Findings) -> str | None:
+    """One picture lies in two classes: a label is wrong."""
     wrong = [g for g in f.duplicates if len(g.labels) > 1]
     if not wrong:
         return None
@@ -125,6 +133,7 @@ def _copies(f: Findings) -> str | None:
 
 
 def _parted(f: Findings) -> str | None:
+    """Copies of a picture could not be kept on one side of the split: the accuracy flatters."""
     parted = [g for g in f.duplicates if len(g.parts) > 1]
     if not parted:
         return None
@@ -135,6 +144,7 @@ def _parted(f: Findings) -> str | None:
 
 
 def _uncertain(f: Findings) -> str | None:
+    """The interval of the accuracy is `WIDE` wide or more."""
     accuracy = f.first.accuracy
     if accuracy.width < WIDE:
         return None
@@ -146,6 +156,7 @@ def _uncertain(f: Findings) -> str | None:
 
 
 def _few(f: Findings) -> str | None:
+    """A class has fewer than `FEW_TRAINING` training images."""
     few = sorted((c for c in f.classes if c.train < FEW_TRAINING), key=lambda c: c.train)
     if not few:
         return None
@@ -157,6 +168,7 @@ def _few(f: Findings) -> str | None:
 
 
 def _hardly_judged(f: Findings) -> str | None:
+    """A class has fewer than `_FEW_JUDGES` held-out images."""
     few = [c for c in f.classes if c.held_out < _FEW_JUDGES]
     if not few:
         return None
@@ -167,6 +179,8 @@ def _hardly_judged(f: Findings) -> str | None:
 
 
 def _weak(f: Findings) -> str | None:
+    """Less than `WEAK` of a class's held-out images are found."""
+
     def share(c: ClassFindings) -> float:
         return c.recall.share if c.recall else 1.0
 
@@ -178,6 +192,7 @@ def _weak(f: Findings) -> str | None:
 
 
 def _uneven(f: Findings) -> str | None:
+    """The largest class has `UNEVEN` times the training images of the smallest, or more."""
     largest, smallest = max(f.classes, key=lambda c: c.train), min(f.classes, key=lambda c: c.train)
     if largest.train < UNEVEN * max(1, smallest.train):
         return None
@@ -188,6 +203,7 @@ def _uneven(f: Findings) -> str | None:
 
 
 def _miscalibrated(f: Findings) -> str | None:
+    """The calibration error is `MISCALIBRATED` or more, and more than chance explains."""
     r = f.first.reliability
     if r is None or r.error < MISCALIBRATED or r.error <= r.chance:
         return None
@@ -199,6 +215,7 @@ def _miscalibrated(f: Findings) -> str | None:
 
 
 def _lossy(f: Findings) -> str | None:
+    """A file answers two images, and 1 % of them, fewer right than the float graph."""
     lossy = [x for x in f.files if f.reference.accuracy.right - x.accuracy.right >= max(2, 0.01 * len(f.truth))]
     if not lossy:
         return None
@@ -207,6 +224,7 @@ def _lossy(f: Findings) -> str | None:
 
 
 def _suspects(f: Findings) -> str | None:
+    """A held-out image is answered wrong with a probability of `SURE` or more."""
     sure = [m for m in f.wrong if (m.probability or 0) >= SURE]
     if not sure:
         return None
@@ -218,6 +236,10 @@ def _suspects(f: Findings) -> str | None:
 
 
 def _odd(f: Findings) -> str | None:
+    """Of the `NEIGHBOURS` training images most like one, none has its label and `AGREEING` agree on another.
+
+    Not said of more than `OVERLAPPING` of the images, as then the classes overlap.
+    """
     count, total = len(f.study.odd), len(f.study.train_classes)
     if not 0 < count <= OVERLAPPING * total:
         return None
@@ -229,6 +251,7 @@ def _odd(f: Findings) -> str | None:
 
 
 def _skipped(f: Findings) -> str | None:
+    """Files could not be used."""
     if not f.skipped:
         return None
     return f"{_count(len(f.skipped), 'file', 'files')} could not be used; the first: {f.skipped[0].name}."
