@@ -7,8 +7,10 @@ only the exit code and the first line.
 
 from __future__ import annotations
 
+import ast
 import functools
 import http.server
+import importlib
 import json
 import os
 import re
@@ -75,6 +77,17 @@ def test_the_examples_of_the_help_can_be_read_by_their_commands() -> None:
             assert found is not None, example
             command = found
         command.make_parser(click.Context(command)).parse_args(words)
+
+
+def test_python_blocks_import_what_there_is() -> None:
+    """Those that are not run could name what has moved."""
+    for block in BLOCKS:
+        if block.language == "python" and "tlc_edge" in block.text:
+            tree = ast.parse(block.text)
+            for node in tree.body:
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tlc_edge"):
+                    module = importlib.import_module(node.module)
+                    assert all(hasattr(module, alias.name) for alias in node.names), f"{block.page}:{block.line}"
 
 
 # --- scenes
