@@ -222,8 +222,10 @@ class TestBundle:
         (tmp_path / "tflite_runtime").mkdir()  # installed, and broken
         (tmp_path / "tflite_runtime" / "__init__.py").touch()
         (tmp_path / "tflite_runtime" / "interpreter.py").write_text("raise ImportError('no such symbol')\n")
-        for name in [name for name in sys.modules if name.startswith("tflite_runtime")]:
-            monkeypatch.delitem(sys.modules, name)
+        for name in ("tflite_runtime", "tflite_runtime.interpreter"):
+            # So that afterwards it is as before: a broken one that stays imported would be found by later tests.
+            monkeypatch.setitem(sys.modules, name, None)
+            del sys.modules[name]
         monkeypatch.syspath_prepend(str(tmp_path))
         found = verify_bundle(bundle, load_dataset(str(photos), limit=8), "all")
         assert [s.engine for s in found.scores] == ["ai-edge-litert", "onnxruntime"]

@@ -21,7 +21,7 @@ from tlc_edge.runtime.watch.outbox import Outbox
 from tlc_edge.runtime.watch.receivers import Mqtt, Webhook
 
 QUICK = (0.005, 0.02)
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Server(ThreadingHTTPServer):
@@ -30,8 +30,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int = 0, *answers: int | float) -> None:
-        """`answers` are the statuses to give first, then 200; a float waits so many seconds before its 200."""
+    def __init__(self, port: int = 0, *answers: int | threading.Event) -> None:
+        """`answers` are the statuses to give first, then 200; an event is waited for before its 200."""
         self.got: list[tuple[str, str, bytes]] = []
         self.answers = list(answers)
         super().__init__(("127.0.0.1", port), Handler)
@@ -52,8 +52,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         answer = self.server.answers.pop(0) if self.server.answers else 200
-        if isinstance(answer, float):
-            time.sleep(answer)
+        if isinstance(answer, threading.Event):
+            answer.wait(PATIENCE)
             answer = 200
         if answer < 300:
             self.server.got.append((self.path, self.headers["Content-Type"], body))
@@ -97,7 +97,7 @@ def url(port: int) -> str:
 def test_every_message_arrives_in_order_before_it_is_left(server: Server) -> None:
     notes: list[str] = []
     messages = [json.dumps({"label": f"tasse {i} ☕"}) for i in range(20)]
-    with Outbox(Webhook(url(server.port)), notes.append) as outbox:
+    with Outbox(Webhook(url(server.port)), notes.append, grace=PATIENCE) as outbox:
         for message in messages:
             outbox.put(message.encode())
     assert server.bodies() == messages
@@ -127,7 +127,7 @@ def test_a_dead_server_stalls_nobody_and_the_newest_are_kept() -> None:
 @pytest.mark.parametrize("status", [500, 503, 429, 408])
 def test_a_server_in_trouble_is_asked_again(status: int) -> None:
     server, notes = Server(0, status, status), list[str]()
-    with Outbox(Webhook(url(server.port)), notes.append, pauses=QUICK) as outbox:
+    with Outbox(Webhook(url(server.port)), notes.append, pauses=QUICK, grace=PATIENCE) as outbox:
         outbox.put(b"1")
         outbox.put(b"2")
     server.stop()
@@ -138,7 +138,7 @@ def test_a_server_in_trouble_is_asked_again(status: int) -> None:
 @pytest.mark.parametrize("status", [302, 400, 404, 410])
 def test_a_server_that_refuses_is_not_asked_again_and_the_next_one_arrives(status: int) -> None:
     server, notes = Server(0, status), list[str]()
-    with Outbox(Webhook(url(server.port)), notes.append, pauses=QUICK) as outbox:
+    with Outbox(Webhook(url(server.port)), notes.append, pauses=QUICK, grace=PATIENCE) as outbox:
         outbox.put(b"1")
         outbox.put(b"2")
     server.stop()
@@ -170,15 +170,29 @@ def test_what_answers_with_no_http_is_asked_again() -> None:
     assert notes[0].endswith("; trying again")
 
 
-def test_leaving_waits_for_a_slow_server_but_not_for_ever() -> None:
-    server = Server(0, 0.2, 60.0)
-    notes: list[str] = []
-    with Outbox(Webhook(url(server.port)), notes.append, grace=1.0) as outbox:
+def test_leaving_waits_for_a_slow_server() -> None:
+    leaving = threading.Event()
+    server, notes = Server(0, leaving), list[str]()
+    with Outbox(Webhook(url(server.port)), notes.append, grace=PATIENCE) as outbox:
+        outbox.put(b"1")
+        outbox.put(b"2")
+        assert server.bodies() == []
+        leaving.set()
+    assert server.bodies() == ["1", "2"]
+    assert notes == []
+    server.stop()
+
+
+def test_leaving_does_not_wait_for_ever() -> None:
+    never = threading.Event()
+    server, notes = Server(0, never), list[str]()
+    with Outbox(Webhook(url(server.port)), notes.append, grace=0.2) as outbox:
         outbox.put(b"1")
         outbox.put(b"2")
         outbox.put(b"3")
-    assert server.bodies() == ["1"]
-    assert notes == ["webhook 127.0.0.1: 2 messages not delivered"]
+    assert server.bodies() == []
+    assert notes == ["webhook 127.0.0.1: 3 messages not delivered"]
+    never.set()
     server.stop()
 
 
@@ -281,7 +295,7 @@ def test_a_broker_gets_every_message_and_keeps_the_latest(port: int) -> None:
     broker, notes = Broker(port), list[str]()
     early = Subscriber(port)
     try:
-        with Outbox(Mqtt(f"127.0.0.1:{port}/home/kitchen"), notes.append) as outbox:
+        with Outbox(Mqtt(f"127.0.0.1:{port}/home/kitchen"), notes.append, grace=PATIENCE) as outbox:
             for i in range(5):
                 outbox.put(f"message {i} ☕".encode())
         wait(lambda: len(early.got) == 5)
@@ -311,7 +325,7 @@ def test_a_broker_that_goes_away_and_comes_back(port: int) -> None:
         wait(lambda: ("t", "between") in reader.got)
         outbox.put(b"after")
         wait(lambda: ("t", "after") in reader.got)
-        assert outbox.close() == 0
+        assert outbox.close(PATIENCE) == 0
     finally:
         reader.stop()
         broker.stop()

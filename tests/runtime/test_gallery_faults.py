@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gallery_samples import PRINT, WIDTH, add, digest, held, source, vectors
-from killed import Killed
+from killed import Killed, moments
 
 from tlc_edge.runtime.errors import GalleryError, TlcError
 from tlc_edge.runtime.gallery.compact import compact
@@ -44,7 +44,6 @@ with Gallery.open(sys.argv[1], PRINT, WIDTH, create=True) as gallery:
 MIXED = """
 import random, sys
 from gallery_samples import PRINT, WIDTH, add, digest, held
-from killed import Killed
 from tlc_edge.runtime.gallery.records import KEEP_OPERATIONS; from tlc_edge.runtime.gallery.gallery import Gallery
 rng = random.Random(int(sys.argv[2]))
 gallery = Gallery.open(sys.argv[1], PRINT, WIDTH, create=True)
@@ -92,9 +91,10 @@ for number in itertools.count(int(sys.argv[2])):
 
 @pytest.mark.parametrize("kills", KILLS)
 def test_killed_while_enrolling_nothing_acknowledged_is_lost(tmp_path: Path, kills: int, killed: Killed) -> None:
-    path, rng, number = tmp_path / "g", random.Random(kills), 0
-    for _ in range(kills):
-        lines = killed(ENROLL, path, number, after=rng.uniform(0, 0.06))
+    path, number = tmp_path / "g", 0
+    events = killed.events(ENROLL, tmp_path / "undisturbed", 0, lines=30)
+    for at in moments(random.Random(kills), kills, events):
+        lines = killed(ENROLL, path, number, at=at)
         acknowledged = range(number + len(lines) - 1)
         with Gallery.open(path, PRINT, WIDTH) as gallery:
             assert gallery.check() == []
@@ -112,10 +112,10 @@ def test_killed_while_enrolling_nothing_acknowledged_is_lost(tmp_path: Path, kil
 
 @pytest.mark.parametrize("kills", KILLS)
 def test_killed_amid_forget_rename_and_undo_it_is_before_or_after(tmp_path: Path, kills: int, killed: Killed) -> None:
-    path, rng = tmp_path / "g", random.Random(kills)
-    lines = 0
-    for round_ in range(kills):
-        said = killed(MIXED, path, round_, after=rng.uniform(0, 0.08))
+    path, lines = tmp_path / "g", 0
+    events = killed.events(MIXED, tmp_path / "undisturbed", 0, lines=60)
+    for round_, at in enumerate(moments(random.Random(kills), kills, events)):
+        said = killed(MIXED, path, round_, at=at)
         lines += len(said)
         last = said[-1].split()
         done = [line.split()[1] for line in said if line.startswith("done")][-1]
@@ -127,9 +127,11 @@ def test_killed_amid_forget_rename_and_undo_it_is_before_or_after(tmp_path: Path
 
 @pytest.mark.parametrize("kills", KILLS)
 def test_killed_while_being_made_a_gallery_is_absent_or_usable(tmp_path: Path, kills: int, killed: Killed) -> None:
-    rng, number, states = random.Random(kills), 0, set()
-    for _ in range(kills):
-        said = killed(CREATE, tmp_path, number, after=rng.uniform(0, 0.03))
+    number, states = 0, set()
+    (tmp_path / "undisturbed").mkdir()
+    events = killed.events(CREATE, tmp_path / "undisturbed", 0, lines=4)
+    for at in moments(random.Random(kills), kills, events):
+        said = killed(CREATE, tmp_path, number, at=at)
         number += len(said) - 1
         cut_off = tmp_path / str(number)
         opened = Gallery.open_if_exists(cut_off, PRINT, WIDTH)
@@ -142,7 +144,8 @@ def test_killed_while_being_made_a_gallery_is_absent_or_usable(tmp_path: Path, k
         with Gallery.open(cut_off, PRINT, WIDTH) as gallery:
             assert held(gallery) == [("cup", "a")]
         number += 1
-    assert True in states
+    # Of four galleries' making so many moments: some before there is a file, some when it can be used.
+    assert states == {True, False}
 
 
 # Damage

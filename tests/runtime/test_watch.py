@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from test_backbone_builds import SKETCH
 from test_cli_interrupted import LINE
-from test_deliver import Server, free_port, url
+from test_deliver import PATIENCE, Server, free_port, url
 
 from tlc_edge.compiler import Options, build
 from tlc_edge.runtime import Classifier
@@ -255,9 +255,9 @@ class Running:
 
     def stop(self) -> int:
         self.child.send_signal(signal.SIGINT)
-        code = self.child.wait(30)
+        code = self.child.wait(PATIENCE)
         for reader in self._readers:
-            reader.join(30)
+            reader.join(PATIENCE)
         return code
 
 
@@ -285,14 +285,14 @@ def test_a_folder_until_ctrl_c(bundle_path: Path, photos: Path, tmp_path: Path) 
         assert (first["label"], first["was"]) == ("0", None)
         assert Path(first["image"]).parent == folder
         bad = put(text, folder, "bad.png")
-        assert running.err.get(timeout=30).startswith(f"{bad}: not an image")
+        assert running.err.get(timeout=PATIENCE).startswith(f"{bad}: not an image")
         one = put(photos / "1" / "0.png", folder, "one.png")
-        second = json.loads(running.out.get(timeout=30))
+        second = json.loads(running.out.get(timeout=PATIENCE))
         assert (second["label"], second["was"], second["image"]) == ("1", "0", str(one))
     finally:
         code = running.stop()
     assert code == 1
-    assert "".join(running.err.get(timeout=30) for _ in range(2)) == f"\n{LINE}\n"
+    assert "".join(running.err.get(timeout=PATIENCE) for _ in range(2)) == f"\n{LINE}\n"
 
 
 # --- for however long
