@@ -164,13 +164,10 @@ class Killed:
             raise UntraceableError(problem)
         return Run(code, lines, said.splitlines())
 
-    def __call__(self, script: str, *args: object, at: int = 0, line: int = 0, may_end: bool = False) -> list[str]:
-        """Run a script, kill it so many events after its `line`-th line, and return the lines that got out."""
-        run = self.run(script, args, line, at)
-        assert run.code == -signal.SIGKILL or (may_end and run.code == 0), (
-            f"the script ended by itself, with {run.code}"
-        )
-        assert may_end or len(run.lines) > line, f"{_ENDLESS} events, and no line {line}"
+    def __call__(self, script: str, *args: object, at: int = 0) -> list[str]:
+        """Run a script, kill it so many events after its first line, and return the lines that got out."""
+        run = self.run(script, args, line=0, at=at)
+        assert run.code == -signal.SIGKILL, f"the script ended by itself, with {run.code}"
         return run.said
 
     def events(self, script: str, *args: object, lines: int = 0) -> int:
