@@ -40,7 +40,7 @@ def _steps(files: dict[str, Path], file: str, function: str) -> Iterator[tuple[s
     text = files[file].read_text("utf-8")
     tree = ast.parse(text)
     beside = {
-        alias.asname or alias.name: (node.module, alias.name)
+        alias.asname or alias.name: (str(node.module), alias.name)
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module in files
         for alias in node.names
@@ -56,18 +56,21 @@ def _steps(files: dict[str, Path], file: str, function: str) -> Iterator[tuple[s
                     (name,) = call.args
                     assert isinstance(name, ast.Constant)
                     yield str(name.value), trailing_comment(text.splitlines(), node, node.body[0])
-        called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-        if called in beside:
-            module, original = beside[called]
-            if any(isinstance(a, ast.Name) and a.id == "step" for a in getattr(node, "args", ())):
-                yield from _steps(files, str(module), original)
-        elif called in here and any(isinstance(a, ast.Name) and a.id == "step" for a in getattr(node, "args", ())):
-            yield from _steps(files, file, called)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and _passes_step(node):
+            if node.func.id in beside:
+                yield from _steps(files, *beside[node.func.id])
+            elif node.func.id in here:
+                yield from _steps(files, file, node.func.id)
         for child in ast.iter_child_nodes(node):
             yield from walk(child)
 
     for statement in body.body:
         yield from walk(statement)
+
+
+def _passes_step(call: ast.Call) -> bool:
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return any(isinstance(value, ast.Name) and value.id == "step" for value in given)
 
 
 def steps_table(compiler: Path) -> str:
