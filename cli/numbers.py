@@ -17,7 +17,3 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
-
-
-SEED = click.IntRange(0, 2**32 - 1)
-"""What numpy and scikit-learn both take; `compiler/options.py` says the same."""

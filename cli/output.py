@@ -1,11 +1,10 @@
-"""What commands share when they print: JSON, tables, progress, and reading an image argument."""
+"""What commands share when they print: JSON, tables, figures, progress."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -20,6 +19,8 @@ def say(text: str) -> None:
 
 def put_json(document: Any) -> None:
     """Print one JSON document on stdout, in ASCII where the terminal's encoding lacks a character."""
+    import json
+
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -56,20 +57,6 @@ def size(count: int) -> str:
     return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
-def rate_or_off(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
-    """Read a false-alarm rate for click: a number, or `off`, which is 0.
-
-    Raises:
-        click.BadParameter: it is neither.
-    """
-    if text is None:
-        return None
-    try:
-        return 0.0 if text == "off" else float(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a rate from 0 to 1 nor 'off'") from None
-
-
 def unknown_figures(found: Any) -> str:
     """Return what the manifest's metrics say of `unknown`, which hold what the tlc of that day wrote."""
     try:
@@ -83,15 +70,6 @@ def unknown_figures(found: Any) -> str:
         accepts, foreign = found["false_accepts"], found["foreign_images"]
         text += f"; {accepts} of {foreign} foreign images ({found['foreign']}) passed for known"
     return text
-
-
-json_option: Callable[[Any], Any] = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout."
-)
-
-gallery_option: Callable[[Any], Any] = click.option(
-    "--gallery", "path", metavar="FILE", help="The gallery.  [default: <bundle>.gallery]"
-)
 
 
 class Steps:

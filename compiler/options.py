@@ -10,6 +10,10 @@ from tlc_edge.runtime.errors import UsageError, unknown_name
 
 DEFAULT = "efficientnet-lite0"
 PER_CLASS = 15
+POOLS = ("avg", "max", "flatten")
+"""How a feature map becomes a vector."""
+PIXEL_RANGES: tuple[str, ...] = ("-1..1", "0..1", "0..255", "imagenet", "caffe")
+"""What a network can have been trained on; `network/pixels.py` has what each means."""
 AUGMENTATIONS = ("mirror", "rotate", "crop", "colour", "resize-filter")
 """Kinds of augmentation, in the order in which they are applied."""
 DEFAULT_AUGMENT = ("resize-filter",)
@@ -28,7 +32,7 @@ class Asked:
     alpha: float | None = None
     """Width multiplier of the networks that come in several widths."""
     pixels: str | None = None
-    """What the network was trained on: one of `tlc_edge.compiler.network.pixels.PIXELS`."""
+    """What the network was trained on: one of `PIXEL_RANGES`."""
     restore: tuple[str, ...] = ()
     """Patterns of the layers to restore from a checkpoint; none: all."""
 
@@ -61,7 +65,7 @@ class Options:
     asked: Asked = field(default_factory=Asked)
     """How the backbone is to be loaded."""
     shave: str | None = None
-    pool: str = "avg"
+    pool: str = POOLS[0]
     head: str = "linear"
     """One of `heads.KINDS`, or the path of a Keras file."""
     augment: tuple[str, ...] = DEFAULT_AUGMENT

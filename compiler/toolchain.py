@@ -6,6 +6,7 @@ import importlib.util
 import os
 
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.install import pip_line
 from tlc_edge.runtime.quiet import quiet
 
 _NEEDED = {
@@ -28,8 +29,7 @@ def require_toolchain() -> None:
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise BuildError(
-            f"a build needs {', '.join(missing)}, which this install does not have; "
-            "run: pip install 'tlc-edge[compiler]' (in a checkout: pip install '.[compiler]')"
+            f"a build needs {', '.join(missing)}, which this install does not have; run: {pip_line('compiler')}"
         )
 
 

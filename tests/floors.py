@@ -19,7 +19,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("sweep", "result", "fit", "ladder", "pipeline", "__init__"),
     ),
     "runtime": (
-        ("errors", "files", "progress", "quiet", "vectors"),
+        ("errors", "files", "install", "progress", "quiet", "vectors"),
         ("bundle",),
         ("images",),
         ("engines",),

@@ -6,10 +6,9 @@ import math
 from typing import Any
 
 from tlc_edge.compiler.network.layers import Node, nodes
+from tlc_edge.compiler.options import POOLS
 from tlc_edge.compiler.records import Backbone, Trunk
 from tlc_edge.runtime.errors import UsageError, unknown_name
-
-POOLS = ("avg", "max", "flatten")
 
 
 def shave(backbone: Backbone, layer: str | None = None, pool: str = "avg") -> Trunk:

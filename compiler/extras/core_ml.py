@@ -11,6 +11,7 @@ from typing import Any
 
 from tlc_edge.compiler.records import Fused
 from tlc_edge.runtime.errors import BuildError, first_line
+from tlc_edge.runtime.install import pip_line
 from tlc_edge.runtime.quiet import quiet
 
 PACKAGE = "model.mlpackage"
@@ -28,7 +29,7 @@ def require_core_ml(target: str) -> None:
     if importlib.util.find_spec("coremltools") is None:
         raise BuildError(
             f"target {target} gets a Core ML package, which coremltools makes, and it is not installed; run: "
-            "pip install 'tlc-edge[coreml]', or take the target android for the TFLite file alone"
+            f"{pip_line('coreml')}, or take the target android for the TFLite file alone"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.install import pip_line
 from tlc_edge.runtime.quiet import quiet
 
 
@@ -22,10 +23,7 @@ def check_logs() -> None:
     import importlib.util
 
     if importlib.util.find_spec("tensorboard") is None:
-        raise BuildError(
-            "--logdir needs tensorboard; run: pip install 'tlc-edge[tensorboard]' "
-            "(in a checkout: pip install '.[tensorboard]')"
-        )
+        raise BuildError(f"--logdir needs tensorboard; run: {pip_line('tensorboard')}")
 
 
 class Logs:

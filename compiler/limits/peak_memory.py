@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from tlc_edge.compiler.records import Lowered
 from tlc_edge.runtime.engines.open import KINDS, outputs_for
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.install import pip_line
 
 MICRO = "tflite-micro"
 _LARGEST_ARENA = 1 << 28
@@ -43,7 +44,7 @@ def require_micro(target: str) -> None:
     if importlib.util.find_spec("tflite_micro") is None:
         raise BuildError(
             f"target {target} has a limit of memory, which the package {MICRO} measures, and it is not installed; run: "
-            "pip install 'tlc-edge[mcu]' (Linux on x86-64), or give a target file of your own with "
+            f"{pip_line('mcu')} (Linux on x86-64), or give a target file of your own with "
             "peak_memory_bytes = 0"
         )
 

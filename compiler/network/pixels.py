@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.options import PIXEL_RANGES
 from tlc_edge.compiler.records import InputSpec
 
 
@@ -27,17 +28,16 @@ class Pixels:
         return Pixels(tuple((first * second).tolist()), tuple(bias.tolist()), self.bgr)
 
 
-PIXELS = {
-    "-1..1": Pixels((1 / 127.5,), (-1.0,)),
-    "0..1": Pixels((1 / 255,), (0.0,)),
-    "0..255": Pixels((1.0,), (0.0,)),
+_MEANINGS = (
+    Pixels((1 / 127.5,), (-1.0,)),
+    Pixels((1 / 255,), (0.0,)),
+    Pixels((1.0,), (0.0,)),
     # ImageNet's mean and deviation of each channel, as torchvision and Keras' `torch` mode have them.
-    "imagenet": Pixels(
-        (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)
-    ),
+    Pixels((1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)),
     # Blue first, ImageNet's mean taken off, as Caffe's networks and Keras' `caffe` mode have it.
-    "caffe": Pixels((1.0,), (-103.939, -116.779, -123.68), bgr=True),
-}
+    Pixels((1.0,), (-103.939, -116.779, -123.68), bgr=True),
+)
+PIXELS = dict(zip(PIXEL_RANGES, _MEANINGS, strict=True))
 """What `--pixels` can be."""
 
 

@@ -28,6 +28,7 @@ from tlc_edge.runtime.engines.open import KINDS, EngineKind, open_engine, open_m
 from tlc_edge.runtime.engines.selftest import failure, selftest
 from tlc_edge.runtime.engines.tiny_models import MODELS
 from tlc_edge.runtime.errors import TlcError
+from tlc_edge.runtime.install import pip_line
 
 _PATIENCE = 120.0
 _RUNS = 5
@@ -37,7 +38,6 @@ _EXTRAS = (
     ("cameras and videos", "cv2", ("opencv-python-headless", "opencv-python"), "pip install opencv-python-headless"),
     ("a Raspberry Pi's own camera", "picamera2", ("picamera2",), "sudo apt install python3-picamera2"),
     ("MQTT", "paho.mqtt", ("paho-mqtt",), "pip install paho-mqtt"),
-    ("tlc build", "tensorflow", ("tensorflow",), "pip install 'tlc-edge[compiler]'"),
 )
 
 
@@ -93,7 +93,10 @@ def diagnose(bundle: str | os.PathLike[str] | None = None) -> Diagnosis:
         cores=os.cpu_count() or 1,
         libraries=libraries,
         engines=engines,
-        extras=tuple(_extra(*extra) for extra in _EXTRAS),
+        extras=(
+            *(_extra(*extra) for extra in _EXTRAS),
+            _extra("tlc build", "tensorflow", ("tensorflow",), pip_line("compiler")),
+        ),
         bundle=problem,
         next=() if any(e.works for e in engines) else advice(engines, formats, np.__version__),
     )

@@ -15,14 +15,12 @@ from tlc_edge.runtime.errors import GalleryError, UsageError
 
 from . import rows
 from .compact import drop_history
+from .conflicts import CONFLICTS
 from .file import has_log
 from .gallery import Gallery
 from .limits import Limits, make_room, write_limits
 from .records import Change, ExampleSource, clean_label
 from .rows import Packed
-
-CONFLICTS = ("first", "last", "both")
-"""What becomes of an image that comes under another label than it has already: see `take_in`."""
 
 
 class Stored(NamedTuple):

@@ -14,6 +14,11 @@ from tlc_edge.runtime.errors import UsageError
 MOST = 10_000
 
 
+def usual_window(folder: bool = False) -> int:
+    """Return over how many answers to smooth; a folder's images need not follow each other, so each stands alone."""
+    return 1 if folder else 5
+
+
 class Steady:
     """Smooths the answers for frames in a row; memory is that of the window."""
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from command_runs import Done, apart, here, without
@@ -351,16 +352,18 @@ def test_build(photos: Path, tmp_path: Path) -> None:
 # --- help
 
 
-def commands() -> list[list[str]]:
-    found: list[list[str]] = [[]]
-    for name, command in cli.commands.items():
-        found.append([name])
-        found += [[name, sub] for sub in getattr(command, "commands", {})]
+def commands(group: click.Group = cli, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the words of every group, `tlc` alone the first, and of every command."""
+    found = [before]
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        words = (*before, name)
+        found += commands(command, words) if isinstance(command, click.Group) else [words]
     return found
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_command_has_help_and_all_but_groups_have_json(tlc: Tlc, words: list[str]) -> None:
+def test_every_command_has_help_and_all_but_groups_have_json(tlc: Tlc, words: tuple[str, ...]) -> None:
     done = tlc(*words, "--help")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"Usage: {' '.join(['tlc', *words])} ")

@@ -14,6 +14,7 @@ import pytest
 from command_runs import Done, apart, here, shell, without
 
 from tlc_edge.runtime import Bundle
+from tlc_edge.runtime.install import pip_line
 
 Tlc = Callable[..., Done]
 
@@ -278,18 +279,16 @@ def test_one_bad_image_and_nothing_is_enrolled(tlc: Tlc, bundle_path: Path, phot
 # --- what is not installed
 
 
-PIP = "run: pip install 'tlc-edge[compiler]' (in a checkout: pip install '.[compiler]')"
-
-
 @pytest.mark.parametrize("command", ["build --target rpi --data x", "sweep --target rpi --data x", "layers"])
 def test_without_tensorflow_the_pip_line_is_told(tmp_path: Path, command: str) -> None:
-    done = apart(*command.split(), cwd=tmp_path, **without(tmp_path, "tensorflow"))
+    done = apart(*command.split(), **without(tmp_path, "tensorflow"))
     first = done.failed().splitlines()[0]
-    assert first == f"Error: a build needs tensorflow, which this install does not have; {PIP}"
+    pip = f"run: {pip_line('compiler')}"
+    assert first == f"Error: a build needs tensorflow, which this install does not have; {pip}"
     device = without(tmp_path, "tensorflow", "keras", "sklearn", "onnx", "tf2onnx", "onnxruntime", "flatbuffers")
-    first = apart(*command.split(), cwd=tmp_path, **device).failed().splitlines()[0]
+    first = apart(*command.split(), **device).failed().splitlines()[0]
     missing = "tensorflow, tf2onnx, onnx, onnxruntime, scikit-learn, flatbuffers"
-    assert first == f"Error: a build needs {missing}, which this install does not have; {PIP}"
+    assert first == f"Error: a build needs {missing}, which this install does not have; {pip}"
 
 
 def test_without_the_compilers_libraries_the_device_does_all_it_must(

@@ -16,6 +16,7 @@ from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.data.records import Dataset, Sample, Skipped
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import DataError, UsageError
+from tlc_edge.runtime.install import pip_line
 
 SPEC = Preprocessing(4, 6)
 
@@ -370,7 +371,7 @@ class TestSample:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
         assert "DataError" in done.stderr
-        assert "pip install 'tlc-edge[sample]'" in done.stderr
+        assert pip_line("sample") in done.stderr
 
 
 class TestDecode:

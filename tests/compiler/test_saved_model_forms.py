@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tlc_edge.cli.backbone import layers as layers_command
+from tlc_edge.cli.commands.layers import layers as layers_command
 from tlc_edge.compiler.backbones.find import load_backbone
 from tlc_edge.compiler.backbones.list_layers import list_layers
 from tlc_edge.compiler.backbones.shave import shave

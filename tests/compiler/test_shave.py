@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from small_networks import feature_map, small_backbone, small_images
 
 from tlc_edge.compiler.backbones.list_layers import list_layers
-from tlc_edge.compiler.backbones.shave import POOLS, cost_of_flatten, shave
+from tlc_edge.compiler.backbones.shave import cost_of_flatten, shave
 from tlc_edge.compiler.network.layers import macs, nodes
+from tlc_edge.compiler.options import POOLS
 from tlc_edge.compiler.records import Backbone
 from tlc_edge.runtime.errors import UsageError
 

@@ -19,6 +19,7 @@ from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite, tflite_mode
 from tlc_edge.compiler.records import Fused, Lowered
 from tlc_edge.runtime.engines.open import KINDS, open_model
 from tlc_edge.runtime.errors import BuildError, UsageError
+from tlc_edge.runtime.install import pip_line
 from tlc_edge.targets import Target, load_target
 
 IMAGES = small_images(8)
@@ -181,6 +182,6 @@ class TestArena:
     def test_without_its_package_the_build_says_so_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         check_target(self.MCU)
         monkeypatch.setitem(sys.modules, "tflite_micro", None)
-        with pytest.raises(BuildError, match=r"run: pip install 'tlc-edge\[mcu\]'"):
+        with pytest.raises(BuildError, match=re.escape(f"run: {pip_line('mcu')}")):
             check_target(self.MCU)
         check_target(replace(self.MCU, peak_memory_bytes=0))

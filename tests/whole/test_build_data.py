@@ -10,6 +10,7 @@ import pytest
 from command_runs import here
 from PIL import Image
 
+from tlc_edge.compiler.data.bundle_name import bundle_name
 from tlc_edge.runtime import Bundle
 
 
@@ -88,6 +89,4 @@ def test_a_cache_that_cannot_be_used_only_makes_it_slower(
     ],
 )
 def test_a_bundle_is_named_after_its_data(data: str, name: str) -> None:
-    from tlc_edge.cli.build import _output_name
-
-    assert _output_name(data) == name
+    assert bundle_name(data) == name

@@ -252,7 +252,7 @@ def test_a_bundle_without_a_card_is_judged_by_its_samples(bundle: Bundle, tmp_pa
 def test_a_damaged_model_is_refused_at_the_first_load_and_by_the_command(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tlc_edge.cli.commands import run as tlc
+    from tlc_edge.cli.run import run as tlc
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     weights = Weights(bundle.read(MODEL))

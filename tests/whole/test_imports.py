@@ -7,6 +7,7 @@ rooms import one way: cli → compiler → runtime, compiler → targets, target
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from floors import FLOORS
+from test_cli import commands
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("cli", "compiler", "runtime", "targets")
@@ -31,6 +33,7 @@ HEAVY = {
     "pandas",
 }
 ENGINES = {"ai_edge_litert", "tflite_runtime", "onnxruntime"}
+NOT_FOR_HELP = {*HEAVY, *ENGINES, "numpy", "PIL", "sqlite3", "asyncio", "http", "email", "ssl", "subprocess"}
 
 MAY_IMPORT = {
     "cli": ("tlc_edge.__version__", "tlc_edge.cli", "tlc_edge.compiler", "tlc_edge.runtime", "tlc_edge.targets"),
@@ -89,22 +92,37 @@ def test_targets_load_no_more_than_the_runtime_does() -> None:
     assert not any(name.startswith(("tlc_edge.compiler", "tlc_edge.cli")) for name in loaded)
 
 
-def test_the_command_line_starts_without_the_compilers_libraries() -> None:
-    loaded = loaded_by(modules("cli"))
-    assert "tlc_edge.cli" in loaded
-    assert not tops(loaded) & HEAVY
+def test_the_names_of_the_runtime_are_there_without_loading_anything_before_they_are_asked_for() -> None:
+    loaded = loaded_by(["tlc_edge.runtime", "tlc_edge.runtime.errors"])
+    assert not tops(loaded) & NOT_FOR_HELP
+    import tlc_edge.runtime as runtime
+
+    source = ast.parse((ROOT / "runtime" / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in source.body if isinstance(node, ast.If))  # what type checkers see
+    named = {a.name: n for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert set(named) == set(runtime.__all__) <= set(dir(runtime))
+    for name, node in named.items():
+        module = node.module if not node.level else f"tlc_edge.runtime.{node.module}"
+        assert getattr(runtime, name) is getattr(importlib.import_module(str(module)), name)
+    with pytest.raises(AttributeError, match="has no attribute 'Clasifier'"):
+        _ = runtime.Clasifier  # type: ignore[attr-defined]
 
 
-@pytest.mark.skipif(modules("cli") == ["tlc_edge.cli"], reason="there are no commands yet")
-@pytest.mark.parametrize("words", [["--help"], ["predict", "--help"], ["build", "--help"]], ids=" ".join)
-def test_help_is_shown_without_the_compilers_libraries(words: list[str]) -> None:
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help_loads_click_and_nothing_heavier(words: tuple[str, ...]) -> None:
     ask = (
-        f"sys.argv = {['tlc', *words]!r}\n"
+        f"sys.argv = {['tlc', *words, '--help']!r}\n"
         "try: sys.modules['tlc_edge.cli'].main()\n"
         "except SystemExit as done: assert not done.code, done.code\n"
         "else: raise AssertionError('the command came back')"
     )
-    assert not tops(loaded_by(["tlc_edge.cli"], run=ask)) & HEAVY
+    loaded = loaded_by(["tlc_edge.cli"], after=["click"], run=ask)
+    assert tops(loaded) <= {*sys.stdlib_module_names, "click", "tlc_edge"}
+    assert not tops(loaded) & NOT_FOR_HELP
+    assert "importlib.metadata" not in loaded
+    files = {name for name in loaded if name.startswith("tlc_edge.cli.commands.")}
+    path = [f"tlc_edge.cli.commands.{'.'.join(words[: i + 1])}" for i in range(len(words))]
+    assert {name.rstrip("_") for name in files} == set(path)  # no other command than the one that was asked for
 
 
 def test_a_heavy_import_would_be_seen() -> None:
@@ -170,7 +188,7 @@ def test_rooms_import_one_way(path: Path) -> None:
 def test_the_runtime_names_no_other_library_and_engines_only_inside_functions(path: Path) -> None:
     at_once = tops(imported(*text_of(path), lazy=False))
     assert at_once <= {*sys.stdlib_module_names, "numpy", "PIL", "tlc_edge"}
-    assert tops(imported(*text_of(path))) - at_once <= {*sys.stdlib_module_names, "numpy", "PIL", *ENGINES}
+    assert tops(imported(*text_of(path))) - at_once <= {*sys.stdlib_module_names, "numpy", "PIL", "tlc_edge", *ENGINES}
 
 
 @pytest.mark.parametrize("path", files("targets"), ids=named)
@@ -203,7 +221,10 @@ def test_imported_can_leave_out_what_is_lazy() -> None:
 # --- the floors: a room imports only rooms on lower floors
 
 # Files that stand on their floor by themselves; there they may import each other, but not in a circle.
-ALONE = {"options", "records", "steps", "toolchain", "result", "fit", "ladder", "pipeline", "errors", "progress"}
+ALONE = {
+    *("options", "records", "steps", "toolchain", "result", "fit", "ladder", "pipeline"),
+    *("errors", "install", "progress"),
+}
 
 
 def floor_of(top: str, room: str) -> int:

@@ -22,6 +22,7 @@ from tlc_edge.runtime import Bundle, Classifier
 from tlc_edge.runtime.engines.open import open_engine
 from tlc_edge.runtime.engines.selftest import selftest
 from tlc_edge.runtime.errors import BuildError, UsageError
+from tlc_edge.runtime.install import pip_line
 from tlc_edge.targets import load_target
 
 SKETCH = Path(__file__).parents[1] / "data" / "tfjs_sketch"
@@ -204,7 +205,7 @@ def test_what_a_target_needs_and_is_not_here_is_said_first(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
-    with pytest.raises(BuildError, match=r"run: pip install 'tlc-edge\[coreml\]', or take the target android"):
+    with pytest.raises(BuildError, match=re.escape(f"run: {pip_line('coreml')}, or take the target android")):
         build(replace(options, targets=("ios",), output=tmp_path / "b"))
     assert not list(tmp_path.iterdir())
 

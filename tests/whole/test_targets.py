@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tlc_edge.cli.build import targets as targets_command
+from tlc_edge.cli.commands.targets import targets as targets_command
 from tlc_edge.runtime.engines import open as engines
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.targets import KEYS, MAX_THREADS, all_targets, load_target, target_names

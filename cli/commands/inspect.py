@@ -1,28 +1,24 @@
-"""`tlc inspect` and `tlc selftest`: what a bundle is, and whether it still is."""
+"""Show what is in a bundle; opening it checks every file's hash.
+
+\b
+tlc inspect photos.tlc
+tlc inspect photos.tlc --report -o photos.html
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tlc_edge.runtime.bundle.bundle import Bundle
-from tlc_edge.runtime.bundle.manifest import to_json
-from tlc_edge.runtime.bundle.report import write_report
-from tlc_edge.runtime.engines.open import open_engine
-from tlc_edge.runtime.engines.selftest import failure
-from tlc_edge.runtime.engines.selftest import selftest as run_selftest
-from tlc_edge.runtime.errors import SelftestError, UsageError
-from tlc_edge.runtime.gallery.gallery import Gallery
-from tlc_edge.runtime.gallery.path import default_gallery
-
-from .device import engine_options
-from .output import json_option, put_json, size, table, unknown_figures
+from tlc_edge.cli.options import json_option
+from tlc_edge.cli.output import put_json, size, table, unknown_figures
+from tlc_edge.runtime.errors import UsageError
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("bundle")
 @click.option("--report", is_flag=True, help="Write the bundle's report, a page for the browser, to a file.")
 @click.option(
@@ -34,13 +30,11 @@ from .output import json_option, put_json, size, table, unknown_figures
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
 def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json: bool) -> None:
-    """Show what is in a bundle; opening it checks every file's hash.
-
-    \b
-    tlc inspect photos.tlc
-    tlc inspect photos.tlc --report -o photos.html
-    """
-    import json
+    from tlc_edge.runtime.bundle.bundle import Bundle
+    from tlc_edge.runtime.bundle.manifest import to_json
+    from tlc_edge.runtime.bundle.report import write_report
+    from tlc_edge.runtime.gallery.gallery import Gallery
+    from tlc_edge.runtime.gallery.path import default_gallery
 
     if not report and (output or force):
         raise UsageError("-o and --force say where the report goes; add --report")
@@ -110,43 +104,3 @@ def _figure(metrics: Any, *path: str | int) -> str:
         except (KeyError, IndexError, TypeError):
             return "-"
     return f"{metrics:.3f}" if isinstance(metrics, int | float) else "-"
-
-
-@click.command()
-@click.argument("bundle")
-@engine_options
-@json_option
-def selftest(bundle: str, engine: str | None, threads: int | None, as_json: bool) -> None:
-    """Run the bundle's golden samples on this device; fails if the answers are not the expected ones."""
-    opened = Bundle.open(bundle)
-    runner, model = open_engine(opened, engine, threads)
-    result = run_selftest(opened, runner, model)
-    if as_json:
-        put_json({**asdict(result), "passed": result.passed})
-    else:
-        rows = [
-            (
-                s.name,
-                f"{s.cosine:.4f}",
-                "-" if s.expected is None else f"{s.difference:.3f}",
-                s.expected or "-",
-                s.answer or "-",
-                "" if s.passed else "FAILED",
-            )
-            for s in result.samples
-        ]
-        head = ("sample", "embedding cosine", "largest probability difference", "expected", "answer", "")
-        click.echo(table(rows, head) + "\n")
-        if result.image_difference is not None:
-            click.echo(
-                f"images: the test card's pixels differ by {result.image_difference:.1f} of 255 in the mean (at most "
-                f"{result.image_tolerance}): {'passed' if result.prepared else 'FAILED'}"
-            )
-        click.echo(
-            f"{result.file} on {result.engine}: {result.images} golden samples, lowest embedding cosine "
-            f"{result.lowest_cosine:.4f} (at least {result.tolerance}), largest probability difference "
-            f"{result.largest_difference:.3f} (at most {result.difference_tolerance}), {result.wrong_labels} labels "
-            f"differ: {'passed' if result.passed else 'FAILED'}"
-        )
-    if not result.passed:
-        raise SelftestError(failure(opened, result))

@@ -1,4 +1,8 @@
-"""`tlc watch`: a camera, a video or a folder, and what is on it whenever that changes."""
+"""Print what a camera sees whenever it changes, until Ctrl-C or the end of the video.
+
+The answer is smoothed: a label is told when it has more than two thirds of the latest frames, and
+stays until another one has. A camera that goes away is waited for. A folder is watched for new images.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc_edge.runtime.classifier import Classifier
-
-from .device import device_options, rate_option
-from .numbers import Finite
-from .output import say
+from tlc_edge.cli.numbers import Finite
+from tlc_edge.cli.options import device_options, unknown_option
+from tlc_edge.cli.output import say
+from tlc_edge.runtime.watch.steady import usual_window
 
 if TYPE_CHECKING:
     from tlc_edge.runtime.watch.watch import Event
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("bundle")
 @click.option(
     "--camera",
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
     "--smooth",
     type=click.IntRange(min=1),
     metavar="FRAMES",
-    help="A label must have more than two thirds of this many frames.  [default: 5; for a folder 1]",
+    help="A label must have more than two thirds of this many frames.  "
+    f"[default: {usual_window()}; for a folder {usual_window(folder=True)}]",
 )
 @click.option(
     "--every",
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
     metavar="HOST[:PORT]/TOPIC",
     help="Publish each change there as JSON; TLC_MQTT_USER and TLC_MQTT_PASSWORD log in.",
 )
-@rate_option
+@unknown_option("rate")
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a line.")
 def watch(
@@ -59,24 +63,20 @@ def watch(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Print what a camera sees whenever it changes, until Ctrl-C or the end of the video.
-
-    The answer is smoothed: a label is told when it has more than two thirds of the latest frames, and
-    stays until another one has. A camera that goes away is waited for. A folder is watched for new images.
-    """
+    from tlc_edge.runtime.classifier import Classifier
     from tlc_edge.runtime.watch.frames import is_folder, open_frames
     from tlc_edge.runtime.watch.outbox import Outbox, Receiver
     from tlc_edge.runtime.watch.receivers import Mqtt, Webhook
     from tlc_edge.runtime.watch.steady import Steady
-    from tlc_edge.runtime.watch.watch import watch as run_watch
+    from tlc_edge.runtime.watch.watch import watch as run
 
     with ExitStack() as stack:
         classifier = stack.enter_context(Classifier.open(bundle, unknown=rate, **options))
         receivers: list[Receiver] = [*([Webhook(webhook)] if webhook else []), *([Mqtt(mqtt)] if mqtt else [])]
         frames = stack.enter_context(closing(open_frames(camera, every)))
-        steady = Steady(smooth or (1 if is_folder(camera) else 5))  # a folder's images need not follow each other
+        steady = Steady(smooth or usual_window(is_folder(camera)))
         outboxes = [stack.enter_context(Outbox(r, say)) for r in receivers]
-        for event in run_watch(classifier, frames, steady, say):
+        for event in run(classifier, frames, steady, say):
             document = json.dumps(event.document(), ensure_ascii=True)
             click.echo(document if as_json else _line(event))
             for outbox in outboxes:

@@ -1,34 +1,34 @@
-"""`tlc build` and what there is to build with."""
+"""Build a verified bundle for a device from labelled images.
+
+\b
+tlc build --target rpi --data photos/ -o photos.tlc
+tlc build --target rpi --data sample:digits -o digits.tlc
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from tlc_edge.cli.build_options import loading_options, pool_option, scheme_option, seed_option, threads_option
+from tlc_edge.cli.build_summary import document, print_summary
+from tlc_edge.cli.notes import say_notes
+from tlc_edge.cli.numbers import Finite
+from tlc_edge.cli.options import data_options, json_option, unknown_option
+from tlc_edge.cli.output import Steps, put_json
+from tlc_edge.compiler.options import AUGMENTATIONS, DEFAULT_AUGMENT, Asked, FineTune, Options, parse_augment
 from tlc_edge.targets.schemes import names
-
-from .backbone import loading_options, say_notes
-from .build_summary import document, print_summary
-from .data_options import data_options
-from .numbers import SEED, Finite
-from .output import Steps, json_option, put_json, rate_or_off, size, table
-
-if TYPE_CHECKING:
-    from tlc_edge.compiler.options import Asked, FineTune
 
 
 def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    from tlc_edge.compiler.options import DEFAULT_AUGMENT, parse_augment
-
     return DEFAULT_AUGMENT if value is None else parse_augment(value)
 
 
-@click.command()
+@click.command(help=__doc__)
 @data_options
 @click.option(
     "--target",
@@ -44,7 +44,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option(
     "--backbone",
-    default="efficientnet-lite0",
+    default=Options.backbone,
     show_default=True,
     metavar="NAME|PATH",
     help="Pretrained network: a name of `tlc backbones`, or a file, folder or FILE.py:FUNCTION.",
@@ -55,16 +55,10 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     metavar="LAYER",
     help="Layer to cut the backbone at, by name or index of `tlc layers`, or auto.  [default: auto]",
 )
-@click.option(
-    "--pool",
-    type=click.Choice(["avg", "max", "flatten"]),
-    default="avg",
-    show_default=True,
-    help="How the cut layer's feature map becomes a vector; flatten keeps where things are.",
-)
+@pool_option
 @click.option(
     "--head",
-    default="linear",
+    default=Options.head,
     show_default=True,
     metavar="KIND|FILE",
     help="What maps features to classes: linear, mlp, prototype (class means), none (every class is enrolled on "
@@ -74,21 +68,31 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     "--augment",
     callback=_kinds,
     metavar="LIST|none",
-    help="Copies of training images that are changed: mirror, rotate, crop, colour, resize-filter.  "
-    "[default: resize-filter]",
+    help=f"Copies of training images that are changed: {', '.join(AUGMENTATIONS)}.  "
+    f"[default: {','.join(DEFAULT_AUGMENT)}]",
 )
 @click.option(
-    "--copies", default=1, show_default=True, type=click.IntRange(0, 100), help="Changed copies of each image."
+    "--copies",
+    default=Options.copies,
+    show_default=True,
+    type=click.IntRange(0, 100),
+    help="Changed copies of each image.",
 )
 @click.option(
     "--fine-tune",
     metavar="N|PATTERN|auto",
     help="Train the last N layers too, or those whose names match, or as many as the amount of data bears.",
 )
-@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="Epochs of fine-tuning at most.")
+@click.option(
+    "--epochs",
+    default=FineTune.epochs,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Epochs of fine-tuning at most.",
+)
 @click.option(
     "--learning-rate",
-    default=3e-4,
+    default=FineTune.learning_rate,
     show_default=True,
     type=Finite(0, min_open=True),
     help="Step of fine-tuning.",
@@ -100,11 +104,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option("--resume", is_flag=True, help="Go on with a fine-tuning that was stopped.")
 @click.option("--logdir", metavar="DIR", help="Where logs for TensorBoard go.")
-@click.option(
-    "--scheme",
-    type=click.Choice(names("tflite")),
-    help="Quantization scheme of the TFLite file.  [default: the target's]",
-)
+@scheme_option
 @click.option(
     "--onnx-scheme",
     type=click.Choice(names("onnx")),
@@ -112,7 +112,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option(
     "--max-drop",
-    default=2.0,
+    default=Options.max_drop,
     show_default=True,
     type=Finite(0, 100),
     metavar="POINTS",
@@ -120,53 +120,34 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option(
     "--ladder/--no-ladder",
-    default=True,
+    default=Options.ladder,
     help="Where a file loses more, try other ways to make it, or fail at once.  [default: try]",
 )
-@click.option(
-    "--unknown",
-    default="0.05",
-    show_default=True,
-    callback=rate_or_off,
-    metavar="RATE|off",
-    help="Share of known images that may be called unknown.",
-)
+@unknown_option("unknown_rate", Options.unknown_rate)
 @click.option(
     "--unknown-data",
     metavar="SRC",
     help="Images of anything else, to count how many pass for known.  [default: each class left out in turn]",
 )
-@click.option("--seed", default=0, show_default=True, type=SEED, help="Decides split, calibration set and folds.")
-@click.option(
-    "--threads",
-    default=0,
-    type=click.IntRange(min=0),
-    help="Threads for inference during the build.  [default: one a core]",
-)
+@seed_option
+@threads_option
 @click.option(
     "--thumbnails/--no-thumbnails",
-    default=True,
+    default=Options.thumbnails,
     help="Show a few of your images in the bundle's report.  [default: show]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @json_option
 def build(as_json: bool, target: str, output: str | None, data: str, asked: Asked, **given: Any) -> None:
-    """Build a verified bundle for a device from labelled images.
-
-    \b
-    tlc build --target rpi --data photos/ -o photos.tlc
-    tlc build --target rpi --data sample:digits -o digits.tlc
-    """
-    from tlc_edge.compiler import Options
     from tlc_edge.compiler import build as run
+    from tlc_edge.compiler.data.bundle_name import bundle_name
 
     _refuse_idle(given)
-    given["unknown_rate"] = given.pop("unknown")
     given["fine_tune"] = _fine_tune(**{name: given.pop(name) for name in _FINE_TUNE})
     options = Options(
         data=data,
         targets=tuple(t.strip() for t in target.split(",") if t.strip()),
-        output=Path(output or _output_name(data)),
+        output=Path(output or bundle_name(data)),
         asked=asked,
         **given,
     )
@@ -201,44 +182,7 @@ def _refuse_idle(given: Mapping[str, Any]) -> None:
 def _fine_tune(
     fine_tune: str | None, checkpoints: str | None, resume: bool, logdir: str | None, **numbers: Any
 ) -> FineTune | None:
-    from tlc_edge.compiler.options import FineTune
-
     if fine_tune is None:
         return None
     folders = [Path(p) if p else None for p in (checkpoints, logdir)]
     return FineTune(fine_tune, checkpoints=folders[0], resume=resume, logdir=folders[1], **numbers)
-
-
-def _output_name(data: str) -> str:
-    """Return the bundle's name for a data set: that of its folder or file, without what says its kind."""
-    from tlc_edge.compiler.data.address import address_name
-    from tlc_edge.compiler.data.archive import SUFFIXES
-
-    name = address_name(data) if "://" in data else Path(data.removeprefix("sample:")).resolve().name
-    kinds = [kind for kind in (*SUFFIXES, ".csv", ".npz") if name.lower().endswith(kind)]
-    return f"{name[: -len(max(kinds, key=len))] if kinds else name}.tlc"
-
-
-@click.command()
-@json_option
-def targets(as_json: bool) -> None:
-    """List the devices there are profiles for."""
-    from tlc_edge.targets import all_targets
-
-    found = all_targets()
-    if as_json:
-        put_json({"targets": [asdict(t) for t in found]})
-        return
-    rows = [
-        (
-            t.name,
-            t.title,
-            "+".join((*t.formats, *t.extras)),
-            t.scheme,
-            t.threads or "all",
-            size(t.model_bytes) if t.model_bytes else "-",
-            size(t.peak_memory_bytes) if t.peak_memory_bytes else "-",
-        )
-        for t in found
-    ]
-    click.echo(table(rows, ("name", "device", "files", "scheme", "threads", "largest model", "most memory")))

@@ -1,25 +1,29 @@
-"""`tlc doctor`: what works on this device and what to install next."""
+"""Say what is installed, what works, and what to install next; fails where no prediction is possible.
+
+With a BUNDLE, every engine also runs its golden samples.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from tlc_edge.runtime.doctor.doctor import Diagnosis, diagnose
+from tlc_edge.cli.options import json_option
+from tlc_edge.cli.output import put_json, table
 from tlc_edge.runtime.errors import BundleError, EngineError
 
-from .output import json_option, put_json, table
+if TYPE_CHECKING:
+    from tlc_edge.runtime.doctor.doctor import Diagnosis
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("bundle", required=False)
 @json_option
 def doctor(bundle: str | None, as_json: bool) -> None:
-    """Say what is installed, what works, and what to install next; fails where no prediction is possible.
+    from tlc_edge.runtime.doctor.doctor import diagnose
 
-    With a BUNDLE, every engine also runs its golden samples.
-    """
     found = diagnose(bundle)
     if as_json:
         put_json({"works": found.works, **asdict(found)})

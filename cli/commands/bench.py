@@ -1,32 +1,33 @@
-"""`tlc bench`: how fast a bundle is on this device."""
+"""Time every step of a prediction, the start of a fresh process, and its memory.
+
+IMAGEs are predicted in turn; without any, a 12-megapixel JPEG is made from the bundle's golden samples.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc_edge.runtime.doctor.bench import Bench
-from tlc_edge.runtime.doctor.bench import bench as run_bench
+from tlc_edge.cli.options import device_options, image_source, json_option
+from tlc_edge.cli.output import Steps, put_json, size, table
 
-from .device import device_options, image_source
-from .output import Steps, json_option, put_json, size, table
+if TYPE_CHECKING:
+    from tlc_edge.runtime.doctor.bench import Bench
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("bundle")
 @click.argument("images", nargs=-1, metavar="[IMAGE]…")
 @click.option("--runs", default=100, show_default=True, type=click.IntRange(min=1), help="Predictions to time.")
 @device_options
 @json_option
 def bench(bundle: str, images: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Time every step of a prediction, the start of a fresh process, and its memory.
+    from tlc_edge.runtime.doctor.bench import bench as run
 
-    IMAGEs are predicted in turn; without any, a 12-megapixel JPEG is made from the bundle's golden samples.
-    """
     with Steps(quiet=as_json) as progress:
-        found = run_bench(
+        found = run(
             bundle, [image_source(i) for i in images], progress=lambda d, t: progress("predict", d, t), **options
         )
     if as_json:

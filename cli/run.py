@@ -1,4 +1,4 @@
-"""The `tlc` group, and the one place that turns errors into messages and exit codes."""
+"""One run of the command line, and the one place that turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -9,44 +9,11 @@ from collections.abc import Sequence
 
 import click
 
-from tlc_edge import __version__
 from tlc_edge.runtime.errors import TlcError
 
-from . import backbone, bench, build, cache, device, doctor, gallery, inspect, verify, watch
+from .commands import cli
 from .interrupt import MESSAGE, Interrupt
 from .output import say
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="tlc")
-def cli() -> None:
-    """tlc, the transfer-learning compiler.
-
-    On a workstation, `tlc build` turns a pretrained backbone and labelled images into one verified
-    bundle. On the device, `tlc predict` uses it and `tlc enroll` teaches it new classes on the spot.
-    """
-
-
-for _command in (
-    build.build,
-    build.targets,
-    backbone.backbones,
-    backbone.layers,
-    backbone.sweep,
-    inspect.inspect,
-    verify.verify,
-    inspect.selftest,
-    device.predict,
-    device.enroll,
-    device.forget,
-    device.undo,
-    watch.watch,
-    bench.bench,
-    doctor.doctor,
-    gallery.gallery,
-    cache.cache,
-):
-    cli.add_command(_command)
 
 
 def run(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,49 @@
+"""What the commands print that change what is enrolled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import put_json, say
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.gallery.records import Change
+
+
+def print_change(change: Change, as_json: bool, added: bool) -> None:
+    """Print one operation on the gallery; `added` says which of the two counts is its point."""
+    direction, count = ("added", change.added) if added else ("removed", change.removed)
+    for warning in change.warnings:
+        say(f"Warning: {warning.image} {warning.text}")
+    if as_json:
+        put_json(
+            {
+                "label": change.label,
+                **({"added": change.added, "removed": change.removed} if change.undone else {direction: count}),
+                "classes": dict(change.classes),
+                "kind": change.kind,
+                "skipped": change.skipped,
+                "gone": change.gone,
+                "warnings": [vars(w) for w in change.warnings],
+                **({"base": vars(change.base)} if change.base is not None else {}),
+            }
+        )
+        return
+    done = f"{change.label or change.undone}: {count} {'example' if count == 1 else 'examples'} {direction}"
+    if change.undone:
+        done += f", {change.removed} removed" if added and change.removed else ""
+        done += f" (took back: {change.undone})"
+    if change.skipped:
+        done += f", {change.skipped} known already"
+    if change.gone:
+        done += f", {change.gone} gave way to the limit (see `tlc gallery limit`)"
+    click.echo(done)
+    click.echo("enrolled: " + (", ".join(f"{c} {n}" for c, n in change.classes.items()) or "nothing"))
+    if change.base is not None and change.base.exemplars:
+        b = change.base
+        click.echo(
+            f"base classes: {b.after} of {b.exemplars} exemplars would now be taken for something enrolled "
+            f"({b.before} before)"
+        )

@@ -1,0 +1,63 @@
+"""Say what is on each IMAGE (- reads one from standard input)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlc_edge.cli.options import device_options, image_source, json_option, unknown_option
+from tlc_edge.cli.output import put_json, say
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.knn.prediction import Prediction
+
+
+@click.command(help=__doc__)
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
+@click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Classes to show for each image.")
+@unknown_option("rate")
+@device_options
+@json_option
+def predict(bundle: str, images: tuple[str, ...], top: int, rate: float | None, as_json: bool, **options: Any) -> None:
+    from tlc_edge.runtime.classifier import Classifier
+    from tlc_edge.runtime.errors import ImageError
+
+    results: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with Classifier.open(bundle, unknown=rate, **options) as classifier:
+        sources = [image_source(name) for name in images]
+        for name, prediction in zip(images, classifier.predict_many(sources, errors="return"), strict=True):
+            if isinstance(prediction, ImageError):
+                say(f"Error: {prediction}")
+                failed.append({"image": name, "error": str(prediction)})
+            elif as_json:
+                results.append(_document(name, prediction))
+            else:
+                click.echo(f"{name}: {_line(prediction, top)}")
+    if as_json:
+        put_json({"results": results, **({"errors": failed} if failed else {})})
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _document(name: str, p: Prediction) -> dict[str, Any]:
+    return {
+        "image": name,
+        "label": p.label,
+        "score": round(p.score, 6),
+        "source": p.source,
+        "unknown": p.unknown,
+        "ranked": [{"label": r.label, "score": round(r.score, 6)} for r in p.ranked],
+        "knownness": round(p.knownness, 4),
+        "threshold": round(p.threshold, 4) if math.isfinite(p.threshold) else None,
+        "neighbours": [{"id": n.id, "label": n.label, "similarity": round(n.similarity, 4)} for n in p.neighbours],
+        "milliseconds": {k: round(v, 3) for k, v in p.milliseconds.items()},
+    }
+
+
+def _line(p: Prediction, top: int) -> str:
+    ranked = ", ".join(f"{r.label} {r.score:.2f}" for r in p.ranked[:top])
+    return f"unknown (nearest: {ranked})" if p.unknown else ranked

@@ -1,0 +1,56 @@
+"""A group of commands that is a folder: each file in it is a command, and none is loaded before it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class CommandFolder(click.Group):
+    """The commands that lie in a package's folder, a file or a folder of the next group each.
+
+    `undo.py` defines the command `undo` as its `undo`; where that is a word of Python's own there is one underscore
+    more (`import_.py`). The file's docstring is the command's help, so that a list of the commands needs only the
+    first lines of their files.
+    """
+
+    def __init__(self, package: str, file: str, **settings: Any) -> None:
+        """Take the package's `__name__` and `__file__`, and what click's groups take."""
+        super().__init__(**settings)
+        self._package, self._folder = package, Path(file).parent
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click names it
+        """Return the names, sorted."""
+        return sorted(_command_name(module) for module in self._modules())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Load the command of that name; None where there is none."""
+        module = next((m for m in self._modules() if _command_name(m) == cmd_name), None)
+        if module is None:
+            return None
+        found = getattr(importlib.import_module(f"{self._package}.{module}"), module)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list for the group's help as click does, of commands that have only their first lines."""
+        shown = {_command_name(m): click.Command(_command_name(m), help=self._first_line(m)) for m in self._modules()}
+        click.Group(commands=shown).format_commands(ctx, formatter)
+
+    def _modules(self) -> Iterator[str]:
+        for path in self._folder.iterdir():
+            if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").is_file()):
+                yield path.stem
+
+    def _first_line(self, module: str) -> str:
+        path = self._folder / f"{module}.py"
+        with (path if path.is_file() else self._folder / module / "__init__.py").open(encoding="utf-8") as file:
+            return file.readline().strip().removeprefix('"""').removesuffix('"""')
+
+
+def _command_name(module: str) -> str:
+    return module.rstrip("_").replace("_", "-")

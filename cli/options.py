@@ -1,0 +1,134 @@
+"""Options and arguments that several commands have, each defined once; choices and defaults are the library's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlc_edge.runtime.errors import ImageError
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.images.load import Source
+
+Decorator = Callable[[Any], Any]
+
+
+def all_of(*options: Decorator) -> Decorator:
+    """Return one decorator that adds these options, in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+# --- labelled images
+
+cache_option: Decorator = click.option(
+    "--cache",
+    metavar="DIR|off",
+    help="Where features, downloads and unpacked archives are kept.  [default: $TLC_CACHE, or ~/.cache/tlc]",
+)
+
+data_options = all_of(
+    click.option(
+        "--data",
+        required=True,
+        metavar="SRC",
+        help="Labelled images: one folder per class, a .csv with path,label[,split], a table of pixels (with --labels "
+        "and --shape), an .npz, a .zip or .tar of images, the address of one, or sample:digits.",
+    ),
+    click.option("--labels", metavar="FILE", help="Labels of a table of pixels: one column of names, or one-hot ones."),
+    click.option("--shape", metavar="H,W[,C]", help="Shape of the images in a table of pixels, such as 28,28,1."),
+    click.option("--checksum", metavar="sha256:…", help="SHA-256 of what an address gives; it is then fetched once."),
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Use at most N images, spread over the classes; of a table of pixels, read its first N rows only.",
+    ),
+    click.option("--strict", is_flag=True, help="Fail where an image would be skipped."),
+    cache_option,
+)
+
+# --- what runs a model, and what was enrolled
+
+
+def engine_option(others: str = "", default: str = "what is installed") -> Decorator:
+    """Return `--engine`; `others` names what it takes besides one engine's name."""
+    names = "ai-edge-litert, tflite-runtime or onnxruntime"
+    return click.option("--engine", metavar="NAME", help=f"{names}{others}.  [default: {default}]")
+
+
+def threads_option(default: str = "the target's") -> Decorator:
+    """Return `--threads` for inference on this machine; None where it is not given."""
+    return click.option(
+        "--threads", type=click.IntRange(min=0), help=f"Threads; 0: one per core.  [default: {default}]"
+    )
+
+
+def gallery_option(what: str = "Where enrolled examples are kept.") -> Decorator:
+    """Return `--gallery`, a path or None; `what` says which gallery it is."""
+    return click.option("--gallery", metavar="FILE", help=f"{what}  [default: <bundle>.gallery]")
+
+
+def gallery_path(bundle: str, gallery: str | None) -> Path:
+    """Return where the gallery lies that `--gallery` names, or else that of the bundle."""
+    from tlc_edge.runtime.gallery.path import default_gallery
+
+    return Path(gallery) if gallery else default_gallery(Path(bundle))
+
+
+engine_options = all_of(engine_option(), threads_option())
+"""Of every command that runs a bundle's model."""
+
+device_options = all_of(gallery_option(), engine_options)
+"""Of every command that runs a model and uses the gallery."""
+
+
+def rate_or_off(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Read a false-alarm rate for click: a number, or `off`, which is 0.
+
+    Raises:
+        click.BadParameter: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        return 0.0 if text == "off" else float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a rate from 0 to 1 nor 'off'") from None
+
+
+def unknown_option(name: str, default: float | None = None) -> Decorator:
+    """Return `--unknown`, which a command gets as `name`; without a default it is the bundle's own."""
+    shown = "the bundle's" if default is None else f"{default:g}"
+    return click.option(
+        "--unknown",
+        name,
+        metavar="RATE|off",
+        default=None if default is None else f"{default:g}",
+        callback=rate_or_off,
+        help=f"Share of known images that may be called unknown.  [default: {shown}]",
+    )
+
+
+def image_source(name: str) -> Source:
+    """Return what an IMAGE argument stands for; `-` is standard input.
+
+    Raises:
+        ImageError: standard input is closed.
+    """
+    if name != "-":
+        return name
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so Python says that it is closed
+        raise ImageError("-: standard input is closed, expected an image there")
+    return sys.stdin.buffer

@@ -1,0 +1,61 @@
+"""Verify a bundle from where its images are to what is to be said: what `tlc verify` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tlc_edge.compiler.data.load import Origin, load_dataset
+from tlc_edge.compiler.steps import Progress, no_progress
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.errors import DataError, TlcError
+
+from .bundle import Verified, verify_bundle
+from .bundle_layers import verify_layers
+from .layer_errors import LayerError
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was measured, and what a person must know of it."""
+
+    found: Verified
+    layers: Mapping[str, tuple[LayerError, ...]] | None
+    """The layers of each smaller file in the network's order; None where they were not asked for, or cannot be had."""
+    notes: tuple[str, ...]
+    """What was assumed of the data, what the accuracy leaves out, and why there are no layers; a sentence each."""
+
+
+def verify(
+    bundle: Bundle,
+    origin: Origin,
+    engine: str | None = None,
+    threads: int | None = None,
+    *,
+    layers: bool = False,
+    strict: bool = False,
+    limit: int | None = None,
+    progress: Progress = no_progress,
+) -> Verification:
+    """Load the images that `origin` names, run every model of a bundle on them and, with `layers`, compare its layers.
+
+    Layers that cannot be compared are a note, not an error: what was measured is told all the same. `strict` and
+    `limit` are those of `load_dataset`, `engine` and `threads` those of `verify_bundle`.
+
+    Raises:
+        UsageError: no such engine, or options that do not go together.
+        DataError: no usable image; or, with `strict`, one that cannot be read.
+        EngineError: no model can be run.
+    """
+    dataset = load_dataset(origin, strict=strict, limit=limit, progress=lambda d, t: progress("load data", d, t))
+    found = verify_bundle(bundle, dataset, engine, threads, lambda d, t: progress("verify", d, t))
+    if strict and found.skipped:
+        first = found.skipped[0]
+        raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")
+    notes, by_layer = [*dataset.notes, *found.notes], None
+    if layers:
+        try:
+            by_layer = verify_layers(bundle, dataset, lambda d, t: progress("layers", d, t))
+        except TlcError as e:
+            notes.append(f"no layers: {e}")
+    return Verification(found, by_layer, tuple(notes))
