@@ -44,9 +44,11 @@ def _python_has_ctrl_c() -> None:
 
 
 class TestLost:
-    @pytest.mark.parametrize("lose", [dropped_by_python, swallowed_by_a_library])
-    def test_it_is_raised_again_at_the_next_progress(
-        self, lose: Callable[[], None], capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize(
+        ("lose", "reached_all_the_same"), [(dropped_by_python, []), (swallowed_by_a_library, ["after"])]
+    )
+    def test_it_is_raised_again_at_once_or_at_the_next_progress(
+        self, lose: Callable[[], None], reached_all_the_same: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
         reached: list[str] = []
 
@@ -60,7 +62,8 @@ class TestLost:
 
         with pytest.raises(KeyboardInterrupt):
             work()
-        assert reached == ["after"]
+        assert reached == reached_all_the_same
+        assert sys.getprofile() is None
         assert "Traceback" not in capsys.readouterr().err
 
     def test_an_error_that_it_was_turned_into_is_not_reported(self) -> None:
@@ -128,6 +131,65 @@ class TestHandler:
         assert seen == [signal.default_int_handler]
 
 
+# --- while modules are imported
+
+LINE = "Interrupted; nothing was left half-written.\n"
+
+
+def press_when(moment: str, *words: str) -> tuple[int, str, str]:
+    """Run `tlc` as a process of its own and press Ctrl-C at the first call of a function for which `moment` holds.
+
+    `moment` is an expression of `frame`, the call's, and of `up`, the qualified names of it and of all that called it.
+    """
+    script = f"""
+import os, signal, sys
+
+def call(frame, event, argument):
+    up, outer = [], frame
+    while outer is not None:
+        up.append(outer.f_code.co_qualname)
+        outer = outer.f_back
+    if {moment}:
+        sys.settrace(None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tlc_edge.cli import main
+sys.argv = ["tlc", *{words!r}]
+sys.settrace(call)
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout, done.stderr.lstrip("\n")
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("frame.f_globals['__name__'] == 'click'", id="a module's own lines run"),
+        pytest.param("up[0] == '_find_spec'", id="a module is looked for"),
+        pytest.param(
+            "up[0] == '_ModuleLockManager.__exit__' and up.count('_find_and_load') > 3", id="a lock is let go"
+        ),
+        pytest.param("up[0] == '_get_module_lock.<locals>.cb'", id="a lock is dropped"),
+        pytest.param(
+            "up[0] == '_find_and_load' and any(n.startswith('ExtensionFileLoader.') for n in up)",
+            id="a native module that is being started imports another",
+        ),
+        pytest.param("up[0] == 'Classifier.open'", id="all is imported"),
+    ],
+)
+def test_ctrl_c_while_the_libraries_load(moment: str) -> None:
+    assert press_when(moment, "predict", "no such bundle", "no such image") == (1, "", LINE)
+
+
+def test_the_moments_above_come() -> None:
+    """The same without a moment: it ends with the mistake, not with the interrupt."""
+    code, out, said = press_when("False", "predict", "no such bundle", "no such image")
+    assert (code, out) == (1, "")
+    assert said.startswith("Error: no such bundle: no such bundle")
+
+
 def test_during_the_import_of_the_command_itself() -> None:
     script = (
         "import sys, os, signal\n"
@@ -155,19 +217,20 @@ def test_what_a_library_makes_of_it_is_not_reported_as_an_error_of_the_library()
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.meta_path.insert(0, Finder())\n"
         "from tlc_edge.cli import main\n"
-        "main(['--help'])"
+        "main(['predict', 'no such bundle', 'no such image'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Interrupted; nothing was left half-written.\n")
+    assert (done.returncode, done.stdout, done.stderr.lstrip()) == (1, "", LINE)
 
 
 def test_while_python_tidies_up_the_exit_code_stays() -> None:
     script = (
-        "import atexit, os, signal\n"
+        "import atexit, os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
         "from tlc_edge.cli import main\n"
-        "main(['--version'])"
+        "sys.argv = ['tlc', '--version']\n"
+        "main()"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
