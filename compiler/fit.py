@@ -8,140 +8,151 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tlc_edge.compiler.cache.folder import caching
-from tlc_edge.compiler.data.records import Sample
+from tlc_edge.compiler.data.prepared import Data, HeldOut
 from tlc_edge.compiler.data.views import PLAIN, View
-from tlc_edge.compiler.features.align import align
+from tlc_edge.compiler.features.align import Alignment, align
 from tlc_edge.compiler.features.featurize import TrunkFile, featurize, trunk_file
 from tlc_edge.compiler.features.reference import run_keras
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.limits.check import Fit, check_limits
-from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind, file_kinds
+from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.lower.formats import make_model
+from tlc_edge.compiler.lower.tflite_content import left_in_float
 from tlc_edge.compiler.train.head_file import is_head_file, load_head
 from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.neck import make_neck
 from tlc_edge.compiler.train.whiten import whiten
-from tlc_edge.compiler.verify.judge import Answers, Judged, Labelled, judge
-from tlc_edge.runtime.bundle.manifest import Preprocessing
-from tlc_edge.targets import Target
+from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, judge
+from tlc_edge.runtime.progress import Count
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
-from .options import Options
-from .records import Floats, Fused, LoweredTrunk, Neck, Outputs
+from .order import Order
+from .records import Floats, Fused, Head, LoweredTrunk, Neck
 from .steps import Steps
+
+Trunks = Mapping[TrunkKind, LoweredTrunk]
+"""By what a target asks for; what it gets may have another scheme."""
+_FLOAT: TrunkKind = ("tflite", FLOAT32.name)
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What a head is trained on, and what every file is judged by."""
+class DeviceFeatures:
+    """What lowered trunks give for the M training images, [M, F] each, by the trunk's kind."""
 
-    files: TrunkFiles
-    training: Sequence[Sample]
-    features: Floats
-    """What the float trunk gives for the training images, [M, F]."""
-    truth: NDArray[np.int64]
-    """[M]"""
-    labels: tuple[str, ...]
-    views: Sequence[View]
-    """Ways to change the training images, for copies."""
-    preprocessing: Preprocessing
-    held_out: NDArray[np.uint8]
-    """[N, H, W, C]"""
-    held_truth: NDArray[np.int64]
-    """[N]"""
+    raw: Mapping[TrunkKind, Floats]
+    """As they come: of the float trunk, and of those that round."""
+    alignments: Mapping[TrunkKind, Alignment]
+    """What makes them most like the float trunk's, where there is a neck; it goes into the weights of head and neck."""
+    copies: Sequence[Floats]
+    """Of changed copies of the images, aligned, as the last TFLite trunk gives them."""
+
+    @property
+    def aligned(self) -> dict[TrunkKind, Floats]:
+        """As head and neck are trained on them."""
+        return {kind: self.alignments[kind].apply(x) if kind in self.alignments else x for kind, x in self.raw.items()}
+
+    def fold(self, kind: TrunkKind, fused: Fused) -> Fused:
+        """Return head and neck for the features of a trunk as they come."""
+        return self.alignments[kind].fold(fused) if kind in self.alignments else fused
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """One head and neck, and every file with them."""
 
-    trunks: Mapping[TrunkKind, LoweredTrunk]
-    """By what a target asks for; what it gets may have another scheme."""
-    fused: Fused
+    files: TrunkFiles
+    trunks: Trunks
     plain: Neck
     """The neck before it was whitened."""
-    seen: Mapping[TrunkKind, Floats]
+    aligned: Mapping[TrunkKind, Floats]
     """What each TFLite or int8 trunk gives for the training images, aligned, [M, F]."""
     embedded: Floats
     """The training images as the float trunk and the neck see them, [M, D]."""
-    labelled: Labelled
-    """The held-out images."""
-    reference: Outputs
-    """The float graph on them."""
+    reference: Reference
     judged: Mapping[FileKind, Judged]
     fits: Mapping[str, tuple[Fit, ...]]
     """What each target's files need of the device, by the target's name, in the order of its files."""
 
     @property
-    def float_accuracy(self) -> float:
-        """Of the float graph on the held-out images."""
-        return self.labelled.accuracy(self.reference)
+    def fused(self) -> Fused:
+        """The float graph."""
+        return self.reference.fused
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What int8 files hold that is not int8; a sentence each, for people."""
+        int8 = [t for t in self.trunks.values() if (t.format, t.scheme) == ("tflite", "int8")]
+        return tuple(said for said in (left_in_float(t.data) for t in int8) if said)
 
 
-def fit(
-    given: Material,
-    trunks: Mapping[TrunkKind, LoweredTrunk],
-    targets: Sequence[Target],
-    options: Options,
-    step: Steps,
-) -> Fitted:
+def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: Trunks, step: Steps) -> Fitted:
     """Train or load the head, attach it to every trunk, and run the targets' files over the held-out images.
 
     Raises:
         BuildError: a file is not for its device; see `check_limits`.
     """
-    trunk = given.files.trunk
-    kinds = {t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets}
+    options = order.options
 
-    # As the device will see the images, and copies of them.
-    with step("featurize again") as report, caching(options.cache) as cache:
+    with step("featurize again") as tell:  # as the device will see the images, and copies of them
+        plain = make_neck(files.trunk, data.train.features)
+        device = featurize_again(order, files, data, trunks, tell, align_to_float=plain.kernel is not None)
+        aligned = device.aligned
 
-        def through(device: TrunkFile, view: View = PLAIN) -> Floats:
-            spec, threads = given.preprocessing, options.threads
-            return featurize(device, given.training, spec, threads, report, cache=cache, view=view).features
-
-        plain = make_neck(trunk, given.features)
-        exact = ("tflite", FLOAT32.name)
-        raw: dict[TrunkKind, Floats] = {exact: given.features}
-        last, device = exact, given.files.as_float()
-        for key, file in trunks.items():
-            if key not in raw and (file.format == "tflite" or SCHEMES[file.scheme].calibrated):
-                raw[key] = through(trunk_file(file, trunk.width))
-                if file.format == "tflite":
-                    last, device = key, trunk_file(file, trunk.width)
-        # Head and neck are trained on aligned features; the alignment goes into their weights when they are attached.
-        aligned = {key: align(x, given.features) for key, x in raw.items() if key != exact and plain.kernel is not None}
-        seen = {key: aligned[key].apply(x) if key in aligned else x for key, x in raw.items()}
-        varied = [through(device, view) for view in given.views]
-        if last in aligned:
-            varied = [aligned[last].apply(x) for x in varied]
-
-    with step("train head") as report:  # on what float and device trunks give: it learns to bear the difference
-        if is_head_file(options.head):
-            head = load_head(options.head, trunk.width, given.labels)
-        else:
-            ways = [*varied, *seen.values()]
-            head = train_head(options.head, ways, given.truth, len(given.labels), options.seed, report)
-        neck = whiten(plain, list(seen.values()), given.truth)
-        embedded = neck.project(given.features)
+    with step("train head") as tell:  # on what float and device trunks give: it learns to bear the difference
+        head = make_head(order, files.trunk.width, data, [*device.copies, *aligned.values()], tell)
+        neck = whiten(plain, list(aligned.values()), data.train.classes)
+        embedded = neck.project(data.train.features)
 
     with step("fuse"):  # head and neck are written into the lowered trunks
-        fused = Fused(trunk, neck, head, given.labels if head.layers else (), given.preprocessing)
+        fused = Fused(files.trunk, neck, head, data.labels if head.layers else (), data.preprocessing)
         lowered = {
-            kind: make_model(trunks[kind.trunk], own, raw.get(kind.trunk), kind)
-            for kind in dict.fromkeys(kind for of_target in kinds.values() for kind in of_target)
-            for own in (aligned[kind.trunk].fold(fused) if kind.trunk in aligned else fused,)
+            kind: make_model(trunks[kind.trunk], device.fold(kind.trunk, fused), device.raw.get(kind.trunk), kind)
+            for kind in order.files
         }
 
     with step("check limits"):  # before the long verification: what the device cannot have needs none
-        fits = {t.name: check_limits(t, [lowered[kind] for kind in kinds[t.name]], fused) for t in targets}
+        fits = {t.name: check_limits(t, [lowered[kind] for kind in order.kinds[t.name]], fused) for t in order.targets}
 
-    with step("verify") as report, caching(options.cache) as cache:
-        labelled = Labelled(given.held_out, given.held_truth, Answers(embedded, given.truth))
-        reference = run_keras(fused, given.held_out, report, cache)
-        judged = {key: judge(file, labelled, reference, options.threads) for key, file in lowered.items()}
-    return Fitted(trunks, fused, plain, seen, embedded, labelled, reference, judged, fits)
+    # each file against the float graph, before anything is written: one that falls too far stops the build
+    with step("verify") as tell, caching(options.cache) as cache:
+        outputs = run_keras(fused, held_out.images, tell, cache)
+        reference = Reference(fused, held_out, outputs, Answers(embedded, data.train.classes))
+        judged = {kind: judge(file, reference, options.threads) for kind, file in lowered.items()}
+    return Fitted(files, trunks, plain, aligned, embedded, reference, judged, fits)
+
+
+def featurize_again(
+    order: Order, files: TrunkFiles, data: Data, trunks: Trunks, progress: Count, *, align_to_float: bool
+) -> DeviceFeatures:
+    """Run the training images through every trunk that rounds and is not too slow to be run here."""
+    options, spec, train, width = order.options, data.preprocessing, data.train, files.trunk.width
+    with caching(options.cache) as cache:
+
+        def through(trunk: TrunkFile, view: View = PLAIN) -> Floats:
+            return featurize(trunk, train.samples, spec, options.threads, progress, cache=cache, view=view).features
+
+        raw: dict[TrunkKind, Floats] = {_FLOAT: train.features}
+        last, device = _FLOAT, files.as_float()
+        for kind, trunk in trunks.items():
+            if kind not in raw and (trunk.format == "tflite" or SCHEMES[trunk.scheme].calibrated):
+                raw[kind] = through(trunk_file(trunk, width))
+                if trunk.format == "tflite":
+                    last, device = kind, trunk_file(trunk, width)
+        varied = [through(device, view) for view in order.views]
+    alignments = {kind: align(x, train.features) for kind, x in raw.items() if align_to_float and kind != _FLOAT}
+    if last in alignments:
+        varied = [alignments[last].apply(x) for x in varied]
+    return DeviceFeatures(raw, alignments, varied)
+
+
+def make_head(order: Order, width: int, data: Data, views: Sequence[Floats], progress: Count) -> Head:
+    """Train the head that is asked for on views of the training images, [M, `width`] each, or load it.
+
+    Raises:
+        TlcError: as in `load_head`.
+    """
+    options = order.options
+    if is_head_file(options.head):
+        return load_head(options.head, width, data.labels)
+    return train_head(options.head, views, data.train.classes, len(data.labels), options.seed, progress)

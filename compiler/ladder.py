@@ -7,55 +7,43 @@ and a file is never called by the name of a scheme that it is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tlc_edge.compiler.lower.file_kinds import TrunkKind, file_kinds
-from tlc_edge.compiler.verify.judge import Judged, check_drop, check_embeddings
-from tlc_edge.compiler.verify.layer_errors import measure_layers
+from tlc_edge.compiler.data.calibration_set import CalibrationSet
+from tlc_edge.compiler.data.prepared import Data, HeldOut
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
+from tlc_edge.compiler.verify.judge import check_drop, check_embeddings
+from tlc_edge.compiler.verify.layer_errors import LayerError, measure_layers
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.runtime.errors import BuildError
-from tlc_edge.targets import Target
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
-from .fit import Fitted, Material, fit
-from .options import Options
+from .fit import Fitted, fit
+from .order import Order
 from .records import LoweredTrunk
 from .result import Rung
 from .steps import Steps
 
-Images = NDArray[np.uint8]
 _SHARES = (0.05, 0.2)  # of the layers that are left in float32
-_LOOKED_AT = 8  # images that the worst layers are found with
+_FEWEST = 2  # of them
+_LOOKED_AT = 8  # images that the noisiest layers are found with
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
-    """Images that set ranges: those taken first, and how to get more."""
-
-    images: Images
-    """[N, H, W, C]"""
-    more: Callable[[], Images]
-
-
-@dataclass(frozen=True, eq=False)
-class _Try:
+class Way:
     """A trunk to be tried in place of another."""
 
     what: str
+    """What is special to it but the scheme; see `Rung`."""
     trunk: LoweredTrunk
 
 
 def climb(
-    fitted: Fitted,
-    given: Material,
-    calibration: Calibration,
-    targets: Sequence[Target],
-    options: Options,
-    step: Steps,
+    order: Order, fitted: Fitted, data: Data, held_out: HeldOut, calibration: CalibrationSet, step: Steps
 ) -> tuple[Fitted, tuple[Rung, ...]]:
     """Return what was fitted, with every file that lost too much replaced by the first rung that does not.
 
@@ -66,111 +54,124 @@ def climb(
         BuildError: a file loses too much, and the ladder has no rung that does not, or may not be climbed; names the
             best that was found.
     """
+    options = order.options
     rungs: list[Rung] = []
-    ways: dict[TrunkKind, Iterator[_Try]] = {}
+    ways: dict[TrunkKind, Iterator[Way]] = {}
     tried: dict[TrunkKind, str] = {}
     while True:
-        with step("verify"):
-            problems = {kind: _problem(j, fitted, options) for kind, j in fitted.judged.items()}
-            bad = {kind.trunk: e for kind, e in problems.items() if e is not None}
-            for kind, j in fitted.judged.items():
-                if kind.trunk in tried or kind.trunk in bad:
-                    rungs.append(_rung(j, fitted, tried.get(kind.trunk), problems[kind] is None))
-        if bad and not options.ladder:
-            raise next(iter(bad.values()))
+        with step("verify"):  # the same figures, against what is allowed
+            problems = find_problems(fitted, options.max_drop)
+            bad = {kind.trunk: error for kind, error in problems.items()}
+            looked_at = [kind for kind in fitted.judged if kind.trunk in tried or kind.trunk in bad]
+            rungs += [to_rung(fitted, k, tried.get(k.trunk, "as asked"), taken=k not in problems) for k in looked_at]
         if not bad:
             return fitted, tuple(dict.fromkeys(rungs))  # targets with the same file have the same rungs
-        with step("ladder"):
+        if not options.ladder:
+            raise next(iter(bad.values()))
+        with step("ladder"):  # what lost too much is made in another way, and all is fitted again
             trunks = dict(fitted.trunks)
             tried = {}
-            for key, error in bad.items():
-                if key not in ways:
-                    ways[key] = _ways(key, fitted.trunks[key], given, calibration, _bound(key, targets, options))
-                found = next(ways[key], None)
-                if found is None:
-                    files = {j.score.file for kind, j in fitted.judged.items() if kind.trunk == key}
-                    raise _worse(error, [r for r in rungs if r.file in files], fitted, options)
-                trunks[key], tried[key] = found.trunk, found.what
+            for kind, error in bad.items():
+                if kind not in ways:
+                    bound = is_bound(order, kind)
+                    ways[kind] = find_ways(kind, trunks[kind], fitted.files, calibration, bound=bound)
+                way = next(ways[kind], None)
+                if way is None:
+                    files = {j.score.file for k, j in fitted.judged.items() if k.trunk == kind}
+                    raise none_left(error, [r for r in rungs if r.file in files], held_out, options.max_drop)
+                trunks[kind], tried[kind] = way.trunk, way.what
         try:
-            fitted = fit(given, trunks, targets, options, step)
+            fitted = fit(order, fitted.files, data, held_out, trunks, step)
         except BuildError as e:
             was = "; ".join(f"{r.described()}: accuracy {r.accuracy:.3f}" for r in rungs)
             e.add_note(f"this was tried since the files before lost more than --max-drop: {was}")
             raise
 
 
-def _problem(judged: Judged, fitted: Fitted, options: Options) -> BuildError | None:
-    try:
-        check_embeddings([judged])
-        check_drop([judged.score], fitted.float_accuracy, len(fitted.labelled.truth), options.max_drop)
-    except BuildError as e:
-        return e
-    return None
+def find_problems(fitted: Fitted, max_drop: float) -> dict[FileKind, BuildError]:
+    """Return what is wrong with each file that is not good enough."""
+    reference = fitted.reference
+    found: dict[FileKind, BuildError] = {}
+    for kind, judged in fitted.judged.items():
+        try:
+            check_embeddings([judged])
+            check_drop([judged.score], reference.accuracy, len(reference.held_out.truth), max_drop)
+        except BuildError as e:
+            found[kind] = e
+    return found
 
 
-def _bound(key: TrunkKind, targets: Sequence[Target], options: Options) -> bool:
-    """Return whether a file must stay what it is but for its calibration: a device takes nothing but int8."""
-    asking = [t for t in targets for kind in file_kinds(t, options.scheme, options.onnx_scheme) if kind.trunk == key]
+def is_bound(order: Order, kind: TrunkKind) -> bool:
+    """Return whether a trunk must stay what it is but for its calibration: a device takes nothing but int8."""
+    asking = [t for t in order.targets if any(file.trunk == kind for file in order.kinds[t.name])]
     return any(t.full_int8 or t.operations or "int8" in (t.input_dtype, t.output_dtype) for t in asking)
 
 
-def _ways(
-    key: TrunkKind, first: LoweredTrunk, given: Material, calibration: Calibration, bound: bool
-) -> Iterator[_Try]:
-    """Yield what may be tried for a trunk, the cheapest first."""
-    form, scheme = key
+def find_ways(
+    kind: TrunkKind, first: LoweredTrunk, files: TrunkFiles, calibration: CalibrationSet, *, bound: bool
+) -> Iterator[Way]:
+    """Yield what may be tried for a trunk in place of the `first`, the cheapest first; each is lowered when asked for.
+
+    `bound` leaves out all that is not the same scheme all through.
+    """
+    form, scheme = kind
     images = calibration.images
     if SCHEMES[scheme].calibrated:
         images = calibration.more()
         if len(images) > len(calibration.images):
-            first = given.files.get(form, scheme, images)
-            yield _Try(f"{len(images)} calibration images", first)
+            first = files.get(form, scheme, images)
+            yield Way(f"{len(images)} calibration images", first)
     if bound:
         return
     for other in SCHEMES[scheme].forms[form].next:
-        if SCHEMES[other].by_layer:
-            for names, count in _worst(first, given, images):
-                yield _Try(f"{count} layers in float32", given.files.get(form, other, images, names))
-        else:
-            yield _Try("", given.files.get(form, other, images))
+        if not SCHEMES[other].by_layer:
+            yield Way("", files.get(form, other, images))
+            continue
+        floats = files.get("tflite", FLOAT32.name)
+        errors = measure_layers((floats.data, "tflite"), (first.data, form), images[:_LOOKED_AT])
+        for names in noisiest_layers(errors, form):
+            yield Way(f"{len(names)} layers in float32", files.get(form, other, images, names))
 
 
-def _worst(trunk: LoweredTrunk, given: Material, images: Images) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Yield the names by which a converter knows the layers that bring most noise, more of them each time."""
-    reference = given.files.get("tflite", FLOAT32.name)
-    errors = measure_layers((reference.data, "tflite"), (trunk.data, trunk.format), images[:_LOOKED_AT])
+def noisiest_layers(errors: Sequence[LayerError], form: str) -> Iterator[tuple[str, ...]]:
+    """Yield the layers that bring most noise, more of them each time, by the names that converters know."""
     order = sorted(errors, key=lambda e: -e.added)
-    names = list(dict.fromkeys(e.name if trunk.format == "tflite" else e.tensor for e in order))
+    names = list(dict.fromkeys(e.name if form == "tflite" else e.tensor for e in order))
     for share in _SHARES:
-        count = max(2, round(share * len(names)))
-        yield tuple(sorted(names[:count])), count
+        yield tuple(sorted(names[: max(_FEWEST, round(share * len(names)))]))
 
 
-def _rung(judged: Judged, fitted: Fitted, what: str | None, good: bool) -> Rung:
-    score, total = judged.score, len(fitted.labelled.truth)
-    right = round(score.accuracy * total)
-    blind = int(np.count_nonzero(~judged.outputs.embeddings.any(axis=1)))
+def to_rung(fitted: Fitted, kind: FileKind, what: str, *, taken: bool) -> Rung:
+    """Return how good a file is, made as `what` says."""
+    judged, reference = fitted.judged[kind], fitted.reference
+    score, total = judged.score, len(reference.held_out.truth)
     return Rung(
         file=score.file,
         scheme=score.scheme,
-        what="as asked" if what is None else what,
+        what=what,
         accuracy=score.accuracy,
-        interval=wilson(right, total),
-        float_accuracy=fitted.float_accuracy,
+        interval=wilson(round(score.accuracy * total), total),
+        float_accuracy=reference.accuracy,
         bytes=score.bytes,
-        blind=blind,
-        taken=good,
+        blind=int(np.count_nonzero(~judged.outputs.embeddings.any(axis=1))),
+        taken=taken,
     )
 
 
-def _worse(error: BuildError, rungs: Sequence[Rung], fitted: Fitted, options: Options) -> BuildError:
+def best_of(rungs: Sequence[Rung]) -> Rung:
+    """Return the most accurate rung, of equals the smallest; one that gives zeros only where all do."""
+    return max(rungs, key=lambda r: (r.blind == 0, r.accuracy, -r.bytes))
+
+
+def none_left(error: BuildError, rungs: Sequence[Rung], held_out: HeldOut, max_drop: float) -> BuildError:
+    """Return the error for a file of which no rung is good enough; `error` itself where there was only one way."""
     if len(rungs) < 2:
         return error
-    best = max(rungs, key=lambda r: (r.blind == 0, r.accuracy, -r.bytes))
+    best = best_of(rungs)
     low, high = best.interval
     return BuildError(
-        f"{best.file}: none of {len(rungs)} ways to make it stays within {options.max_drop:g} points of the float "
-        f"graph's accuracy on {len(fitted.labelled.truth)} held-out images; the best is {best.described()}: "
+        f"{best.file}: none of {len(rungs)} ways to make it stays within {max_drop:g} points of the float "
+        f"graph's accuracy on {len(held_out.truth)} held-out images; the best is {best.described()}: "
         f"{best.accuracy:.3f} ({low:.3f} to {high:.3f}) against {best.float_accuracy:.3f}, {best.bytes:,} bytes"
         f"{', with embeddings that are zero' if best.blind else ''}; take --scheme float32, another backbone, or a "
         "larger --max-drop"

@@ -22,6 +22,11 @@ class InputSpec:
     mean: float = 127.0
     std: float = 128.0
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image is made to fit it."""
+        return Preprocessing(self.height, self.width, self.channels)
+
 
 @dataclass(frozen=True)
 class Provenance:

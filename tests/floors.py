@@ -16,7 +16,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("study",),
         ("report",),
         ("bundle",),
-        ("sweep", "result", "fit", "ladder", "pipeline", "__init__"),
+        ("sweep", "result", "order", "prepare", "fit", "ladder", "pipeline", "__init__"),
     ),
     "runtime": (
         ("errors", "files", "install", "progress", "quiet", "vectors"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.data.duplicates import Group
+from tlc_edge.compiler.data.prepared import Data, HeldOut
 from tlc_edge.compiler.data.records import Sample, Skipped
+from tlc_edge.compiler.data.split import Split
 from tlc_edge.compiler.records import (
     Backbone,
     Floats,
@@ -24,13 +25,14 @@ from tlc_edge.compiler.records import (
     Score,
     Trunk,
 )
-from tlc_edge.compiler.report.evidence import Evidence, Pictures
+from tlc_edge.compiler.report.evidence import Evidence, Exemplars, Pictures
 from tlc_edge.compiler.report.findings import Findings, find
+from tlc_edge.compiler.report.settings import Settings
 from tlc_edge.compiler.study.embedding_map import EmbeddingMap, draw_map
 from tlc_edge.compiler.study.learning_curve import Curve
 from tlc_edge.compiler.study.odd_labels import Odd
 from tlc_edge.compiler.study.study import Study
-from tlc_edge.compiler.verify.judge import Answers, Judged, Labelled
+from tlc_edge.compiler.verify.judge import Answers, Judged, Reference
 from tlc_edge.runtime.bundle.manifest import Manifest, ModelFile, Preprocessing
 
 NO_MAP = EmbeddingMap("PCA", np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
@@ -82,10 +84,14 @@ def make(
     given = outputs(truth, answers, sure, count)
     if headless:
         given = Outputs(given.probabilities[:, :0], embeddings(answers, count))
-    samples = [
+    samples = tuple(
         Sample(np.zeros((8, 8, 3), np.uint8), labels[c], None, names[i] if names else f"{labels[c]}/{i}.png")
         for i, c in enumerate(truth.tolist())
-    ]
+    )
+    train_samples = tuple(
+        Sample(np.zeros((8, 8, 3), np.uint8), labels[c], None, f"{labels[c]}/t{i}.png")
+        for i, c in enumerate(own.tolist())
+    )
     images = np.random.default_rng(0).integers(0, 255, (held_out, 8, 8, 3), np.uint8)
     head = Head("none" if headless else kind, ())
     info = ModelFile("model.tflite", "tflite", "float32", 4_000_000)
@@ -95,31 +101,33 @@ def make(
         train_counts=counts.astype(np.int64),
         curve=curve,
         map=draw_map(embeddings(own, count), own, given.embeddings, truth, 0) if mapped else NO_MAP,
-        train_names=tuple(f"{labels[c]}/t{i}.png" for i, c in enumerate(own.tolist())),
+        train_names=tuple(s.name for s in train_samples),
         train_classes=own,
         odd=tuple(odd),
         macs=384_000_000,
     )
-    evidence = Evidence(
+    fused = Fused(_trunk(), Neck("none", count + 2), head, tuple(labels), Preprocessing(8, 8))
+    held = HeldOut(samples, images, truth, np.zeros(held_out, np.bool_))
+    data = Data(
+        samples=train_samples + samples,
         labels=tuple(labels),
-        fused=Fused(_trunk(), Neck("none", count + 2), head, tuple(labels), Preprocessing(8, 8)),
+        classes=np.concatenate([own, truth]),
+        parts=Split(np.arange(len(own)), len(own) + np.arange(held_out), np.zeros(0, np.int64)),
+        features=np.zeros((len(own) + held_out, 4), np.float32),
+        preprocessing=Preprocessing(8, 8),
+        skipped=tuple(skipped),
+        duplicates=tuple(duplicates),
+    )
+    evidence = Evidence(
+        data=data,
+        reference=Reference(fused, held, given, Answers(embeddings(own, count), own)),
+        exemplars=Exemplars(images[:0], own[:0]),
+        unknown={},
         study=study,
-        reference=given,
-        labelled=Labelled(images, truth, Answers(embeddings(own, count), own)),
-        samples=samples,
-        is_test=np.zeros(held_out, np.bool_),
-        exemplar_images=images[:0],
-        exemplar_classes=own[:0],
-        calibrations={},
-        foreign=None,
-        counts=Counter(train=len(own), validation=held_out, test=0),
-        skipped=skipped,
-        duplicates=duplicates,
-        settings={"seed": 0, "calibration": 4},
+        settings=Settings(0, 2.0, 4, fine_tune=None if fine_tune == "none" else fine_tune, fine_tuned=fine_tuned),
     )
     judged = Judged(Lowered(info, b""), cast("Any", None), given, answers, scored)
-    tuning = {"fine_tune": fine_tune, **({} if fine_tune == "none" else {"fine_tuned": fine_tuned})}
-    return find(_manifest(labels, head, info, tuning), evidence, [judged]), Pictures(images, images[: len(odd)])
+    return find(_manifest(labels, head, info), evidence, [judged]), Pictures(images, images[: len(odd)])
 
 
 def _trunk() -> Trunk:
@@ -127,7 +135,7 @@ def _trunk() -> Trunk:
     return Trunk(backbone, "last", "avg", None, 4)
 
 
-def _manifest(labels: Sequence[str], head: Head, info: ModelFile, tuning: dict[str, Any]) -> Manifest:
+def _manifest(labels: Sequence[str], head: Head, info: ModelFile) -> Manifest:
     return Manifest(
         fingerprint="f" * 64,
         labels=() if head.kind == "none" else tuple(labels),
@@ -140,9 +148,6 @@ def _manifest(labels: Sequence[str], head: Head, info: ModelFile, tuning: dict[s
         shave={"layer": "last", "pool": "avg", "width": 4},
         neck={"kind": "none", "width": len(labels) + 2},
         head={"kind": head.kind},
-        metrics={
-            "unknown": {"rate": 0.05, "test_images": 0, "false_alarms": 0},
-            "settings": {"seed": 0, **tuning},
-        },
+        metrics={"unknown": {"rate": 0.05, "test_images": 0, "false_alarms": 0}},
         versions={"tlc": "0.1.0"},
     )

@@ -21,8 +21,9 @@ from tlc_edge.compiler.report.document import report_json
 from tlc_edge.compiler.report.evidence import Evidence
 from tlc_edge.compiler.report.findings import Findings, find
 from tlc_edge.compiler.report.page import report_html
+from tlc_edge.compiler.report.settings import to_manifest
 from tlc_edge.compiler.verify.golden import choose_golden, png
-from tlc_edge.compiler.verify.judge import Judged, run_engine
+from tlc_edge.compiler.verify.judge import Judged, Reference, run_engine
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.compiler.weights.pins import arrays_sha256
 from tlc_edge.runtime.bundle.bundle import EXEMPLARS
@@ -73,29 +74,41 @@ def assemble(
     Raises:
         BuildError: something that the bundle gets beside its models cannot be made.
     """
-    fused, first = evidence.fused, judged[0]
-    stored = _stored(evidence, first)
-    calibration = evidence.calibrations[first.file.info.format, first.file.info.scheme]
-    mistakes = _mistakes(evidence, first, stored, calibration, unknown_rate)
-    scores = tuple(round(float(score), 5) for score in calibration.base)
+    fused, first = evidence.reference.fused, judged[0].file.info
+    stored = _stored(evidence, judged[0])
+    calibration = evidence.unknown[first.format, first.scheme]
+    mistakes = _mistakes(evidence, judged[0], stored, calibration, unknown_rate)
+    manifest = replace(
+        _manifest(fused, target, first.scheme),
+        models=tuple(j.file.info for j in judged),
+        unknown=Unknown(unknown_rate, tuple(round(float(score), 5) for score in calibration.base)),
+        metrics=_metrics(evidence, judged, fits, mistakes),
+    )
     files: dict[str, bytes] = {
         **{j.file.info.file: j.file.data for j in judged},
         "labels.txt": "".join(f"{label}\n" for label in fused.labels).encode(),
         EXEMPLARS: pack_exemplars(*stored.shipped()),
         CALIBRATION: pack_calibration(calibration),
         **extra_files(target, fused, [j.file for j in judged], fits),
-        **_golden(evidence, judged),
+        **_golden(evidence.reference, judged),
     }
-    scheme = first.file.info.scheme
+    findings = find(manifest, evidence, judged)
+    files["report.html"] = report_html(findings, evidence.pictures, name)
+    files["report.json"] = report_json(findings)
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return Assembled(replace(manifest, files=hashes), files, findings)
+
+
+def _manifest(fused: Fused, target: Target, scheme: str) -> Manifest:
+    """Return what a manifest says of the float graph and the device, before there are files and measurements."""
     described = _describe(fused)
-    manifest = Manifest(
+    return Manifest(
         fingerprint=fingerprint({**described, "scheme": scheme, "preprocessing": asdict(fused.preprocessing)}),
         labels=fused.labels,
         preprocessing=fused.preprocessing,
-        models=tuple(j.file.info for j in judged),
+        models=(),
         embedding_width=fused.neck.width,
         decision=DECISION,
-        unknown=Unknown(unknown_rate, scores),
         scheme=scheme,
         target={
             **{"name": target.name, "title": target.title, "threads": target.threads},
@@ -106,21 +119,15 @@ def assemble(
         shave=described["shave"],
         neck=described["neck"],
         head={"kind": fused.head.kind, **fused.head.notes},
-        metrics=_metrics(evidence, judged, fits, mistakes),
         versions=_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    findings = find(manifest, evidence, judged)
-    files["report.html"] = report_html(findings, evidence.pictures, name)
-    files["report.json"] = report_json(findings)
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    return Assembled(replace(manifest, files=hashes), files, findings)
 
 
-def _golden(evidence: Evidence, judged: Sequence[Judged]) -> dict[str, bytes]:
+def _golden(reference: Reference, judged: Sequence[Judged]) -> dict[str, bytes]:
     """Return the golden samples, the test card, and what each file gives for them."""
-    chosen = choose_golden(evidence.reference.probabilities)
-    spec = evidence.fused.preprocessing
+    chosen = choose_golden(reference.outputs.probabilities)
+    spec = reference.fused.preprocessing
     drawn = draw_card(spec.height, spec.width)
     card = load_image(drawn, spec)
     return {
@@ -128,7 +135,7 @@ def _golden(evidence: Evidence, judged: Sequence[Judged]) -> dict[str, bytes]:
             {j.file.info.file: (j.outputs.probabilities[chosen], j.outputs.embeddings[chosen]) for j in judged},
             {j.file.info.file: _outputs(run_engine(j.engine, card[None])) for j in judged},
         ),
-        **{golden_name(i): png(evidence.labelled.images[g]) for i, g in enumerate(chosen.tolist())},
+        **{golden_name(i): png(reference.held_out.images[g]) for i, g in enumerate(chosen.tolist())},
         CARD: png(drawn),
         CARD_INPUT: png(card),
     }
@@ -144,24 +151,24 @@ def _embed(engine: Engine, images: NDArray[np.uint8]) -> Floats:
 
 def _stored(evidence: Evidence, first: Judged) -> Stored:
     """Return the exemplars as the device's file embeds them."""
-    fused = evidence.fused
+    fused, exemplars = evidence.reference.fused, evidence.exemplars
     embeddings = np.zeros((0, fused.neck.width), np.float32)
-    if len(evidence.exemplar_images):
-        embeddings = _embed(first.engine, evidence.exemplar_images)
-    return Stored(embeddings, evidence.exemplar_classes, enrolled=not fused.head.layers)
+    if len(exemplars.images):
+        embeddings = _embed(first.engine, exemplars.images)
+    return Stored(embeddings, exemplars.classes, enrolled=not fused.head.layers)
 
 
 def _mistakes(
     evidence: Evidence, first: Judged, stored: Stored, calibration: Calibration, rate: float
 ) -> dict[str, Any]:
     """Return the mistakes on test images and on foreign ones; none are counted where nothing is stored."""
-    known = evidence.is_test & (len(stored.classes) > 0)
+    held_out = evidence.reference.held_out
+    known = held_out.is_test & (len(stored.classes) > 0)
     foreign = None
     if evidence.foreign is not None:
         foreign = _embed(first.engine, evidence.foreign if len(stored.classes) else evidence.foreign[:0])
-    truth = evidence.labelled.truth[known]
     test = first.outputs.embeddings[known]
-    return count_mistakes(calibration, rate, DECISION.k, stored, test, truth, foreign)
+    return count_mistakes(calibration, rate, DECISION.k, stored, test, held_out.truth[known], foreign)
 
 
 def _describe(fused: Fused) -> dict[str, Any]:
@@ -183,27 +190,18 @@ def _describe(fused: Fused) -> dict[str, Any]:
 def _metrics(
     evidence: Evidence, judged: Sequence[Judged], fits: Sequence[Fit], mistakes: dict[str, Any]
 ) -> dict[str, Any]:
+    data, reference = evidence.data, evidence.reference
+    truth = reference.held_out.truth
     arenas = {fit.file: fit.arena for fit in fits if fit.arena is not None}
-    total = len(evidence.labelled.truth)
-
-    def accuracy(outputs: Outputs) -> dict[str, Any]:
-        correct = int(np.count_nonzero(evidence.labelled.answers(outputs) == evidence.labelled.truth))
-        low, high = wilson(correct, total)
-        return {
-            "correct": correct,
-            "accuracy": round(correct / total, 5),
-            "interval": [round(low, 4), round(high, 4)],
-        }
-
     return {
-        "images": dict(sorted(evidence.counts.items())),
-        "skipped": len(evidence.skipped),
-        "duplicates": count_groups(evidence.duplicates),
-        "held_out": total,
-        "float": accuracy(evidence.reference),
+        "images": dict(sorted(data.counts.items())),
+        "skipped": len(data.skipped),
+        "duplicates": count_groups(data.duplicates),
+        "held_out": len(truth),
+        "float": _accuracy(reference.answers, truth),
         "models": {
             j.file.info.file: {
-                **accuracy(j.outputs),
+                **_accuracy(j.answers, truth),
                 "engine": j.score.engine,
                 "agreement": round(j.score.agreement or 0.0, 5),
                 "embedding_cosine": round(j.score.embedding_cosine or 0.0, 5),
@@ -212,7 +210,17 @@ def _metrics(
             for j in judged
         },
         "unknown": mistakes,
-        "settings": dict(evidence.settings),
+        "settings": to_manifest(evidence.settings),
+    }
+
+
+def _accuracy(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[str, Any]:
+    correct = int(np.count_nonzero(answers == truth))
+    low, high = wilson(correct, len(truth))
+    return {
+        "correct": correct,
+        "accuracy": round(correct / len(truth), 5),
+        "interval": [round(low, 4), round(high, 4)],
     }
 
 

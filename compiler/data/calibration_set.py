@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,37 @@ from tlc_edge.runtime.bundle.manifest import Preprocessing
 
 from .augment import copies
 from .decode import images_of
+from .prepared import Data
 from .records import Sample
+
+_MORE = 5  # times as many, where they turn out to be too few
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationSet:
+    """The images that set the int8 ranges, and how to get more of them."""
+
+    data: Data
+    count: int
+    """Images that were asked for; there may be fewer."""
+    seed: int
+    images: NDArray[np.uint8]
+    """[N, H, W, C]"""
+
+    def more(self) -> NDArray[np.uint8]:
+        """Return five times as many where there are, each also as another resize filter would give it."""
+        rows = choose_calibration(self.data.classes, self.data.parts.train, _MORE * self.count, self.seed)
+        return with_copies([self.data.samples[i] for i in rows], self.data.preprocessing, self.seed)
+
+
+def decode_calibration(data: Data, count: int, seed: int) -> CalibrationSet:
+    """Return `count` training images, or all where there are fewer: held-out ones must not set the ranges.
+
+    Raises:
+        DataError: one has changed since it was featurized and can no longer be read.
+    """
+    rows = choose_calibration(data.classes, data.parts.train, count, seed)
+    return CalibrationSet(data, count, seed, data.decode(rows))
 
 
 def choose_calibration(

@@ -32,6 +32,11 @@ class Split:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """Validation and test, ascending."""
+        return np.sort(np.concatenate([self.validation, self.test]))
+
 
 def split(
     labels: Sequence[str] | NDArray[np.integer[Any]],

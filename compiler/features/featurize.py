@@ -58,6 +58,8 @@ class Featurized:
     skipped: tuple[Skipped, ...]
     cached: int
     """How many came out of the cache, neither decoded nor run."""
+    problem: str | None = None
+    """Why the cache was of no use; None where it was, or there is none."""
 
 
 def trunk_file(file: LoweredTrunk, width: int) -> TrunkFile:
@@ -98,9 +100,9 @@ def featurize(
                 thumbnails[len(kept)], features[len(kept)] = _unpack(row, thumbnails.shape[1:])
                 kept.append(samples[i])
             progress(i + 1, len(samples))
-    return Featurized(
-        tuple(kept), features[: len(kept)], thumbnails[: len(kept)], tuple(skipped), len(kept) - run.computed
-    )
+    n = len(kept)
+    problem = None if cache is None else cache.problem
+    return Featurized(tuple(kept), features[:n], thumbnails[:n], tuple(skipped), n - run.computed, problem)
 
 
 @dataclass(frozen=True, eq=False)

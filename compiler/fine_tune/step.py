@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.prepared import Part
 from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.options import FineTune
-from tlc_edge.compiler.records import Floats, Trunk
+from tlc_edge.compiler.records import Trunk
 from tlc_edge.compiler.train.balance import watch
 from tlc_edge.compiler.train.heads import train_linear
 from tlc_edge.runtime.bundle.manifest import Preprocessing
@@ -43,7 +44,7 @@ def check_fine_tune(asked: FineTune) -> None:
 def fine_tune_step(
     asked: FineTune,
     trunk: Trunk,
-    training: tuple[Sequence[Sample], Floats, NDArray[np.int64]],
+    train: Part,
     views: Sequence[View],
     preprocessing: Preprocessing,
     seed: int,
@@ -51,13 +52,12 @@ def fine_tune_step(
 ) -> tuple[Trunk, str]:
     """Return the trunk, fine-tuned where that gained something, and a sentence about it.
 
-    `training` holds the images, the float features [N, F] that the trunk gives for them, and their classes [N];
-    every class occurs.
+    `train` holds the training images, with the float features that the trunk gives for them; every class occurs.
 
     Raises:
         TlcError: as in `choose` and `fine_tune`.
     """
-    samples, features, targets = training
+    samples, features, targets = train.samples, train.features, train.classes
     classes = int(targets.max()) + 1
     choice = choose(trunk, asked.layers, len(samples), classes, 1 + len(views))
     if not choice.layers:

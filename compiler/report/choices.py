@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tlc_edge.runtime.bundle.manifest import Manifest
 from tlc_edge.targets.schemes import SCHEMES
 
-if TYPE_CHECKING:
-    from .evidence import Evidence
+from .evidence import Evidence
+from .settings import Settings
 
 _NECKS = {
     "classifier": "the strongest directions of the classifier that was shaved off: it needs no data, "
@@ -37,7 +36,7 @@ class Choice:
 
 def list_choices(manifest: Manifest, evidence: Evidence) -> tuple[Choice, ...]:
     """Return the choices in the order of the build."""
-    m, trunk = manifest, evidence.fused.trunk
+    m, trunk = manifest, evidence.reference.fused.trunk
     spec = m.preprocessing
     default = trunk.layer == trunk.backbone.default_shave
     return (
@@ -83,23 +82,23 @@ def _head(head: Any) -> list[Choice]:
     return found
 
 
-def _training(settings: Mapping[str, Any]) -> list[Choice]:
+def _training(settings: Settings) -> list[Choice]:
     found: list[Choice] = []
-    if settings.get("fine_tune", "none") != "none":
+    if settings.fine_tune is not None:
         why = "layers that were trained on, as asked for with --fine-tune; auto follows the amount of data"
-        if not settings.get("fine_tuned"):
+        if not settings.fine_tuned:
             why = "asked for with --fine-tune; there was too little data or no gain, so the network stayed as it was"
-        found.append(Choice("fine-tuning", str(settings["fine_tune"]), why))
-    kinds = settings.get("augment", "none")
-    if kinds == "none":
+        found.append(Choice("fine-tuning", settings.fine_tune, why))
+    if not settings.augment:
         return found
+    kinds = ", ".join(settings.augment)
     why = "varied copies of each training image, none of a held-out one; as asked for with --augment, or the default"
-    return [*found, Choice("augmentation", f"{kinds}: {settings.get('copies')} copies an image", why)]
+    return [*found, Choice("augmentation", f"{kinds}: {settings.copies} copies an image", why)]
 
 
 def _files(manifest: Manifest, evidence: Evidence) -> list[Choice]:
     title = str(manifest.target["title"])
-    climbed: Any = evidence.settings.get("ladder", {})
+    climbed = evidence.settings.ladder
     found = [
         Choice(
             f"scheme of {model.file}",
@@ -111,7 +110,6 @@ def _files(manifest: Manifest, evidence: Evidence) -> list[Choice]:
         for model in manifest.models
     ]
     if any(SCHEMES[model.scheme].calibrated for model in manifest.models):
-        count = evidence.settings.get("calibration", "some")
         why = "training images that set the int8 ranges, of each class alike; held-out images set none"
-        found.append(Choice("calibration set", f"{count} images", why))
+        found.append(Choice("calibration set", f"{evidence.settings.calibration} images", why))
     return found

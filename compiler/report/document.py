@@ -9,7 +9,8 @@ from typing import Any
 
 from tlc_edge.compiler.verify.layer_errors import LayerError, worst_first
 
-from .findings import Findings, Rate, confused_pairs, settings
+from .findings import Findings, Rate, confused_pairs
+from .settings import to_manifest
 from .warnings import find_warnings
 
 SCHEMA = 1
@@ -31,7 +32,7 @@ def report_json(findings: Findings) -> bytes:
         "head": m.head,
         "preprocessing": asdict(m.preprocessing),
         "choices": f.choices,
-        "settings": settings(f),
+        "settings": to_manifest(f.settings),
         "versions": m.versions,
         "fingerprint": m.fingerprint,
         "images": f.images,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +17,15 @@ from tlc_edge.compiler.data.records import Skipped
 from tlc_edge.compiler.records import Outputs
 from tlc_edge.compiler.study.reliability import Reliability, measure_reliability
 from tlc_edge.compiler.study.study import Study
-from tlc_edge.compiler.verify.judge import Judged
+from tlc_edge.compiler.verify.judge import Judged, Reference
 from tlc_edge.compiler.verify.layer_errors import LayerError
 from tlc_edge.compiler.verify.parity import NONE, REFERENCE, Parity
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.runtime.bundle.manifest import Manifest
 
 from .choices import Choice, list_choices
-
-if TYPE_CHECKING:
-    from .evidence import Evidence
+from .evidence import Evidence
+from .settings import Settings
 
 LISTED = 200
 """Images of one kind that are listed by name, at most."""
@@ -139,6 +137,7 @@ class Findings:
     odd: tuple[OddImage, ...]
     """The clearest first; `LISTED` at most."""
     study: Study
+    settings: Settings
     skipped: tuple[Skipped, ...]
     duplicates: tuple[Group, ...]
     choices: tuple[Choice, ...]
@@ -155,34 +154,36 @@ class Findings:
 
 def find(manifest: Manifest, evidence: Evidence, judged: Sequence[Judged]) -> Findings:
     """Compute the findings about a bundle whose files are `judged`."""
-    truth, labels, first = evidence.labelled.truth, evidence.labels, judged[0]
+    held_out, study, labels, first = evidence.reference.held_out, evidence.study, evidence.data.labels, judged[0]
+    truth = held_out.truth
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(confusion, (truth, first.answers), 1)
     wrong, unsure = _images(evidence, first)
     return Findings(
         manifest=manifest,
         labels=labels,
-        images=dict(evidence.counts),
-        reference=_reference(evidence),
+        images=dict(evidence.data.counts),
+        reference=_reference(evidence.reference),
         files=tuple(_file(j, truth) for j in judged),
-        classes=tuple(_class(label, i, confusion, evidence.study) for i, label in enumerate(labels)),
+        classes=tuple(_class(label, i, confusion, study) for i, label in enumerate(labels)),
         confusion=confusion,
         right=np.asarray(first.answers == truth, np.bool_),
         truth=truth,
-        names=tuple(s.name for s in evidence.samples),
+        names=tuple(s.name for s in held_out.samples),
         wrong=wrong,
         unsure=unsure,
-        odd=_odd(evidence.study, labels),
-        study=evidence.study,
-        skipped=tuple(evidence.skipped),
-        duplicates=tuple(evidence.duplicates),
+        odd=_odd(study, labels),
+        study=study,
+        settings=evidence.settings,
+        skipped=evidence.data.skipped,
+        duplicates=evidence.data.duplicates,
         choices=list_choices(manifest, evidence),
         layers={
-            info.file: evidence.layers[info.format, info.scheme]
+            info.file: study.layers[info.format, info.scheme]
             for info in (j.file.info for j in judged)
-            if (info.format, info.scheme) in evidence.layers
+            if (info.format, info.scheme) in study.layers
         },
-        parity=evidence.parity,
+        parity=study.parity,
     )
 
 
@@ -196,9 +197,9 @@ def _reliability(outputs: Outputs, truth: NDArray[np.int64]) -> Reliability | No
     return measure_reliability(outputs.probabilities, truth) if outputs.probabilities.shape[1] else None
 
 
-def _reference(evidence: Evidence) -> FileFindings:
-    outputs, truth = evidence.reference, evidence.labelled.truth
-    accuracy = _accuracy(evidence.labelled.answers(outputs), truth)
+def _reference(reference: Reference) -> FileFindings:
+    outputs, truth = reference.outputs, reference.held_out.truth
+    accuracy = _accuracy(reference.answers, truth)
     return FileFindings(
         REFERENCE, "keras", "float32", 0, "tensorflow", accuracy, None, None, _reliability(outputs, truth)
     )
@@ -232,7 +233,8 @@ def _class(label: str, index: int, confusion: NDArray[np.int64], study: Study) -
 
 def _images(evidence: Evidence, judged: Judged) -> tuple[tuple[AnsweredImage, ...], tuple[AnsweredImage, ...]]:
     """Return the wrong answers, the surest first, and the least sure of the right ones."""
-    truth, answers = evidence.labelled.truth, judged.answers
+    held_out, labels, answers = evidence.reference.held_out, evidence.data.labels, judged.answers
+    truth = held_out.truth
     rows = np.arange(len(truth))
     given = judged.outputs.probabilities
     headless = given.shape[1] == 0
@@ -242,9 +244,9 @@ def _images(evidence: Evidence, judged: Judged) -> tuple[tuple[AnsweredImage, ..
     def image(i: int) -> AnsweredImage:
         return AnsweredImage(
             index=i,
-            image=evidence.samples[i].name,
-            truth=evidence.labels[truth[i]],
-            answer=evidence.labels[answers[i]],
+            image=held_out.samples[i].name,
+            truth=labels[truth[i]],
+            answer=labels[answers[i]],
             probability=None if headless else float(stated[i]),
             probability_of_truth=None if headless else float(of_truth[i]),
         )
@@ -274,10 +276,3 @@ def worst_class(findings: Findings) -> ClassFindings | None:
     """Return the class of which the smallest share was found, None where all of each was; of equals the larger one."""
     missed = [c for c in findings.classes if c.recall and c.recall.share < 1]
     return min(missed, key=lambda c: (c.recall.share if c.recall else 1.0, -c.held_out), default=None)
-
-
-def settings(findings: Findings) -> Mapping[str, Any]:
-    """Return seed, rates and the like, as the manifest shows them."""
-    metrics: Any = findings.manifest.metrics
-    found: Mapping[str, Any] = metrics["settings"]
-    return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from tlc_edge.compiler.verify.build_layers import IMAGES
 from tlc_edge.compiler.verify.layer_errors import LayerError, worst_first
-from tlc_edge.compiler.verify.layers import IMAGES
 
 from .html import table
 

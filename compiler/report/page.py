@@ -8,10 +8,11 @@ from typing import Any
 
 from .evidence import Pictures
 from .figures import accuracy_plot, curve_plot, map_plot, marker, names_fit, reliability_plot, shapes
-from .findings import Findings, settings, worst_class
+from .findings import Findings, worst_class
 from .html import name, percent, size, table
 from .images import images_section
 from .layers import layer_tables
+from .settings import to_manifest
 from .style import STYLE
 from .tables import (
     accuracy_table,
@@ -225,7 +226,7 @@ def _made(f: Findings, _pictures: Any) -> str:
         ("weights", m.backbone.get("source", "")),
         ("weights licence", m.backbone.get("licence", "")),
         *((f"head: {key}", value) for key, value in m.head.items()),
-        *settings(f).items(),
+        *to_manifest(f.settings).items(),
         ("fingerprint", m.fingerprint),
         *m.versions.items(),
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tlc_edge.compiler.study.learning_curve import Curve
 
-from .findings import ClassFindings, Findings, settings
+from .findings import ClassFindings, Findings
 
 FEW_TRAINING = 10
 """Training images of a class below which it has few."""
@@ -91,12 +91,12 @@ def _held_back(f: Findings) -> str | None:
         return f"A head of class means is holding you back: {evidence}. Try --head linear."
     if f.manifest.head["kind"] == "file":
         return f"The head from the file does not suit these images: {evidence}. Compare it with --head linear."
-    if settings(f).get("fine_tuned"):
+    if f.settings.fine_tuned:
         return (
             f"Even after fine-tuning, the network does not tell these classes apart: {evidence}. Fine-tune more layers "
             "or longer, take a larger backbone, or look whether the labels can be told from the images at all."
         )
-    if settings(f).get("fine_tune", "none") != "none":
+    if f.settings.fine_tune is not None:
         return (
             f"Training the head alone is holding you back: {evidence}. Fine-tuning was asked for and left the network "
             "as it was, as the notes of the build say: take more images, cut it elsewhere (tlc sweep compares cuts), "

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.prepared import Data
+from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.network.layers import count_macs
-from tlc_edge.compiler.records import Floats, Fused
+from tlc_edge.compiler.records import Fused
+from tlc_edge.compiler.verify.layer_errors import LayerError
+from tlc_edge.compiler.verify.parity import NONE, Parity
 from tlc_edge.runtime.progress import Count, silent
 
 from .embedding_map import EmbeddingMap, draw_map
@@ -34,25 +39,16 @@ class Study:
     """Training images that look like another class."""
     macs: int | None
     """Multiply-accumulates for one image, of convolutions and dense layers; None where they cannot be counted."""
+    layers: Mapping[TrunkKind, tuple[LayerError, ...]] = field(default_factory=dict[TrunkKind, tuple[LayerError, ...]])
+    """Of each trunk that is not float32, by its own format and scheme."""
+    parity: Parity = NONE
+    """Every two files of the build and the float graph."""
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """Images as the float trunk sees them."""
-
-    features: Floats
-    """Pooled, [N, F]."""
-    embeddings: Floats
-    """[N, D]"""
-    classes: NDArray[np.int64]
-    """[N]"""
-
-
-def study(
-    fused: Fused, train: Seen, held_out: Seen, names: tuple[str, ...], seed: int, progress: Count = silent
-) -> Study:
-    """Draw the learning curve and the map, and count; `names` are those of the training images."""
-    head = fused.head
+def study(fused: Fused, data: Data, seed: int, progress: Count = silent) -> Study:
+    """Draw the learning curve and the map, and count."""
+    head, train, held_out = fused.head, data.train, data.held_out
+    embedded, held_out_embedded = (fused.neck.project(part.features) for part in (train, held_out))
     count = int(max(train.classes.max(), held_out.classes.max())) + 1
     if head.layers:
         answers = np.argmax(head.probabilities(train.features), axis=1)
@@ -60,7 +56,7 @@ def study(
         material = Material(train.features, train.classes, held_out.features, held_out.classes)
     else:
         accuracy = None
-        material = Material(train.embeddings, train.classes, held_out.embeddings, held_out.classes)
+        material = Material(embedded, train.classes, held_out_embedded, held_out.classes)
     trunk = count_macs(fused.trunk.model)
     extra = sum(layer.kernel.size for layer in head.layers)
     extra += 0 if fused.neck.kernel is None else fused.neck.kernel.size
@@ -68,9 +64,9 @@ def study(
         train_accuracy=accuracy,
         train_counts=np.bincount(train.classes, minlength=count).astype(np.int64),
         curve=draw_curve(head, material, count, seed, progress),
-        map=draw_map(train.embeddings, train.classes, held_out.embeddings, held_out.classes, seed),
-        train_names=names,
+        map=draw_map(embedded, train.classes, held_out_embedded, held_out.classes, seed),
+        train_names=tuple(s.name for s in train.samples),
         train_classes=train.classes,
-        odd=find_odd(train.embeddings, train.classes),
+        odd=find_odd(embedded, train.classes),
         macs=None if trunk is None else trunk + extra,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -17,8 +16,8 @@ from tlc_edge.compiler.data.calibration_set import choose_calibration
 from tlc_edge.compiler.data.decode import images_of
 from tlc_edge.compiler.data.duplicates import find_groups
 from tlc_edge.compiler.data.load import Origin, load_dataset
+from tlc_edge.compiler.data.prepared import number_classes, split_samples
 from tlc_edge.compiler.data.records import Dataset, Sample
-from tlc_edge.compiler.data.split import split
 from tlc_edge.compiler.features.featurize import Featurized, featurize, trunk_file
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.network.layers import count_macs, count_parameters, macs, nodes
@@ -28,7 +27,6 @@ from tlc_edge.compiler.steps import Progress, Steps, no_progress
 from tlc_edge.compiler.toolchain import load_tensorflow, require_toolchain
 from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.verify.timing import RUNS, median_milliseconds
-from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.engines.open import open_model
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.targets import Target, load_target
@@ -120,7 +118,7 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
             trunks = [shave(backbone, layer, options.pool) for layer in options.layers or choose_layers(backbone)]
         for trunk in trunks:
             with step(f"{backbone.name} at {trunk.layer}") as report, caching(options.cache) as cache:
-                spec = _preprocessing(backbone)
+                spec = backbone.input.preprocessing
                 files = TrunkFiles(trunk, options.cache)
                 found = featurize(files.as_float(), dataset.samples, spec, options.threads, report, cache=cache)
                 row, validation = _measure(files, found, dataset, target, options)
@@ -163,26 +161,14 @@ def mark_pareto(rows: Sequence[SweepRow]) -> tuple[SweepRow, ...]:
     return tuple(replace(row, pareto=not any(beats(other, row) for other in rows)) for row in rows)
 
 
-def _preprocessing(backbone: Backbone) -> Preprocessing:
-    return Preprocessing(backbone.input.height, backbone.input.width, backbone.input.channels)
-
-
 def _measure(
     files: TrunkFiles, found: Featurized, dataset: Dataset, target: Target, options: SweepOptions
 ) -> tuple[SweepRow, int]:
     trunk, samples = files.trunk, found.samples
-    parts = split(
-        [s.label for s in samples],
-        options.seed,
-        given=[s.split for s in samples],
-        names=[s.name for s in samples],
-        skipped=Counter(s.label for s in dataset.skipped + found.skipped if s.label is not None),
-        groups=find_groups(found.thumbnails),
-    )
+    parts = split_samples(samples, dataset.skipped + found.skipped, options.seed, find_groups(found.thumbnails))
     if not len(parts.validation):
         raise UsageError(f"{options.data}: no validation images, and a sweep is judged on them; give it some")
-    labels = sorted({s.label for s in samples})
-    classes = np.array([labels.index(s.label) for s in samples], np.int64)
+    labels, classes = number_classes(samples)
     head = train_head("linear", [found.features[parts.train]], classes[parts.train], len(labels), options.seed)
     answers = _answers(head, found.features[parts.validation])
     scheme = options.scheme or target.scheme
@@ -208,7 +194,7 @@ def _calibration(
 ) -> NDArray[np.uint8]:
     # A few are enough for size and speed, which is all that this file is for.
     chosen = choose_calibration(classes, train, RUNS, seed)
-    return images_of([samples[i] for i in chosen], _preprocessing(trunk.backbone))
+    return images_of([samples[i] for i in chosen], trunk.backbone.input.preprocessing)
 
 
 def _answers(head: Head, features: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -8,11 +8,13 @@ import queue
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.records import Floats, Lowered, Outputs, Score
+from tlc_edge.compiler.data.prepared import HeldOut
+from tlc_edge.compiler.records import Floats, Fused, Lowered, Outputs, Score
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.engines.open import KINDS, OUTPUTS, Engine, open_model
 from tlc_edge.runtime.errors import BuildError
@@ -40,18 +42,24 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """Images that no step has learned from, and the truth about them."""
+class Reference:
+    """The float graph, and what it gives for the held-out images: what every file is measured against."""
 
-    images: NDArray[np.uint8]
-    """[N, H, W, C]"""
-    truth: NDArray[np.int64]
-    """[N]"""
-    answers: Answers
+    fused: Fused
+    held_out: HeldOut
+    outputs: Outputs
+    answer: Answers
+    """How outputs become answers, also those of a file."""
 
-    def accuracy(self, outputs: Outputs) -> float:
-        """Return the share of right answers."""
-        return float(np.mean(self.answers(outputs) == self.truth))
+    @cached_property
+    def answers(self) -> NDArray[np.int64]:
+        """Class indices, [N]."""
+        return self.answer(self.outputs)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return float(np.mean(self.answers == self.held_out.truth))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +73,17 @@ class Judged:
     score: Score
 
 
-def judge(file: Lowered, labelled: Labelled, reference: Outputs, threads: int = 0) -> Judged:
+def judge(file: Lowered, reference: Reference, threads: int = 0) -> Judged:
     """Run a lowered file in the engine of its format over held-out images and compare with the float graph."""
+    held_out = reference.held_out
     kind = next(k for k in KINDS if k.format == file.info.format)
-    names = OUTPUTS if reference.probabilities.shape[1] else OUTPUTS[1:]
+    names = OUTPUTS if reference.outputs.probabilities.shape[1] else OUTPUTS[1:]
     # Engines of one thread, one per core: no core waits for another.
-    count = min(threads or os.cpu_count() or 1, len(labelled.images))
+    count = min(threads or os.cpu_count() or 1, len(held_out.images))
     engines = [open_model(kind, file.data, 1, names, file.info.file) for _ in range(count)]
-    outputs = run_engines(engines, labelled.images)
-    answers = labelled.answers(outputs)
-    scored = score(file.info, kind.name, answers, labelled.truth, outputs, (labelled.answers(reference), reference))
+    outputs = run_engines(engines, held_out.images)
+    answers = reference.answer(outputs)
+    scored = score(file.info, kind.name, answers, held_out.truth, outputs, (reference.answers, reference.outputs))
     return Judged(file, engines[0], outputs, answers, scored)
 
 

@@ -15,12 +15,13 @@ from small_networks import LABELS, feature_map, small_fused, small_images
 
 from tlc_edge.compiler.data.decode import images_of
 from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.data.prepared import HeldOut
 from tlc_edge.compiler.features.reference import run_keras
 from tlc_edge.compiler.lower.onnx_lower import lower_trunk_onnx, onnx_model
 from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite, tflite_model
 from tlc_edge.compiler.records import Fused, Lowered, Outputs, Score
 from tlc_edge.compiler.verify.bundle import verify_bundle
-from tlc_edge.compiler.verify.judge import Answers, Labelled, check_drop, judge, score
+from tlc_edge.compiler.verify.judge import Answers, Reference, check_drop, judge, score
 from tlc_edge.compiler.verify.statistics import cosines, top_class, wilson
 from tlc_edge.runtime import Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile, Preprocessing
@@ -161,15 +162,16 @@ class TestJudge:
         self, files: tuple[Fused, dict[str, Lowered]], form: str, engine: str
     ) -> None:
         fused, images = files[0], small_images(20, seed=4)
-        reference = run_keras(fused, images)
-        truth = top_class(reference).copy()
+        given = run_keras(fused, images)
+        truth = top_class(given).copy()
         truth[:5] = (truth[:5] + 1) % len(LABELS)  # five labels that the float graph does not agree with
-        labelled = Labelled(images, truth, Answers(reference.embeddings, truth))
-        found = judge(files[1][form], labelled, reference)
+        held_out = HeldOut((), images, truth, np.zeros(len(images), np.bool_))
+        reference = Reference(fused, held_out, given, Answers(given.embeddings, truth))
+        found = judge(files[1][form], reference)
         assert (found.score.engine, found.score.file) == (engine, files[1][form].info.file)
         assert found.outputs.probabilities.shape == (20, 3)
         np.testing.assert_array_equal(found.answers, found.outputs.probabilities.argmax(axis=1))
-        assert labelled.accuracy(reference) == 0.75
+        assert reference.accuracy == 0.75
         assert (found.score.embedding_cosine or 0) > 0.99
         if form == "onnx":  # float32: the same answers
             assert (found.score.accuracy, found.score.agreement) == (0.75, 1.0)

@@ -1,0 +1,124 @@
+"""A data set that was looked at: every image through the float trunk, and for each what it is for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.records import Floats
+from tlc_edge.runtime.bundle.manifest import Preprocessing
+
+from .decode import images_of
+from .duplicates import Group
+from .records import Sample, Skipped
+from .split import Split, split
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some of the images, in the order of the data set."""
+
+    samples: tuple[Sample, ...]
+    features: Floats
+    """What the float trunk gives for them, pooled, [N, F]."""
+    classes: NDArray[np.int64]
+    """[N]"""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """The images that no step learns from, decoded: validation and test."""
+
+    samples: tuple[Sample, ...]
+    images: NDArray[np.uint8]
+    """[N, H, W, C]"""
+    truth: NDArray[np.int64]
+    """Their classes, [N]."""
+    is_test: NDArray[np.bool_]
+    """[N]; the others are validation images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The images of a build that could be read, N in all. Nothing of them but their features is in memory."""
+
+    samples: tuple[Sample, ...]
+    labels: tuple[str, ...]
+    classes: NDArray[np.int64]
+    """Of each image, by its place in `labels`, [N]."""
+    parts: Split
+    features: Floats
+    """What the float trunk gives, pooled, [N, F]."""
+    preprocessing: Preprocessing
+    skipped: tuple[Skipped, ...] = ()
+    duplicates: tuple[Group, ...] = ()
+    cached: int = 0
+    """Images whose features came out of the cache."""
+    notes: tuple[str, ...] = ()
+    """What had to be assumed, and what did not work as well as it could; a sentence each, for people."""
+
+    @cached_property
+    def train(self) -> Part:
+        """The images to learn from."""
+        return self._part(self.parts.train)
+
+    @cached_property
+    def held_out(self) -> Part:
+        """The images to measure on."""
+        return self._part(self.parts.held_out)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Images in each part of the split."""
+        parts = self.parts
+        return Counter(train=len(parts.train), validation=len(parts.validation), test=len(parts.test))
+
+    def decode(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return some of the images, [len(rows), H, W, C].
+
+        Raises:
+            DataError: one has changed since it was featurized and can no longer be read.
+        """
+        return images_of([self.samples[i] for i in rows], self.preprocessing)
+
+    def decode_held_out(self) -> HeldOut:
+        """Return the images to measure on.
+
+        Raises:
+            DataError: as in `decode`.
+        """
+        rows, part = self.parts.held_out, self.held_out
+        return HeldOut(part.samples, self.decode(rows), part.classes, np.isin(rows, self.parts.test))
+
+    def _part(self, rows: NDArray[np.int64]) -> Part:
+        return Part(tuple(self.samples[i] for i in rows), self.features[rows], self.classes[rows])
+
+
+def split_samples(
+    samples: Sequence[Sample], skipped: Sequence[Skipped], seed: int, groups: NDArray[np.int64] | None = None
+) -> Split:
+    """Split samples by their labels, names and given parts; see `split`.
+
+    Raises:
+        DataError: a class is too small.
+    """
+    return split(
+        [s.label for s in samples],
+        seed,
+        given=[s.split for s in samples],
+        names=[s.name for s in samples],
+        skipped=Counter(s.label for s in skipped if s.label is not None),
+        groups=groups,
+    )
+
+
+def number_classes(samples: Sequence[Sample]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the labels of samples, sorted, and the place of each sample's own among them, [N]."""
+    labels = tuple(sorted({s.label for s in samples}))
+    places = {label: i for i, label in enumerate(labels)}
+    return labels, np.array([places[s.label] for s in samples], np.int64)

@@ -1,0 +1,91 @@
+"""The order: what a build is asked for, checked as far as can be before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlc_edge.compiler.backbones.find import find_backbone
+from tlc_edge.compiler.data.augment import copies
+from tlc_edge.compiler.data.views import View
+from tlc_edge.compiler.extras.find import require_extras
+from tlc_edge.compiler.fine_tune.step import check_fine_tune
+from tlc_edge.compiler.limits.check import check_target
+from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind, file_kinds, trunk_kinds
+from tlc_edge.compiler.train.head_file import check_head_file, is_head_file
+from tlc_edge.compiler.train.heads import check_kind
+from tlc_edge.runtime.bundle.bundle import check_writable
+from tlc_edge.runtime.errors import UsageError
+from tlc_edge.runtime.knn.unknown import checked_rate
+from tlc_edge.targets import Target, load_target
+
+from .options import Options, check_numbers
+from .toolchain import require_toolchain
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What a build is asked for, and what follows from that alone."""
+
+    options: Options
+    targets: tuple[Target, ...]
+    kinds: Mapping[str, tuple[FileKind, ...]]
+    """The files of each target, by its name; the one that its device prefers first."""
+    outputs: tuple[Path, ...]
+    """Where each target's bundle goes."""
+    views: tuple[View, ...]
+    """Ways to change the training images, for copies."""
+
+    @property
+    def files(self) -> tuple[FileKind, ...]:
+        """The files of all targets, each once."""
+        return tuple(dict.fromkeys(kind for of_target in self.kinds.values() for kind in of_target))
+
+    @property
+    def trunks(self) -> tuple[TrunkKind, ...]:
+        """The trunks that they are made from, each once."""
+        return trunk_kinds(self.files)
+
+
+def check(options: Options) -> Order:
+    """Return the order that options make.
+
+    Raises:
+        TlcError: something is asked for that there is not, or that this machine cannot make.
+    """
+    require_toolchain()
+    check_numbers(options)
+    checked_rate(options.unknown_rate)
+    targets = tuple(load_target(name) for name in options.targets)
+    find_backbone(options.backbone, options.asked)
+    if is_head_file(options.head):
+        check_head_file(options.head)
+    else:
+        check_kind(options.head)
+    if options.fine_tune is not None:
+        check_fine_tune(options.fine_tune)
+    for target in targets:
+        check_target(target)
+        require_extras(target)
+    return Order(
+        options=options,
+        targets=targets,
+        kinds={t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets},
+        outputs=_outputs(options, targets),
+        views=tuple(copies(options.augment, options.copies, options.seed)),
+    )
+
+
+def _outputs(options: Options, targets: Sequence[Target]) -> tuple[Path, ...]:
+    """Return where each target's bundle goes, checked to be free and writable."""
+    names = [t.name for t in targets]
+    if not names:
+        raise UsageError("no target given; see `tlc targets`")
+    if len(set(names)) < len(names):
+        raise UsageError(f"a target is named twice in {', '.join(names)}; name each once")
+    out = options.output
+    paths = [out] if len(names) == 1 else [out.with_name(f"{out.stem}.{name}{out.suffix}") for name in names]
+    for path in paths:
+        check_writable(path, options.force)
+    return tuple(paths)

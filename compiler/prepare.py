@@ -1,0 +1,135 @@
+"""Prepare: from whatever `--data` names to images that are split and featurized, by a trunk that is as it will ship."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tlc_edge.compiler.cache.folder import caching
+from tlc_edge.compiler.data.calibration_set import CalibrationSet
+from tlc_edge.compiler.data.duplicates import find_groups, list_groups
+from tlc_edge.compiler.data.foreign import load_foreign
+from tlc_edge.compiler.data.load import Origin, load_dataset
+from tlc_edge.compiler.data.prepared import Data, number_classes, split_samples
+from tlc_edge.compiler.data.records import Dataset, Sample
+from tlc_edge.compiler.data.split import Split
+from tlc_edge.compiler.features.featurize import Featurized, featurize
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.fine_tune.layers import choose
+from tlc_edge.compiler.fine_tune.step import checkpoints_beside, fine_tune_step
+from tlc_edge.compiler.lower.file_kinds import TrunkKind
+from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.progress import Count
+
+from .options import FineTune
+from .order import Order
+from .records import LoweredTrunk, Trunk
+from .steps import Steps
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images that are named and not decoded yet."""
+
+    dataset: Dataset
+    planned: Split
+    """As if every image could be read, so that a class that is too small is found before the work."""
+    foreign: tuple[Sample, ...]
+    """Images of anything else, to count false accepts on; none: each class is left out in turn."""
+
+
+def load_source(order: Order, progress: Count) -> Source:
+    """Find the images that an order names.
+
+    Raises:
+        DataError: they cannot be found or read, or a class has too few.
+    """
+    asked = order.options
+    origin = Origin(asked.data, asked.labels, asked.shape, asked.checksum, asked.cache)
+    dataset = load_dataset(origin, strict=asked.strict, limit=asked.limit, progress=progress)
+    planned = split_samples(dataset.samples, dataset.skipped, asked.seed)
+    foreign = load_foreign(asked.unknown_data) if asked.unknown_data is not None else ()
+    return Source(dataset, planned, tuple(foreign))
+
+
+def check_tuning(order: Order, trunk: Trunk, source: Source) -> None:
+    """Check that a trunk has the layers that are to be fine-tuned, and that they ask for no more memory than there is.
+
+    Raises:
+        TlcError: as in `choose`.
+    """
+    asked = order.options.fine_tune
+    if asked is not None:
+        images, classes = len(source.planned.train), len(source.dataset.labels)
+        choose(trunk, asked.layers, images, classes, 1 + len(order.views))
+
+
+def featurize_all(order: Order, files: TrunkFiles, source: Source, progress: Count) -> Featurized:
+    """Run the float trunk over all images, in the device's own engine: it takes a third of Keras' time.
+
+    What cannot be decoded drops out; the trunk is lowered only if an image is not in the cache.
+
+    Raises:
+        DataError: an image cannot be decoded, and the order is strict.
+    """
+    options, spec = order.options, files.trunk.backbone.input.preprocessing
+    with caching(options.cache) as cache:
+        found = featurize(files.as_float(), source.dataset.samples, spec, options.threads, progress, cache=cache)
+    if options.strict and found.skipped:
+        first = found.skipped[0]
+        raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")
+    return found
+
+
+def split_data(source: Source, found: Featurized, trunk: Trunk, seed: int) -> Data:
+    """Say of each image that could be read what it is for; images of one picture stay together.
+
+    Raises:
+        DataError: a class has too few.
+    """
+    skipped = source.dataset.skipped + found.skipped
+    groups = find_groups(found.thumbnails)
+    parts = split_samples(found.samples, skipped, seed, groups)
+    labels, classes = number_classes(found.samples)
+    return Data(
+        samples=found.samples,
+        labels=labels,
+        classes=classes,
+        parts=parts,
+        features=found.features,
+        preprocessing=trunk.backbone.input.preprocessing,
+        skipped=skipped,
+        duplicates=list_groups(found.samples, groups, parts),
+        cached=found.cached,
+        notes=(*source.dataset.notes, *([found.problem] if found.problem else [])),
+    )
+
+
+def tune(order: Order, asked: FineTune, files: TrunkFiles, data: Data, step: Steps) -> tuple[TrunkFiles, Data]:
+    """Fine-tune the trunk, and featurize all images once more with what came of it.
+
+    Raises:
+        TlcError: as in `fine_tune_step`.
+    """
+    options = order.options
+    asked = replace(asked, checkpoints=asked.checkpoints or checkpoints_beside(options.output))
+    with step("fine-tune") as tell:  # before anything is lowered for a device: it changes the trunk
+        trunk, said = fine_tune_step(
+            asked, files.trunk, data.train, order.views, data.preprocessing, options.seed, tell
+        )
+        files = TrunkFiles(trunk, options.cache)
+    # with another trunk every feature is another one
+    with step("featurize tuned") as tell, caching(options.cache) as cache:
+        found = featurize(files.as_float(), data.samples, data.preprocessing, options.threads, tell, cache=cache)
+    return files, replace(data, features=found.features, cached=found.cached, notes=(*data.notes, said))
+
+
+def lower(
+    order: Order, files: TrunkFiles, calibration: CalibrationSet, progress: Count
+) -> Mapping[TrunkKind, LoweredTrunk]:
+    """Return the trunk in each format and scheme that a target takes, once however many take it."""
+    trunks: dict[TrunkKind, LoweredTrunk] = {}
+    for i, (form, scheme) in enumerate(order.trunks):
+        trunks[form, scheme] = files.get(form, scheme, calibration.images)
+        progress(i + 1, len(order.trunks))
+    return trunks
