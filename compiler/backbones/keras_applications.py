@@ -14,6 +14,7 @@ from tlc_edge.runtime.errors import BuildError, UsageError, first_line, unknown_
 from tlc_edge.runtime.quiet import quiet
 
 from .adopt import adopt
+from .refuse import refuse
 
 PREFIX = "keras:"
 
@@ -63,11 +64,16 @@ APPLICATIONS: dict[str, tuple[int, str]] = {
 _WITH_ALPHA = ("MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small")
 
 
-def check_application(name: str, asked: Asked) -> None:
+def claims(name: str) -> bool:
+    """Return whether a name begins as those of keras.applications do."""
+    return name.startswith(PREFIX)
+
+
+def check(name: str, asked: Asked) -> None:
     """Check what can be checked of `keras:NAME` without TensorFlow.
 
     Raises:
-        UsageError: there is no such network, or it has no widths to choose from.
+        UsageError: there is no such network, it has no widths to choose from, or an option is not for it.
     """
     short = name.removeprefix(PREFIX)
     if short not in APPLICATIONS:
@@ -76,9 +82,10 @@ def check_application(name: str, asked: Asked) -> None:
         raise UsageError(f"--alpha {asked.alpha:g}: expected a number above 0, such as 0.25")
     if asked.alpha is not None and short not in _WITH_ALPHA:
         raise UsageError(f"--alpha: {name} comes in one width; those with several are {', '.join(_WITH_ALPHA)}")
+    refuse(name, asked, takes=("alpha", "weights"))
 
 
-def load_application(name: str, asked: Asked) -> Backbone:
+def load(name: str, asked: Asked) -> Backbone:
     """Build a network of keras.applications with its ImageNet weights.
 
     They come from `asked.weights`, a file of weights or a whole network that Keras wrote, or else from Keras'

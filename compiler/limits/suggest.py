@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tlc_edge.compiler.backbones.find import backbones
+from tlc_edge.compiler.backbones.rows import Narrower, Row, rows
 from tlc_edge.compiler.backbones.shave import cannot_cut
 from tlc_edge.compiler.network.layers import count_parameters, nodes
 from tlc_edge.compiler.records import Fused, Lowered
@@ -13,17 +13,10 @@ from tlc_edge.targets.schemes import SCHEMES, all_int8, int8_schemes, smaller
 
 from .peak_memory import PeakMemory
 
-# Bytes of scales, biases and names for each weight: as many as the smallest networks have, larger ones have less.
-_BESIDES = 0.27
 _LEAST = 6_000  # bytes of a file whose weights are next to none: its operations, names and metadata
 _MARGIN = 1.1
 _ENDS = ("ReLU", "Activation", "Add")
 _STEP = 32  # pixels: what five strides of two divide
-# keras.applications' MobileNet at its smallest width: weights without its classifier, and the arena of its int8 file at
-# 96x96 pixels with a head of 4 classes (tests/test_target_builds.py measures it again).
-_SMALL = "--backbone keras:MobileNet --alpha 0.25"
-_SMALL_WEIGHTS, _SMALL_WIDTH = 210_336, 256
-SMALL_ARENA = 104_288
 
 
 @dataclass(frozen=True)
@@ -47,11 +40,22 @@ def smaller_files(file: Lowered, fused: Fused, limit: int, full_int8: bool) -> l
         others = smaller(file.info.format, scheme)
         found += _first((Suggestion(f"--scheme {s}", _bytes(fused, weights, width, s)) for s in others), limit)
     found += _first(_cuts(file, fused), limit)
-    rows = sorted(((b.parameters, b.width, f"--backbone {b.name}") for b in backbones()), reverse=True)
-    return found + _first(
-        (Suggestion(o, _bytes(fused, p, w, scheme)) for p, w, o in (*rows, (_SMALL_WEIGHTS, _SMALL_WIDTH, _SMALL))),
-        limit,
-    )
+    return found + _first((Suggestion(o, _bytes(fused, p, w, scheme)) for p, w, o in _backbones()), limit)
+
+
+def _backbones() -> list[tuple[int, int, str]]:
+    """Return weights, features and options of every backbone with a name, the largest first."""
+    whole = [(row.parameters, row.features, _named(row)) for row in rows().values()]
+    narrow = [(n.parameters, n.features, _named(row, n)) for row, n in _narrower()]
+    return sorted(whole + narrow, reverse=True)
+
+
+def _narrower() -> list[tuple[Row, Narrower]]:
+    return [(row, narrower) for row in rows().values() for narrower in row.narrower]
+
+
+def _named(row: Row, narrower: Narrower | None = None) -> str:
+    return f"--backbone {row.name}" + ("" if narrower is None else f" --alpha {narrower.alpha:g}")
 
 
 def _first(suggestions: Iterable[Suggestion], limit: int) -> list[Suggestion]:
@@ -61,7 +65,17 @@ def _first(suggestions: Iterable[Suggestion], limit: int) -> list[Suggestion]:
 
 def _bytes(fused: Fused, weights: int, width: int, scheme: str) -> int:
     """Return about how large a file is with a trunk of so many weights and features, under the same head and neck."""
-    return round(_LEAST + (weights + _after(fused, width)) * (SCHEMES[scheme].bytes_per_weight + _BESIDES))
+    return round(_LEAST + (weights + _after(fused, width)) * (SCHEMES[scheme].bytes_per_weight + _besides()))
+
+
+def _besides() -> float:
+    """Return bytes of scales, biases and names per weight: as many as the smallest network has, larger ones have less.
+
+    That is the one whose int8 file was measured, with a byte per weight.
+    """
+    smallest = min((n for _, n in _narrower()), key=lambda n: n.parameters)
+    weights = smallest.parameters + smallest.features * smallest.int8.classes
+    return _MARGIN * ((smallest.int8.bytes - _LEAST) / weights - 1)
 
 
 def _after(fused: Fused, width: int) -> int:
@@ -105,6 +119,9 @@ def smaller_memory(peak: PeakMemory, file: Lowered, fused: Fused, limit: int, fu
         estimate = round(fixed + _MARGIN * peak.activations / 4)
         if estimate <= limit:
             found += [Suggestion(f"--scheme {name}", estimate) for name in int8_schemes()]
-    if full_int8 and limit >= SMALL_ARENA:
-        found.append(Suggestion(f"{_SMALL} --input-size 96x96", SMALL_ARENA))
+    if full_int8:
+        for row, narrower in _narrower():
+            size, arena = narrower.int8.size, narrower.int8.arena
+            if arena <= limit:
+                found.append(Suggestion(f"{_named(row, narrower)} --input-size {size}x{size}", arena))
     return found

@@ -14,12 +14,9 @@ from typing import Any
 
 from tlc_edge.runtime.errors import BuildError, first_line
 
+from .code import refuse_code
+
 _MODELS = frozenset({"Model", "Functional", "Sequential"})
-# These run a function, load a file, or wrap another framework.
-_CODE = frozenset(
-    {"Lambda", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "TFSMLayer", "TorchModuleWrapper", "JaxLayer",
-     "FlaxLayer"}
-)  # fmt: skip
 _RENAMED = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -184,11 +181,7 @@ def _layers(item: Any, source: _Source) -> list[Any]:
     if kind in _MODELS:
         return [_model(item, source)]
     name = item["config"].get("name", kind)
-    if kind in _CODE:
-        raise BuildError(
-            f"{source.where}: layer {name} is a {kind}, which carries code; it was refused without running it: "
-            "save the network without it, or as a SavedModel"
-        )
+    refuse_code(source.where, str(name), kind)
     cls: Any = getattr(layers, kind, None)
     known_layer = isinstance(cls, type) and issubclass(cls, layers.Layer)
     if not known_layer or item.get("registered_name") not in (None, kind):

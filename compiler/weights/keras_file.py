@@ -11,11 +11,10 @@ from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .by_name import assign_by_name
+from .code import refuse_code
 from .hdf5 import read_arrays, read_attribute
 from .keras_config import network_from_config
 from .pins import file_sha256
-
-_CODE = frozenset({"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"})
 
 
 def load_keras_file(path: Path) -> tuple[Any, str]:
@@ -53,7 +52,7 @@ def _load_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             config: Any = json.loads(archive.read("config.json"))
-        _refuse_code(config, path)
+        _refuse_foreign(config, path)
     except (KeyError, ValueError, RecursionError, zipfile.BadZipFile, OSError) as e:
         raise BuildError(f"{path}: not a .keras file, or a damaged one ({e})") from None
     import keras
@@ -65,22 +64,18 @@ def _load_zip(path: Path) -> Any:
         raise BuildError(f"{path}: Keras cannot load it ({first_line(e)})") from None
 
 
-def _refuse_code(config: Any, path: Path) -> None:
+def _refuse_foreign(config: Any, path: Path) -> None:
     """Refuse, before Keras sees it, what would run a function or import a module that is not Keras' own."""
     if isinstance(config, list):
         for item in config:
-            _refuse_code(item, path)
+            _refuse_foreign(item, path)
         return
     if not isinstance(config, dict):
         return
     kind, module = config.get("class_name"), config.get("module")
     if isinstance(kind, str):
         name = config["config"].get("name", kind) if isinstance(config.get("config"), dict) else kind
-        if kind in _CODE or kind in ("__lambda__", "__bytecode__"):
-            raise BuildError(
-                f"{path}: layer {name} is a {kind}, which carries code; it was refused without running it: "
-                "save the network without it, or as a SavedModel"
-            )
+        refuse_code(str(path), str(name), kind)
         own = module in (None, "builtins") or str(module).split(".")[0] == "keras"
         if not own or (module == "builtins" and kind != "function" and config.get("registered_name")):
             raise BuildError(
@@ -88,4 +83,4 @@ def _refuse_code(config: Any, path: Path) -> None:
                 "name the code yourself, --backbone mynet.py:make_model --weights FILE"
             )
     for value in config.values():
-        _refuse_code(value, path)
+        _refuse_foreign(value, path)

