@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.files import PART, writing
 
 _NAME = re.compile(r"epoch-(\d{4})\.npz")
 _FORMAT = 1
@@ -47,7 +47,6 @@ class Checkpoints:
         if self._folder is None:
             return
         path = self._folder / f"epoch-{state.epoch:04}.npz"
-        part = path.with_suffix(".part")
         arrays: dict[str, Any] = {
             "recipe": np.array(f"{_FORMAT} {self._recipe}"),
             "epochs": np.array([state.epoch, state.best_epoch]),
@@ -58,14 +57,9 @@ class Checkpoints:
             arrays.update({f"{name}/{i}": value for i, value in enumerate(values)})
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with writing(path) as file:
                 np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
         except OSError as e:
-            with contextlib.suppress(OSError):
-                part.unlink()
             raise BuildError(
                 f"{path}: the checkpoint cannot be written ({e.strerror or e}); choose another --checkpoints"
             ) from None
@@ -105,7 +99,7 @@ def remove_checkpoints(folder: Path) -> None:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if _NAME.fullmatch(path.name) or path.suffix == ".part":
+        if _NAME.fullmatch(path.name) or path.suffix == PART:
             path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -10,8 +10,6 @@ import contextlib
 import hashlib
 import io
 import os
-import secrets
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Generator, Mapping
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import BundleError, UsageError
+from tlc_edge.runtime.files import beside, put_in_place, write_folder, writing
 from tlc_edge.runtime.vectors import row_lengths, unit_rows
 
 from .manifest import Manifest, from_json, to_json
@@ -169,12 +168,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], for
     check_writable(path, force)
     contents = {MANIFEST: to_json(manifest), **files}
     try:
-        with _beside(path) as part:
-            if path.suffix == ".tlc":
-                _write_zip(part, contents)
-            else:
-                _write_folder(part, contents)
-            _replace(part, path)
+        (_write_zip if path.suffix == ".tlc" else _write_folder)(path, contents)
     except OSError as e:
         raise BundleError(f"{path}: cannot be written ({e.strerror or e}); nothing was left behind") from None
 
@@ -205,52 +199,16 @@ def check_writable(path: Path, force: bool) -> None:
         raise BundleError(f"{path}: cannot be written ({e.strerror or e}); choose another -o") from None
 
 
-@contextlib.contextmanager
-def _beside(path: Path) -> Generator[Path]:
-    """Yield a name on the same file system, and leave nothing there whatever happens."""
-    room = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        room.mkdir()
-        yield room / path.name
-    finally:
-        try:
-            shutil.rmtree(room, ignore_errors=True)
-        finally:  # a Ctrl-C may fall into the tidying up itself
-            shutil.rmtree(room, ignore_errors=True)
+def _write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
+    with writing(path) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(name, _ZIP_DATE)
+            entry.external_attr = 0o644 << 16
+            entry.create_system = 3
+            archive.writestr(entry, contents[name])
 
 
-def _write_zip(part: Path, contents: Mapping[str, bytes]) -> None:
-    with part.open("wb") as out:
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            for name in sorted(contents):
-                entry = zipfile.ZipInfo(name, _ZIP_DATE)
-                entry.external_attr = 0o644 << 16
-                entry.create_system = 3
-                archive.writestr(entry, contents[name])
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _write_folder(part: Path, contents: Mapping[str, bytes]) -> None:
-    for name, data in contents.items():
-        target = part / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-
-
-def _replace(part: Path, path: Path) -> None:
-    if path.is_dir():
-        # A folder cannot be renamed over a full one: the old one steps aside first.
-        old = part.with_name(part.name + ".old")
-        try:
-            path.rename(old)
-            part.rename(path)
-        except BaseException:
-            if old.exists() and not path.exists():
-                old.rename(path)
-            raise
-    else:
-        part.replace(path)
+def _write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    with beside(path) as part:
+        write_folder(part, contents)
+        put_in_place(part, path)

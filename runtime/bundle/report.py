@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 from tlc_edge.runtime.errors import BundleError, UsageError
+from tlc_edge.runtime.files import write_file
 
 from .bundle import Bundle
 
@@ -26,17 +26,12 @@ def write_report(bundle: Bundle, path: Path | None = None, force: bool = False) 
     data = bundle.read(name)
     named = bundle.path if bundle.path.name not in ("", "..") else bundle.path.resolve()  # `.` has no name
     to = path or named.with_name(f"{named.name}.{PAGE}")
-    part = to.with_name(f".{to.name}.{secrets.token_hex(6)}")
     try:
         if to.exists() and not force:
             if to.is_file() and to.read_bytes() == data:
                 return to
             raise UsageError(f"{to} exists already; choose another -o or replace it with --force")
-        try:
-            part.write_bytes(data)
-            part.replace(to)
-        finally:
-            part.unlink(missing_ok=True)
+        write_file(to, data)
     except OSError as e:
         raise BundleError(f"{to}: cannot be written ({e.strerror or e}); choose another -o") from None
     return to

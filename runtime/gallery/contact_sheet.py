@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tlc_edge.runtime.errors import GalleryError
+from tlc_edge.runtime.files import write_file
 
 from .gallery import Gallery
 
@@ -70,10 +71,8 @@ def _folder_name(label: str) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(path)
+        write_file(path, data)
     except OSError as e:
         raise GalleryError(f"{path}: cannot be written ({e.strerror or e})") from None

@@ -12,6 +12,7 @@ from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import Manifest
 from tlc_edge.runtime.engines.open import Engine, open_engine
 from tlc_edge.runtime.errors import GalleryError, ImageError
+from tlc_edge.runtime.files import sync_folder, writing
 from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.runtime.vectors import quantize_row
@@ -144,7 +145,7 @@ def _keep(path: Path, fingerprint: str) -> Path:
 def _link(path: Path, kept: Path) -> None:
     try:
         os.link(path, kept)
+        sync_folder(kept.parent)
     except OSError:  # a file system without hard links, such as FAT on a memory card
-        part = kept.with_name(f"{kept.name}.part")
-        shutil.copy2(path, part)
-        part.replace(kept)
+        with writing(kept, like=path) as out, path.open("rb") as old:
+            shutil.copyfileobj(old, out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tlc_edge.runtime import files
 from tlc_edge.runtime.errors import GalleryError, UsageError
 
 from . import rows
@@ -193,12 +193,7 @@ def put_in_place(part: Path, path: Path) -> None:
     if has_log(part):
         raise GalleryError(f"{part}: in use by another process; stop it and try again")
     try:
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        files.put_in_place(part, path)
     except OSError as e:
         raise GalleryError(f"{path}: cannot be written ({e.strerror or e})") from None
     for suffix in ("-wal", "-shm"):
