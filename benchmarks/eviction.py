@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from tlc_edge.runtime.gallery.coverage import give_way
+from tlc_edge.runtime.gallery.thinning import give_way
 from tlc_edge.runtime.vectors import unit_rows
 
 Stream = dict[str, Sequence[int]]

@@ -47,7 +47,7 @@ class Tally:
         for rate in RATES:
             above: dict[str, NDArray[np.float64]] = {}
             with Classifier.open(bundle, gallery, threads=1, unknown=rate, selftest=False) as classifier:
-                bank, asked = classifier._bank, classifier._stored.asked
+                bank, asked = classifier._bank, classifier._basis.asked
                 k = classifier.bundle.manifest.decision.k
                 for group, embeddings in images.items():
                     pairs = [knownness_of(bank.nearby(e, k), asked) for e in embeddings]

@@ -21,16 +21,17 @@ from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.engines.open import open_engine
 from tlc_edge.runtime.engines.selftest import selftest_once
 from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.labels import clean_label
 from tlc_edge.runtime.gallery.path import default_gallery
-from tlc_edge.runtime.gallery.records import BaseCheck, Change, ExampleSource, clean_label
-from tlc_edge.runtime.images.ahead import Decoded, decode, decode_ahead
-from tlc_edge.runtime.images.given import each_image
+from tlc_edge.runtime.gallery.records import BaseCheck, Change, ExampleSource
+from tlc_edge.runtime.images.decode_ahead import Decoded, decode, decode_ahead
+from tlc_edge.runtime.images.each_image import each_image
 from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
-from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.knn.base_check import taken
-from tlc_edge.runtime.knn.enroll_warnings import Doubts, Seen, sharpness
-from tlc_edge.runtime.knn.prediction import Prediction, Stored, answer
-from tlc_edge.runtime.knn.unknown import checked_rate, read_calibration, thresholds
+from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
+from tlc_edge.runtime.knn.following import FollowingBank
+from tlc_edge.runtime.knn.prediction import Basis, Prediction, answer, basis
+from tlc_edge.runtime.knn.unknown import checked_rate, read_calibration
 from tlc_edge.runtime.vectors import Floats
 
 from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
@@ -51,10 +52,9 @@ class Classifier:
         self._engine, self.model = open_engine(bundle, engine, threads)
         self._rate = manifest.unknown.rate if rate is None else checked_rate(rate)
         self._calibration = read_calibration(bundle)
-        self._bank = Bank(bundle.exemplars(), manifest.labels, self._calibration.shift)
-        self._seen: tuple[int, int] | None = None
-        self._last, self._operation, self._rewrites = 0, 0, -1
-        self._ask()
+        self._enrolled = FollowingBank(bundle.exemplars(), manifest.labels, self._calibration.shift)
+        self._bank = self._enrolled.bank
+        self._basis = self._weigh()
         self._gallery: Gallery | None = None
         self._doubts = Doubts(bundle)
 
@@ -173,8 +173,7 @@ class Classifier:
         *head, embedding = self._engine.run(image.pixels)
         probabilities = head[0] if head else np.zeros(0, np.float32)
         times = {"decode": image.decode, "resize": image.resize, "inference": (perf_counter() - start) * 1e3}
-        self._follow()
-        return answer(probabilities, embedding, self._stored, times)
+        return answer(probabilities, embedding, self._follow(), times)
 
     def embed(self, image: Source, order: str = "RGB") -> Floats:
         """Return one image's embedding, float32 [D], as the model gives it (not of unit length)."""
@@ -203,7 +202,7 @@ class Classifier:
             GalleryError: the gallery cannot be written.
         """
         label = clean_label(label)  # before the work, and before a gallery is made for nothing
-        seen: list[Seen] = []
+        new: list[NewExample] = []
         sources: list[ExampleSource] = []
         for image in each_image(images):
             name = source_name(image)
@@ -211,15 +210,15 @@ class Classifier:
             pixels = load_image(data, self._spec, order, name=name)
             # An image in memory has no bytes of its own to tell it by: its pixels do.
             digest = hashlib.sha256(data if isinstance(data, bytes) else pixels.tobytes()).hexdigest()
-            seen.append(Seen(name, digest, self._engine.run(pixels)[-1], sharpness(pixels)))
+            new.append(NewExample(name, digest, self._engine.run(pixels)[-1], sharpness(pixels)))
             sources.append(ExampleSource(digest, name, _thumbnail(pixels) if thumbnails else None))
-        if not seen:
+        if not new:
             raise UsageError(f"no images to enroll as {label!r}; give at least one")
         gallery = self._writable()
         self._follow()
-        doubts = self._doubts.about(label, seen, self._bank, gallery)
+        doubts = self._doubts.about(label, new, self._bank, gallery)
         before = taken(self._bank, self.bundle.manifest.decision)[1] if check_base else 0
-        change = replace(gallery.add(label, np.stack([s.embedding for s in seen]), sources), warnings=doubts)
+        change = replace(gallery.add(label, np.stack([s.embedding for s in new]), sources), warnings=doubts)
         if not check_base:
             return change
         self._follow()
@@ -278,41 +277,20 @@ class Classifier:
             manifest = self.bundle.manifest
             fresh = Gallery.open(self.gallery_path, manifest.fingerprint, manifest.embedding_width, create=True)
             self.close()
-            self._gallery, self._seen = fresh, None
+            self._gallery = fresh
         return self._gallery
 
-    def _follow(self) -> None:
-        """Bring the bank up to date with the gallery, whoever changed it."""
+    def _follow(self) -> Basis:
+        """Bring what answers are based on up to date with the gallery, whoever changed it."""
         if self._gallery is not None and self._gallery.was_replaced():
-            # The connection would go on reading a file that has no name any more.
-            self.close()
-            self._bank.clear()
-            self._seen, self._last, self._operation, self._rewrites = None, 0, 0, -1
+            self.close()  # the connection would go on reading a file that has no name any more
         self._attach()
-        if self._gallery is None:
-            return
-        version = self._gallery.data_version()
-        if version == self._seen:
-            return
-        rows = self._gallery.rows_since(self._last, self._operation)
-        if not rows.continues(self._operation, self._rewrites):
-            # Something earlier was removed, restored or renamed: read it all again.
-            self._bank.clear()
-            rows = self._gallery.load()
-        self._bank.append(rows)
-        self._seen, self._operation, self._rewrites = version, rows.operation, rows.rewrites
-        if len(rows.ids):
-            self._last = int(rows.ids[-1])
-        self._ask()
+        if self._enrolled.follow(self._gallery):
+            self._basis = self._weigh()
+        return self._basis
 
-    # Unknown
-
-    def _ask(self) -> None:
-        """Count the examples and set the thresholds, by what the bank holds now."""
-        scores = self._bank.enrolled_scores()
-        own, examples = self._bank.counts()
-        asked = thresholds(self._calibration, self._rate, own, examples, scores)
-        self._stored = Stored(self._bank, self.bundle.manifest.decision, examples.tolist(), asked.tolist())
+    def _weigh(self) -> Basis:
+        return basis(self._bank, self.bundle.manifest.decision, self._calibration, self._rate)
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:

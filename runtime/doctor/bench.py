@@ -22,7 +22,7 @@ from tlc_edge.runtime.classifier import Classifier
 from tlc_edge.runtime.engines.golden import golden
 from tlc_edge.runtime.engines.open import threads_for
 from tlc_edge.runtime.errors import EngineError, UsageError
-from tlc_edge.runtime.images.given import each_image
+from tlc_edge.runtime.images.each_image import each_image
 from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
 from tlc_edge.runtime.knn.prediction import Prediction
 from tlc_edge.runtime.progress import Count, silent

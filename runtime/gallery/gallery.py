@@ -27,10 +27,10 @@ from tlc_edge.runtime.errors import FingerprintError, GalleryError, UsageError
 
 from . import rows, schema
 from .file import SQLITE_ERRORS, connect, roll_back, stamp, translated, use_log
+from .labels import clean_label
 from .limits import Limits, make_room, read_limits, write_limits
-from .records import KEEP_OPERATIONS, Change, Example, ExampleSource, GalleryRows, clean_label
-
-__all__ = ["KEEP_OPERATIONS", "Change", "Example", "ExampleSource", "Gallery", "GalleryRows", "Limits", "clean_label"]
+from .packed import Packed, pack
+from .records import KEEP_OPERATIONS, START, Change, Cursor, Example, ExampleSource, GalleryRows
 
 
 class Gallery:
@@ -177,11 +177,11 @@ class Gallery:
             GalleryError: a vector is not finite or all zero; or the file cannot be written, and is unchanged.
         """
         name = clean_label(label)
-        packed = rows.pack(vectors, sources, self.width)
+        packed = pack(vectors, sources, self.width)
         with self._lock:
             with self.writing() as db:
                 classes = self._counts(db)
-                fresh: dict[str, rows.Packed] = {}
+                fresh: dict[str, Packed] = {}
                 gone: dict[str, int] = {}
                 for example in packed:
                     sha256 = example.source.sha256
@@ -330,19 +330,24 @@ class Gallery:
         Raises:
             GalleryError: the file is damaged.
         """
-        return self.rows_since(0)
+        return self.rows_since(START)
 
-    def rows_since(self, example: int, operation: int | None = None) -> GalleryRows:
-        """Return the examples with an id above `example`, and which others went since `operation`, for search.
+    def rows_since(self, cursor: Cursor) -> GalleryRows:
+        """Return for search the examples that came after a reader was at `cursor`, and which others went since.
 
         Raises:
             GalleryError: the file is damaged.
         """
         try:
             with self.reading() as db:
-                return rows.read_rows(db, self.width, int(example), operation)
+                return rows.read_rows(db, self.width, cursor)
         except (TypeError, ValueError) as e:
             raise GalleryError(f"{self.path}: the gallery is damaged ({e}); see `tlc gallery check`") from None
+
+    @property
+    def file(self) -> tuple[int, ...]:
+        """Which file it is, whatever is in it: its device and its number there."""
+        return self._stamp[:2]
 
     def was_replaced(self) -> bool:
         """Return whether another file has taken this one's place; cheap enough to ask each frame."""
@@ -350,7 +355,7 @@ class Gallery:
             now = os.stat(self.path)  # noqa: PTH116 - half of pathlib's time
         except OSError:
             return False
-        return (now.st_dev, now.st_ino) != self._stamp[:2]
+        return (now.st_dev, now.st_ino) != self.file
 
     def data_version(self) -> tuple[int, int]:
         """Return a value that differs after every change, whoever made it; cheap enough to ask each frame."""
@@ -404,7 +409,7 @@ class Gallery:
         if self.read_only:
             raise GalleryError(f"{self.path}: opened for reading only; open it for writing to change it")
         with self._lock, translated(self.path):
-            if stamp(self.path)[:2] != self._stamp[:2]:
+            if stamp(self.path)[:2] != self.file:
                 # SQLite would go on writing to a file that no one will ever find.
                 raise GalleryError(f"{self.path}: was moved or replaced while in use; open it again")
             yield self._db

@@ -13,7 +13,7 @@ import numpy as np
 
 from tlc_edge.runtime.vectors import unit_rows
 
-from .coverage import give_way, runs
+from .thinning import give_way, runs
 
 
 @dataclass(frozen=True)

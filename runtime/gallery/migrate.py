@@ -21,7 +21,7 @@ from .file import has_log
 from .gallery import Gallery
 from .limits import Limits, write_limits
 from .path import default_gallery
-from .transfer import Stored, finish, put_in_place, remove, stored, take_in
+from .transfer import StoredExample, finish, put_in_place, remove, stored, take_in
 
 _PORTION = 8  # examples embedded for each transaction; a kill costs no more than these
 
@@ -104,7 +104,7 @@ def embed_again(
     return moved, lost
 
 
-def _embedded(example: Stored, manifest: Manifest, runner: Engine) -> Stored | None:
+def _embedded(example: StoredExample, manifest: Manifest, runner: Engine) -> StoredExample | None:
     """Return the example as the other model sees it; None where it has no thumbnail that can be read."""
     if example.thumbnail is None:
         return None

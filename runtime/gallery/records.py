@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tlc_edge.runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,6 @@ class BaseCheck:
 
 KEEP_OPERATIONS = 50
 """How many operations back `undo` reaches, counting those already undone."""
-
-
-MAX_LABEL = 200
 
 
 @dataclass(frozen=True)
@@ -89,6 +84,21 @@ class Change:
     """For `add` through `Classifier.enroll` with `check_base`: what it costs the base classes."""
 
 
+class Cursor(NamedTuple):
+    """How far a reader of a gallery has come."""
+
+    example: int
+    """The highest id of an example that it has read."""
+    operation: int
+    """The latest operation that it knows of."""
+    rewrites: int
+    """How often earlier rows had changed by then."""
+
+
+START = Cursor(0, 0, -1)
+"""Nothing read yet."""
+
+
 @dataclass(frozen=True, eq=False)
 class GalleryRows:
     """The examples for search, in the order of their ids (that is, of enrolment)."""
@@ -108,23 +118,11 @@ class GalleryRows:
     removed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Ids of earlier rows that gave way to these under a limit."""
 
-    def continues(self, operation: int, rewrites: int) -> bool:
-        """Return whether these rows lead on from what a reader had at that operation and count of rewrites."""
-        known = self.operation - operation <= KEEP_OPERATIONS  # earlier removals may be deleted by now
-        return known and self.rewrites == rewrites and len(self.removed) <= len(self.ids)
+    def continues(self, cursor: Cursor) -> bool:
+        """Return whether these rows lead on from what a reader had there; else it must read all of them again."""
+        known = self.operation - cursor.operation <= KEEP_OPERATIONS  # earlier removals may be deleted by now
+        return known and self.rewrites == cursor.rewrites and len(self.removed) <= len(self.ids)
 
-
-def clean_label(label: str) -> str:
-    """Return the label as stored: NFC, no space around it.
-
-    Raises:
-        UsageError: it is empty, longer than MAX_LABEL characters, or has control characters.
-    """
-    name = unicodedata.normalize("NFC", label).strip()
-    if not name:
-        raise UsageError(f"{label!r} cannot name a class; give a name with at least one visible character")
-    if len(name) > MAX_LABEL:
-        raise UsageError(f"the name {name[:20]!r}… has {len(name)} characters; use at most {MAX_LABEL}")
-    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
-        raise UsageError(f"the name {name!r} has a control character or line break; leave it out")
-    return name
+    def cursor(self, before: Cursor = START) -> Cursor:
+        """Return how far a reader has come that was at `before`, with these rows."""
+        return Cursor(int(self.ids[-1]) if len(self.ids) else before.example, self.operation, self.rewrites)

@@ -11,7 +11,6 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from typing import Any
 from tlc_edge.runtime.errors import GalleryError, UsageError
 
 from .file import SQLITE_ERRORS, roll_back
+from .labels import clean_label
+from .packed import is_sound, is_thumbnail
 from .pages import carved_examples, carved_thumbnails
-from .records import clean_label
-from .transfer import Stored, is_sound, new_file, take_in
+from .transfer import StoredExample, new_file, take_in
 
 _STEP = 64
 _COLUMNS = "e.id, label, vector, scale, source_sha256, source_name, at"
@@ -70,7 +70,7 @@ def recover(path: Path, out: Path, fingerprint: str, width: int) -> Recovery:
 class _Found:
     fingerprint: str
     width: int
-    examples: dict[int, Stored]
+    examples: dict[int, StoredExample]
     missing: set[int]
     loose: set[int]
 
@@ -116,14 +116,15 @@ def _reach(db: sqlite3.Connection, found: _Found) -> bool:
         for *values, crc in rows:
             example = (*values[:7], 1, None)
             if is_sound(example, found.width, crc, None):
-                found.examples[values[0]] = Stored._make(example)._replace(label=labels.get(values[0], values[1]))
+                label = labels.get(values[0], values[1])
+                found.examples[values[0]] = StoredExample._make(example)._replace(label=label)
             else:
                 found.missing.add(values[0])
     found.missing |= set(labels) - set(found.examples)
     for number, example in found.examples.items():
         with contextlib.suppress(*SQLITE_ERRORS):
             row = db.execute("SELECT jpeg, crc FROM thumbnails WHERE example = ?", (number,)).fetchone()
-            if row is not None and _is_thumbnail(row[0], row[1]):
+            if row is not None and is_thumbnail(row[0], row[1]):
                 found.examples[number] = example._replace(thumbnail=row[0])
     return whole and not found.missing and last > 0
 
@@ -154,23 +155,19 @@ def _search_pages(copy: Path, found: _Found) -> None:
         number = values[0]
         if removed or number in found.examples or not is_sound((*values, 1, None), found.width, crc, None):
             continue
-        found.examples[number] = Stored._make((*values, 1, thumbnails.get(number)))
+        found.examples[number] = StoredExample._make((*values, 1, thumbnails.get(number)))
         found.loose.add(number)
     for number, example in found.examples.items():
         if example.thumbnail is None and number in thumbnails:
             found.examples[number] = example._replace(thumbnail=thumbnails[number])
 
 
-def _named(example: Stored) -> Stored:
+def _named(example: StoredExample) -> StoredExample:
     """Return the example under a label that can be one: the check sum does not cover it."""
     try:
         return example._replace(label=clean_label(example.label))
     except UsageError:
         return example._replace(label="recovered")
-
-
-def _is_thumbnail(jpeg: Any, crc: Any) -> bool:
-    return isinstance(jpeg, bytes) and zlib.crc32(jpeg) == crc
 
 
 def _save(found: _Found, path: Path, out: Path) -> Recovery:

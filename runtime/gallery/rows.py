@@ -1,61 +1,27 @@
-"""The gallery's rows: the statements that several of its operations share, each on an open transaction."""
+"""The statements that several of the gallery's operations share, each on an open transaction."""
 
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
-import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tlc_edge.runtime.errors import GalleryError, unknown_name
-from tlc_edge.runtime.vectors import quantize_row
+from tlc_edge.runtime.errors import unknown_name
 
 from .limits import take_over_back
-from .records import KEEP_OPERATIONS, ExampleSource, GalleryRows
+from .packed import Packed, has_vector, is_thumbnail, row_crc, storable
+from .records import KEEP_OPERATIONS, Cursor, GalleryRows
 
 _LOAD_ROWS = 4096
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class Packed(NamedTuple):
-    """An example on its way into the file."""
-
-    source: ExampleSource
-    vector: bytes
-    scale: float
-
-
-def pack(vectors: NDArray[np.float32], sources: Sequence[ExampleSource], width: int) -> list[Packed]:
-    """Return the examples as they are stored: `vectors` [n, width] as int8 rows with their scales.
-
-    Raises:
-        GalleryError: a vector is not finite or all zero.
-        ValueError: shapes do not fit, or a hash is not one.
-    """
-    if vectors.shape != (len(sources), width):
-        raise ValueError(f"vectors have shape {vectors.shape}, expected {(len(sources), width)}")
-    packed: list[Packed] = []
-    for vector, source in zip(vectors, sources, strict=True):
-        if not _SHA256.fullmatch(source.sha256):
-            raise ValueError(f"{source.sha256!r} is not a SHA-256 in lower-case hex digits")
-        try:
-            row, scale = quantize_row(vector)
-        except ValueError as e:
-            raise GalleryError(f"{source.name}: {e}; nothing was enrolled") from None
-        packed.append(Packed(source, row.tobytes(), scale))
-    return packed
 
 
 def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operation: int, stands_for: int = 1) -> None:
     """Add one example, with its thumbnail where it has one."""
     source, vector, scale = example
-    name = _storable(source.name)
+    name = storable(source.name)
     crc = row_crc(vector, scale, source.sha256, name, at)
     cursor = db.execute(
         "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by, stands_for) "
@@ -128,25 +94,23 @@ def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
     return moved + back, removed
 
 
-def read_rows(db: sqlite3.Connection, width: int, after: int, operation: int | None = None) -> GalleryRows:
-    """Return the live examples with an id above `after`; vectors int8 [N, width].
-
-    With `operation`, the latest one that the reader knows of, also which earlier ones went since.
+def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor) -> GalleryRows:
+    """Return the live examples that came after `cursor`, and which earlier ones went since; vectors int8 [N, width].
 
     Raises:
         TypeError, ValueError: a row is damaged.
     """
     live = "FROM examples WHERE id > ? AND removed_by IS NULL"
-    count = int(db.execute(f"SELECT count(*) {live}", (after,)).fetchone()[0])
+    count = int(db.execute(f"SELECT count(*) {live}", (cursor.example,)).fetchone()[0])
     ids = np.empty(count, np.int64)
     vectors = np.empty((count, width), np.int8)
     scales = np.empty(count, np.float32)
     labels: list[str] = []
     shared: dict[str, str] = {}  # one string object per class, not one per row
-    cursor = db.execute(f"SELECT id, label, vector, scale {live} ORDER BY id", (after,))
+    found = db.execute(f"SELECT id, label, vector, scale {live} ORDER BY id", (cursor.example,))
     # In portions, so that a small board never holds the rows twice.
     for start in range(0, count, _LOAD_ROWS):
-        part = cursor.fetchmany(_LOAD_ROWS)
+        part = found.fetchmany(_LOAD_ROWS)
         span = slice(start, start + len(part))
         ids[span] = [row[0] for row in part]
         labels += [shared.setdefault(row[1], row[1]) for row in part]
@@ -155,8 +119,9 @@ def read_rows(db: sqlite3.Connection, width: int, after: int, operation: int | N
     rewrites = db.execute("SELECT value FROM meta WHERE key = 'rewrites'").fetchone()
     latest = int(db.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()[0])
     gone: list[tuple[int]] = []
-    if operation is not None and operation != latest:
-        gone = db.execute("SELECT id FROM examples WHERE removed_by > ? AND id <= ?", (operation, after)).fetchall()
+    if cursor.example and cursor.operation != latest:
+        earlier = "SELECT id FROM examples WHERE removed_by > ? AND id <= ?"
+        gone = db.execute(earlier, (cursor.operation, cursor.example)).fetchall()
     removed = np.array([g[0] for g in gone], np.int64)
     return GalleryRows(ids, tuple(labels), vectors, scales, int(rewrites[0]), latest, removed)
 
@@ -198,20 +163,10 @@ def bad_rows(db: sqlite3.Connection, width: int) -> Iterator[str]:
     """Yield a sentence for every example that is not as it was written, the removed ones included."""
     found = db.execute("SELECT id, crc, vector, scale, source_sha256, source_name, at FROM examples")
     for number, crc, vector, scale, *texts in found:
-        if not isinstance(vector, bytes) or len(vector) != width or not isinstance(scale, float):
+        if not has_vector(vector, scale, width):
             yield f"example {number} has no vector of width {width}"
         elif row_crc(vector, scale, *map(str, texts)) != crc:
             yield f"example {number} is not as it was written"
     for number, jpeg, crc in db.execute("SELECT example, jpeg, crc FROM thumbnails ORDER BY example"):
-        if not isinstance(jpeg, bytes) or zlib.crc32(jpeg) != crc:
+        if not is_thumbnail(jpeg, crc):
             yield f"example {number}: the thumbnail is not the one that was written"
-
-
-def row_crc(vector: bytes, scale: float, *texts: str) -> int:
-    """Return the CRC-32 of all that never changes; the label may, and an index holds it a second time."""
-    return zlib.crc32("\n".join(texts).encode(), zlib.crc32(struct.pack("<d", scale), zlib.crc32(vector)))
-
-
-def _storable(name: str) -> str:
-    """Return a file's name as valid Unicode: Linux allows names that are not."""
-    return name.encode("utf-8", "replace").decode()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tlc_edge.runtime import files
 from tlc_edge.runtime.errors import GalleryError, UsageError
@@ -18,12 +17,13 @@ from .compact import drop_history
 from .conflicts import CONFLICTS
 from .file import has_log
 from .gallery import Gallery
+from .labels import clean_label
 from .limits import Limits, make_room, write_limits
-from .records import Change, ExampleSource, clean_label
-from .rows import Packed
+from .packed import Packed, is_sound
+from .records import Change, ExampleSource
 
 
-class Stored(NamedTuple):
+class StoredExample(NamedTuple):
     """An example with all that is kept of it; the vector as its int8 bytes."""
 
     id: int
@@ -64,7 +64,7 @@ class Intake:
     conflicts: list[Conflict] = field(default_factory=list[Conflict])
 
 
-def stored(gallery: Gallery, after: int = 0, count: int = -1) -> Iterator[Stored]:
+def stored(gallery: Gallery, after: int = 0, count: int = -1) -> Iterator[StoredExample]:
     """Yield the live examples with an id above `after`, at most `count`, in the order of enrolment.
 
     Raises:
@@ -82,24 +82,12 @@ def stored(gallery: Gallery, after: int = 0, count: int = -1) -> Iterator[Stored
         for *values, crc, picture_crc in found:
             if not is_sound(values, gallery.width, crc, picture_crc):
                 raise sqlite3.DatabaseError(f"example {values[0]} is not as it was written")
-            yield Stored(*values)
+            yield StoredExample(*values)
 
 
-def is_sound(values: Sequence[Any], width: int, crc: object, picture_crc: object) -> bool:
-    """Return whether the values of a `Stored` that were read are those that were written."""
-    number, label, vector, scale, sha256, name, at, stands_for, picture = values
-    if not all(isinstance(text, str) for text in (label, sha256, name, at)):
-        return False
-    if not (isinstance(vector, bytes) and isinstance(scale, float)):
-        return False
-    if not (isinstance(number, int) and isinstance(stands_for, int) and len(vector) == width):
-        return False
-    if rows.row_crc(vector, scale, sha256, name, at) != crc:
-        return False
-    return picture is None or (isinstance(picture, bytes) and zlib.crc32(picture) == picture_crc)
-
-
-def take_in(gallery: Gallery, incoming: Iterable[Stored], kind: str, label: str, conflicts: str = "first") -> Intake:
+def take_in(
+    gallery: Gallery, incoming: Iterable[StoredExample], kind: str, label: str, conflicts: str = "first"
+) -> Intake:
     """Add examples of another gallery of the same model as one operation `kind`, `label` being what it is about.
 
     An image that its class holds already is left out. One that the gallery held before under another label is a

@@ -18,7 +18,7 @@ from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.vectors import Floats, unit_rows, unit_rows_and_lengths
 
-from .left_out import LeftOut
+from .leave_one_out import LeaveOneOut
 from .search import BoundedRows, FloatRows, Rows, principal_axes
 
 MANY = 20_000
@@ -148,7 +148,7 @@ class Bank:
         holes = np.flatnonzero(np.isin(self.ids, rows.removed)) if len(rows.removed) else rows.removed
         changed = self._class[holes]
         for hole in holes.tolist():
-            self._left_out.remove(hole, int(self._class[hole]))
+            self._leave_one_out.remove(hole, int(self._class[hole]))
             self._sums[self._class[hole]] -= self._rows.take(np.array([hole]))[0]
         behind = len(rows.ids) - len(holes)
         if count == self.exemplars and _too_many(count + behind, rows.vectors.shape[1]):
@@ -164,16 +164,16 @@ class Bank:
             part = slice(start, start + _PORTION)
             self._rows.append(self._take_in(places[part], rows.vectors[part], rows.scales[part]))
         self._point(np.unique(np.concatenate([changed, self._class[places]])))
-        self._left_out.add(list(zip(places.tolist(), self._class[places].tolist(), strict=True)))
+        self._leave_one_out.add(list(zip(places.tolist(), self._class[places].tolist(), strict=True)))
 
     def enrolled_scores(self) -> list[Floats]:
         """Return the enrolled rows' own known-ness, one array per class, each beside its class with itself left out."""
-        return self._left_out.scores()
+        return self._leave_one_out.scores()
 
     def _hold(self, rows: Rows) -> None:
         self._rows = rows
         self._rows.append(self._exemplars.vectors)
-        self._left_out = LeftOut(_Shifted(self))
+        self._leave_one_out = LeaveOneOut(_Shifted(self))
 
     def _bounded(self, rows: GalleryRows) -> BoundedRows:
         width = rows.vectors.shape[1]

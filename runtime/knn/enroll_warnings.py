@@ -31,7 +31,7 @@ _NEIGHBOURS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class NewExample:
     """A new example: its name, its image's SHA-256, its embedding [D] and its sharpness."""
 
     name: str
@@ -48,7 +48,9 @@ class Doubts:
         self._golden: list[float] | None = None
         self._by_class: dict[str, list[float]] = {}
 
-    def about(self, label: str, examples: Sequence[Seen], bank: Bank, gallery: Gallery) -> tuple[EnrollWarning, ...]:
+    def about(
+        self, label: str, examples: Sequence[NewExample], bank: Bank, gallery: Gallery
+    ) -> tuple[EnrollWarning, ...]:
         """Return what looks wrong about examples that are about to be enrolled as `label`.
 
         `bank` and `gallery` do not hold them yet.
@@ -129,7 +131,7 @@ def blur_limit(references: Sequence[float]) -> float:
     return middle - _SPREADS * max(spread, _LEAST_SPREAD)
 
 
-def lookalikes(label: str, examples: Sequence[Seen], bank: Bank) -> list[str | None]:
+def lookalikes(label: str, examples: Sequence[NewExample], bank: Bank) -> list[str | None]:
     """Return for each example the other class that it looks like, or None.
 
     Its nearest neighbour in another class is as near as half of that class's rows are to their own; and either

@@ -12,7 +12,7 @@ from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
 from .decision import decide
-from .unknown import knownness_of
+from .unknown import Calibration, knownness_of, thresholds
 
 
 # Named tuples and not data classes: one per class is made for every frame, and these cost a third.
@@ -55,8 +55,8 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
-    """What the model's outputs are compared with, and by which rule."""
+class Basis:
+    """What answers are based on: what the model's outputs are compared with, and by which rule."""
 
     bank: Bank
     decision: Decision
@@ -66,21 +66,28 @@ class Stored:
     """The known-ness asked for by each class; -inf where nothing is."""
 
 
-def answer(probabilities: Floats, embedding: Floats, stored: Stored, milliseconds: dict[str, float]) -> Prediction:
+def basis(bank: Bank, decision: Decision, calibration: Calibration, rate: float) -> Basis:
+    """Count the examples and set the thresholds, by what the bank holds now; `rate` of false alarms, 0 to 1."""
+    own, examples = bank.counts()
+    asked = thresholds(calibration, rate, own, examples, bank.enrolled_scores())
+    return Basis(bank, decision, examples.tolist(), asked.tolist())
+
+
+def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds: dict[str, float]) -> Prediction:
     """Return the prediction for one image.
 
     Args:
         probabilities: the head's, [B] for the B base classes; empty for a bundle without a head.
         embedding: [D], as the model gives it.
-        stored: what to compare it with.
+        based: what to compare it with.
         milliseconds: what went before; `search` and `decision` are added.
 
     Raises:
         GalleryError: there is no class at all.
     """
     start = perf_counter()
-    bank = stored.bank
-    near, labels = bank.nearby(embedding, stored.decision.k), bank.labels
+    bank = based.bank
+    near, labels = bank.nearby(embedding, based.decision.k), bank.labels
     searched = perf_counter()
     ranking = decide(
         probabilities,
@@ -88,16 +95,16 @@ def answer(probabilities: Floats, embedding: Floats, stored: Stored, millisecond
         near.classes,
         near.own,
         len(labels),
-        stored.decision,
+        based.decision,
         near.to_means,
-        stored.examples,
+        based.examples,
     )
     if not len(ranking.scores):
         raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
     order = (-ranking.scores).argsort(kind="stable")
     scores: list[float] = ranking.scores[order].tolist()
     best, names = int(order[0]), [labels[i] for i in order.tolist()]
-    knownness, asked = knownness_of(near, stored.asked)
+    knownness, asked = knownness_of(near, based.asked)
     return Prediction(
         label=names[0],
         score=scores[0],

@@ -131,7 +131,7 @@ def thresholds(
     rate: float,
     exemplars: NDArray[np.int64],
     enrolled: NDArray[np.int64],
-    left_out: Sequence[Floats] = (),
+    among_themselves: Sequence[Floats] = (),
 ) -> Floats:
     """Return the known-ness asked for by each class [C]; -inf where `rate` is 0 or nothing calibrates it.
 
@@ -140,21 +140,21 @@ def thresholds(
         rate: false-alarm rate, 0 to 1.
         exemplars: how many of the bundle's rows each class has, [C]; classes with any count as base classes.
         enrolled: how many examples each class has in the gallery, [C].
-        left_out: known-ness of enrolled examples beside the nearest other of their class, one array per class.
+        among_themselves: known-ness of enrolled examples beside the nearest other of their class, one array per class.
     """
     if rate <= 0:
         return np.full(len(enrolled), -np.inf, np.float32)
-    asked = calibration.enrolled_quantile(rate, enrolled) + drift(calibration, left_out)
+    asked = calibration.enrolled_quantile(rate, enrolled) + drift(calibration, among_themselves)
     return np.where(exemplars > 0, calibration.base_threshold(rate), asked).astype(np.float32)
 
 
-def drift(calibration: Calibration, left_out: Sequence[Floats]) -> float:
+def drift(calibration: Calibration, among_themselves: Sequence[Floats]) -> float:
     """Return by how much enrolled examples are nearer to each other than the build expected: the median, shrunk.
 
     Each example is compared with what the build found for classes with as many others. It draws on all
     enrolled classes together, since a few examples say little of their own class.
     """
-    several = [scores for scores in left_out if len(scores) > 1]
+    several = [scores for scores in among_themselves if len(scores) > 1]
     if not several or not len(calibration.examples):
         return 0.0
     found = np.concatenate(several).astype(np.float64)

@@ -14,7 +14,7 @@ from tlc_edge.runtime import Classifier
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.runtime.knn.bank import Bank
-from tlc_edge.runtime.knn.enroll_warnings import Seen, blur_limit, lookalikes, sharpness, sharpness_of_files
+from tlc_edge.runtime.knn.enroll_warnings import NewExample, blur_limit, lookalikes, sharpness, sharpness_of_files
 
 RNG = np.random.default_rng(0)
 
@@ -71,8 +71,8 @@ def bank() -> Bank:
     return Bank(Exemplars(rows, np.array([0] * 5 + [1] * 3 + [2])), ("cup", "pen", "one"))
 
 
-def seen(*degrees: float) -> list[Seen]:
-    return [Seen(f"{d}", "0" * 64, v * 7, None) for d, v in zip(degrees, unit(*degrees), strict=True)]
+def seen(*degrees: float) -> list[NewExample]:
+    return [NewExample(f"{d}", "0" * 64, v * 7, None) for d, v in zip(degrees, unit(*degrees), strict=True)]
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from gallery_samples import PRINT, WIDTH, add, held, source, vectors
 
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.errors import GalleryError, UsageError
-from tlc_edge.runtime.gallery.coverage import RUN, give_way, runs
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
-from tlc_edge.runtime.knn.bank import Bank
+from tlc_edge.runtime.gallery.thinning import RUN, give_way, runs
+from tlc_edge.runtime.knn.following import FollowingBank
 from tlc_edge.runtime.vectors import unit_rows
 
 
@@ -162,24 +162,26 @@ def test_a_damaged_limit_is_damage(gallery: Gallery) -> None:
         add(gallery, "cup", "b")
 
 
-def test_a_reader_follows_without_reading_everything_again(gallery: Gallery) -> None:
+def test_a_reader_follows_without_reading_everything_again(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64))
-    bank, whole = Bank(nothing, ()), 0
+    following, whole = FollowingBank(nothing, ()), 0
+    bank, clear = following.bank, following.bank.clear
+
+    def counted() -> None:
+        nonlocal whole
+        whole += 1
+        clear()
+
+    monkeypatch.setattr(bank, "clear", counted)
     gallery.limit(Limits(5, 9))
-    last, operation, rewrites = 0, 0, -1
     for i in range(80):
         add(gallery, f"c{i % 3}", f"{i}")
         if i == 60:
             gallery.forget("c0")
         if i % 7 == 3:
             continue  # it may look away for a while
-        rows = gallery.rows_since(last, operation)
-        if not rows.continues(operation, rewrites):
-            bank.clear()
-            rows, whole = gallery.load(), whole + 1
-        bank.append(rows)
-        operation, rewrites = rows.operation, rows.rewrites
-        last = max(last, *rows.ids.tolist(), 0)
+        assert following.follow(gallery)
+        assert not following.follow(gallery)  # nothing came since
         expected = gallery.load()
         assert sorted(bank.ids.tolist()) == expected.ids.tolist()
         assert [bank.labels[c] for c in bank.row_class[np.argsort(bank.ids)]] == list(expected.labels)
@@ -197,4 +199,4 @@ def test_a_reader_who_was_away_too_long_reads_everything_again(gallery: Gallery)
     rows = gallery.load()
     for i in range(60):
         gallery.add("cup", vectors(f"{i}"), [source(f"{i}")])
-    assert not gallery.rows_since(1, rows.operation).continues(rows.operation, rows.rewrites)
+    assert not gallery.rows_since(rows.cursor()).continues(rows.cursor())

@@ -21,7 +21,7 @@ from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.merge import import_file, merge
 from tlc_edge.runtime.gallery.migrate import migrate
-from tlc_edge.runtime.gallery.transfer import Stored, export, new_file, stored, take_in
+from tlc_edge.runtime.gallery.transfer import StoredExample, export, new_file, stored, take_in
 
 OTHER = "f" * 64
 
@@ -43,7 +43,7 @@ def make(tmp_path: Path) -> Callable[..., Gallery]:
     return made
 
 
-def whole(gallery: Gallery) -> list[Stored]:
+def whole(gallery: Gallery) -> list[StoredExample]:
     return [e._replace(id=0) for e in stored(gallery)]
 
 
@@ -152,8 +152,8 @@ def test_one_image_under_two_labels(make: Callable[..., Gallery], rule: str, exp
         intake = take_in(mine, stored(theirs), "import", "theirs", rule)
         assert [(c.name, c.held, c.incoming) for c in intake.conflicts] == [("b.jpg", ("cup",), "mug")]
         assert held(mine) == expected
-        rows = mine.rows_since(2, loaded.operation)
-        assert rows.continues(loaded.operation, loaded.rewrites) == (rule != "last")
+        rows = mine.rows_since(loaded.cursor())
+        assert rows.continues(loaded.cursor()) == (rule != "last")
         mine.undo()
         assert held(mine) == before
 
@@ -223,7 +223,7 @@ def test_compaction_keeps_the_examples_and_gives_the_space_back(tmp_path: Path) 
         assert done.after < 400_000 < 800_000 < done.before
         assert path.stat().st_size == done.after
         assert (whole(gallery), gallery.check(), gallery.limits()) == (before, [], Limits(30, 0))
-        assert not gallery.rows_since(99, loaded.operation).continues(loaded.operation, loaded.rewrites)
+        assert not gallery.rows_since(loaded.cursor()).continues(loaded.cursor())
         with pytest.raises(GalleryError, match="nothing to undo"):
             gallery.undo()
         next_id = add(gallery, "cup", "new").classes and int(gallery.load().ids[-1])

@@ -15,7 +15,7 @@ from tlc_edge.runtime.errors import GalleryError
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.pages import carved_examples, carved_thumbnails
 from tlc_edge.runtime.gallery.recover import Recovery, recover
-from tlc_edge.runtime.gallery.transfer import Stored, stored
+from tlc_edge.runtime.gallery.transfer import StoredExample, stored
 
 LABELS = ("cup", "pen", "café")
 
@@ -37,13 +37,13 @@ def path(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(sound, tmp_path / "g"))
 
 
-def examples(path: Path) -> dict[str, Stored]:
+def examples(path: Path) -> dict[str, StoredExample]:
     with Gallery.open(path, PRINT, WIDTH, read_only=True) as gallery:
         assert gallery.check() == []
         return {e.name: e._replace(id=0) for e in stored(gallery)}
 
 
-def saved(path: Path) -> tuple[Recovery, dict[str, Stored]]:
+def saved(path: Path) -> tuple[Recovery, dict[str, StoredExample]]:
     before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
     done = recover(path, path.with_name("out"), PRINT, WIDTH)
     found = examples(done.path)

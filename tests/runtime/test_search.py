@@ -13,7 +13,7 @@ from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn import bank as bank_module
 from tlc_edge.runtime.knn.bank import Bank
-from tlc_edge.runtime.knn.left_out import ENOUGH, LeftOut
+from tlc_edge.runtime.knn.leave_one_out import ENOUGH, LeaveOneOut
 from tlc_edge.runtime.knn.search import Blocks, BoundedRows, FloatRows, Rows, highest, principal_axes
 from tlc_edge.runtime.vectors import quantize_rows, unit_rows
 
@@ -242,18 +242,18 @@ def test_a_large_bank_and_one_short_of_memory_answer_like_a_small_one(
 def test_scores_kept_up_to_date_are_those_measured_at_once(count: int) -> None:
     unit = unit_rows(clusters(count))
     rows = FloatRows(WIDTH)
-    grown = LeftOut(rows)
+    grown = LeaveOneOut(rows)
     for i in range(count):
         rows.append(unit[i : i + 1])
         grown.add([(i, 0)])
-    at_once = LeftOut(rows)
+    at_once = LeaveOneOut(rows)
     at_once.add([(i, 0) for i in range(count)])
     np.testing.assert_allclose(joined(grown.scores()), joined(at_once.scores()), atol=1e-6)
     if count <= ENOUGH:
         np.testing.assert_allclose(joined(grown.scores()), leave_one_out(unit, np.zeros(count, np.int64)), atol=1e-6)
     assert ENOUGH / 2 < len(joined(grown.scores())) <= ENOUGH or count < ENOUGH
     grown.remove(1, 0)
-    again = LeftOut(rows)
+    again = LeaveOneOut(rows)
     again.add([(i, 0) for i in range(count) if i != 1])
     np.testing.assert_allclose(joined(grown.scores()), joined(again.scores()), atol=1e-6)
 
@@ -261,7 +261,7 @@ def test_scores_kept_up_to_date_are_those_measured_at_once(count: int) -> None:
 def test_a_row_alone_in_its_class_gives_no_score_until_another_comes() -> None:
     rows = FloatRows(WIDTH)
     rows.append(unit_rows(clusters(3)))
-    left = LeftOut(rows)
+    left = LeaveOneOut(rows)
     left.add([(0, 4), (1, 5)])
     assert joined(left.scores()).tolist() == []
     left.add([(2, 5)])

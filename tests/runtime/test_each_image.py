@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tlc_edge.runtime import Classifier, ImageError
-from tlc_edge.runtime.images.given import each_image
+from tlc_edge.runtime.images.each_image import each_image
 
 ONE: dict[str, Callable[[Path], Any]] = {
     "text": str,

@@ -24,7 +24,7 @@ class Unit(Protocol):
         ...
 
 
-class LeftOut:
+class LeaveOneOut:
     """Each enrolled row's cosine to the nearest other row of its class, itself left out.
 
     Of a class with more than ENOUGH rows every second one counts, then every fourth, and so on: adding a

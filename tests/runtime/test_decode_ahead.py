@@ -15,7 +15,7 @@ from test_classifier import told
 
 from tlc_edge.runtime import Classifier, ImageError, Prediction
 from tlc_edge.runtime.bundle.manifest import Preprocessing
-from tlc_edge.runtime.images.ahead import Decoded, decode_ahead
+from tlc_edge.runtime.images.decode_ahead import Decoded, decode_ahead
 from tlc_edge.runtime.images.load import load_image
 
 SPEC = Preprocessing(4, 6)

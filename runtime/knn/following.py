@@ -1,0 +1,54 @@
+"""A bank that follows a gallery: it reads what is new in it, and all of it again only where it must."""
+
+from __future__ import annotations
+
+from tlc_edge.runtime.bundle.bundle import Exemplars
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.records import START
+from tlc_edge.runtime.vectors import Floats
+
+from .bank import Bank
+
+
+class FollowingBank:
+    """A bundle's exemplars and what is enrolled, whoever enrolled it: this process or another."""
+
+    def __init__(self, exemplars: Exemplars, labels: tuple[str, ...], shift: Floats | None = None) -> None:
+        """Start with a bundle's exemplars, as `Bank` does."""
+        self.bank = Bank(exemplars, labels, shift)
+        self._gallery: Gallery | None = None
+        self._file: tuple[int, ...] = ()
+        self._version: tuple[int, int] | None = None
+        self._cursor = START
+
+    def follow(self, gallery: Gallery | None) -> bool:
+        """Bring the bank up to date with an open gallery, None where there is none; return whether anything changed.
+
+        Cheap enough to ask each frame. The same gallery may come in another object, opened anew.
+
+        Raises:
+            GalleryError: the gallery cannot be read; the bank holds what it held, or only the exemplars.
+        """
+        file = () if gallery is None else gallery.file
+        replaced = file != self._file
+        if replaced:
+            self._start_over(file)
+        if gallery is not self._gallery:
+            self._gallery, self._version = gallery, None
+        if gallery is None:
+            return replaced
+        version = gallery.data_version()
+        if version == self._version:
+            return replaced
+        rows = gallery.rows_since(self._cursor)
+        if self._cursor != START and not rows.continues(self._cursor):
+            # Something earlier was removed, restored or renamed: read it all again.
+            self._start_over(file)
+            rows = gallery.rows_since(START)
+        self.bank.append(rows)
+        self._version, self._cursor = version, rows.cursor(self._cursor)
+        return True
+
+    def _start_over(self, file: tuple[int, ...]) -> None:
+        self.bank.clear()
+        self._file, self._version, self._cursor = file, None, START
