@@ -6,17 +6,17 @@ import io
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from tlc_edge.runtime.apart import last_line, run_apart
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.classifier import Classifier
 from tlc_edge.runtime.engines.golden import golden
@@ -31,23 +31,7 @@ STEPS = ("decode", "resize", "inference", "search", "decision", "total")
 _WARM = 3
 _PHOTO = (4000, 3000)
 
-# Nothing but the clock is imported before it is first read.
-_FRESH = """
-from time import perf_counter
-start = perf_counter()
-from tlc_edge.runtime import Classifier
-imported = perf_counter()
-import json, sys
-bundle, gallery, engine, threads = json.loads(sys.argv[1])
-image = sys.stdin.buffer.read()
-ready = perf_counter()
-with Classifier.open(bundle, gallery, engine, threads) as classifier:
-    opened = perf_counter()
-    classifier.predict(image)
-    done = perf_counter()
-    from tlc_edge.runtime.doctor.memory import peak, resident
-    print(json.dumps([imported - start, opened - ready, done - opened, resident(), peak()]))
-"""
+_FRESH = Path(__file__).with_name("fresh_start.py")
 
 
 @dataclass(frozen=True)
@@ -195,13 +179,10 @@ def _photo(bundle: Bundle, file: str) -> bytes:
 
 
 def _start_afresh(settings: Sequence[Any], image: bytes) -> Startup:
-    # -P: what lies in the folder that the user stands in is not ours to import.
-    command = [sys.executable, "-P", "-c", _FRESH, json.dumps(settings)]
-    done = subprocess.run(command, input=image, capture_output=True, check=False)
+    done = run_apart(_FRESH, json.dumps(settings), data=image)
     try:
         imports, opening, first, now, most = json.loads(done.stdout)
     except ValueError:
-        said = done.stderr.decode(errors="backslashreplace").strip().splitlines()
-        reason = said[-1] if said else f"exit code {done.returncode}"
+        reason = last_line(done.stderr, f"exit code {done.returncode}")
         raise EngineError(f"a fresh process could not predict ({reason}); try another --engine") from None
     return Startup(imports, opening, first, now, most)

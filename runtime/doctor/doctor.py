@@ -17,21 +17,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 from PIL import Image, features
 
+from tlc_edge.runtime.apart import last_line, run_apart
 from tlc_edge.runtime.bundle.bundle import Bundle
-from tlc_edge.runtime.engines.golden import golden
-from tlc_edge.runtime.engines.open import KINDS, EngineKind, open_engine, open_model
-from tlc_edge.runtime.engines.selftest import failure, selftest
-from tlc_edge.runtime.engines.tiny_models import MODELS
+from tlc_edge.runtime.engines.open import KINDS, EngineKind
 from tlc_edge.runtime.errors import TlcError
 from tlc_edge.runtime.install import pip_line
 
 _PATIENCE = 120.0
-_RUNS = 5
+_TRY = "tlc_edge.runtime.doctor.try_engine"
 _LEAST = {"numpy": (1, 23), "Pillow": (9, 4)}
 _CODECS = ("webp", "avif", "jpg_2000", "libtiff")
 _EXTRAS = (
@@ -178,52 +175,19 @@ def _engine(kind: EngineKind, bundle: str | None, formats: set[str]) -> Part:
 
 
 def _try_apart(name: str, bundle: str | None) -> tuple[bool, str]:
-    script = "import sys; from tlc_edge.runtime.doctor.doctor import try_engine; try_engine(*sys.argv[1:])"
-    command = [sys.executable, "-P", "-c", script, name, *([] if bundle is None else [bundle])]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=_PATIENCE)
+        done = run_apart(_TRY, name, *([] if bundle is None else [bundle]), timeout=_PATIENCE)
     except subprocess.TimeoutExpired:
         return False, f"gave no answer in {_PATIENCE:.0f} s"
     try:
         works, detail = json.loads(done.stdout)
     except ValueError:
-        return False, _crash(done.returncode, done.stderr.decode(errors="backslashreplace"))
+        return False, _crash(done.returncode, done.stderr)
     return bool(works), str(detail)
 
 
-def _crash(code: int, said: str) -> str:
+def _crash(code: int, said: bytes) -> str:
     if code < 0:
         name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
         return f"crashes ({name}); its wheel may be for another processor"
-    lines = [line for line in said.strip().splitlines() if line.strip()]
-    return f"does not load ({lines[-1].strip() if lines else f'exit code {code}'})"
-
-
-def try_engine(name: str, bundle: str | None = None) -> None:
-    """Load an engine, and run a bundle's golden samples on it; print whether it works, and what it said, as JSON."""
-    (kind,) = (k for k in KINDS if k.name == name)
-    try:
-        answer = _run_tiny(kind) if bundle is None else _run_golden(Bundle.open(bundle), name)
-    except TlcError as e:
-        answer = (False, str(e))
-    print(json.dumps(answer))
-
-
-def _run_tiny(kind: EngineKind) -> tuple[bool, str]:
-    engine = open_model(kind, MODELS[kind.format], 1, ("embedding",), "a model of three numbers")
-    (half,) = engine.run(np.array([[[0, 2, 4]]], np.uint8))
-    right = half.ravel().tolist() == [0.0, 1.0, 2.0]
-    return right, "runs a model of three numbers" + ("" if right else f", but makes {half.ravel().tolist()} of 0, 2, 4")
-
-
-def _run_golden(bundle: Bundle, name: str) -> tuple[bool, str]:
-    engine, model = open_engine(bundle, name)
-    result = selftest(bundle, engine, model)
-    if not result.passed:
-        return False, failure(bundle, result)
-    image = golden(bundle, model.file)[0][0]
-    start = perf_counter()
-    for _ in range(_RUNS):
-        engine.run(image)
-    took = (perf_counter() - start) / _RUNS * 1e3
-    return True, f"{model.file} ({model.scheme}): {result.images} golden samples passed, {took:.1f} ms an image"
+    return f"does not load ({last_line(said, f'exit code {code}')})"
