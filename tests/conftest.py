@@ -61,8 +61,14 @@ def photos(digits: dict[str, list[NDArray[np.uint8]]], tmp_path_factory: pytest.
 
 @pytest.fixture(scope="session")
 def built_bundle(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One `.tlc` for `rpi`, made once by the real build with the real weights. Read it, do not change it."""
-    path = tmp_path_factory.mktemp("built") / "photos.tlc"
+    """One `.tlc` for `rpi`, made once by the real build with the real weights. Read it, do not change it.
+
+    TLC_BUILT_BUNDLE names one that an earlier session made, or where to keep this one's: see tools/mutate.
+    """
+    kept = os.environ.get("TLC_BUILT_BUNDLE")
+    path = Path(kept) if kept else tmp_path_factory.mktemp("built") / "photos.tlc"
+    if path.exists():
+        return path
     # Forty small digits are not a fair test of int8: what is tested here is the machinery.
     build(Options(data=str(photos), targets=("rpi",), output=path, max_drop=50.0, calibration=12))
     return path
