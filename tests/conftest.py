@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from killed import Killed, UntraceableError, nursery
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +20,10 @@ from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.records import Backbone
 from tlc_edge.compiler.toolchain import load_tensorflow
 from tlc_edge.runtime import Bundle
+
+# How long an example takes is no matter of the code alone.
+settings.register_profile("tlc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tlc")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"

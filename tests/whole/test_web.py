@@ -26,7 +26,7 @@ from tlc_edge.runtime.images.load import load_image
 pytestmark = pytest.mark.slow
 
 PACKAGES = ["@litertjs/core@2.5.3", "@litertjs/wasm-utils@2.5.3", "onnxruntime-web@1.30.0"]
-_SECONDS = 60
+_SECONDS = 300
 PAGE = """<!doctype html><meta charset="utf-8">
 <script type="importmap">{"imports": {
   "@litertjs/core": "/lib/@litertjs/core/dist/index.js",
