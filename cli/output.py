@@ -73,7 +73,7 @@ def unknown_figures(found: Any) -> str:
 
 
 class Steps:
-    """Progress on stderr: a line a step, redrawn where a person watches."""
+    """Progress on stderr: one line per step, redrawn where a person watches."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._interrupt = Interrupt()

@@ -111,7 +111,7 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
             for kind in order.files
         }
 
-    with step("check limits"):  # before the long verification: what the device cannot have needs none
+    with step("check limits"):  # bytes, memory, operations; what the device cannot have need not be verified
         fits = {t.name: check_limits(t, [lowered[kind] for kind in order.kinds[t.name]], fused) for t in order.targets}
 
     # each file against the float graph, before anything is written: one that falls too far stops the build

@@ -179,7 +179,7 @@ def none_left(error: BuildError, rungs: Sequence[Rung], held_out: HeldOut, max_d
 
 
 def ladder_text(rungs: Sequence[Rung]) -> Mapping[str, str]:
-    """Return one line a file, for the manifest: every rung, the last one taken."""
+    """Return one line per file, for the manifest: every rung, the last one taken."""
     lines: dict[str, list[str]] = {}
     for r in rungs:
         lines.setdefault(r.file, []).append(f"{r.described()}: {r.accuracy:.3f} ({r.bytes:,} bytes)")

@@ -97,7 +97,7 @@ class Options:
     force: bool = False
     """Replace an existing bundle."""
     threads: int = 0
-    """0: one a core."""
+    """0: one per core."""
     labels: str | None = None
     """The labels of a pixel table."""
     shape: str | None = None

@@ -50,31 +50,31 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     """
     step = Steps(progress)
 
-    with step("load data") as tell:  # first: most mistakes are in it, and it costs nothing to find them
+    with step("load data") as tell:  # the list of images; first, as most mistakes are in it and are found at no cost
         order = check(options)
         source = load_source(order, tell)
 
     with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it
         load_tensorflow()
 
-    with step("load backbone"):  # its weights are checked against their pinned hash
+    with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
         backbone = load_backbone(options.backbone, options.asked)
 
-    with step("shave"):  # decides what a feature is, so before any is computed
+    with step("shave"):  # cuts the network: that decides what a feature is, so before any is computed
         trunk = shave(backbone, options.shave, options.pool)
         check_tuning(order, trunk, source)  # it may ask for too much
         files = TrunkFiles(trunk, options.cache)
 
-    with step("featurize") as tell:  # in the device's own engine; what cannot be decoded drops out here
+    with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out
         featurized = featurize_all(order, files, source, tell)
 
-    with step("split"):  # after decoding, so that the parts are counted in images that exist
+    with step("split"):  # in three parts; after decoding, so that they are counted in images that exist
         data = split_data(source, featurized, trunk, options.seed)
 
     if options.fine_tune is not None:
         files, data = tune(order, options.fine_tune, files, data, step)
 
-    with step("calibrate"):  # from training images alone: the held-out ones must not set the ranges
+    with step("calibrate"):  # training images set the int8 ranges; the held-out ones must not
         calibration = decode_calibration(data, options.calibration, options.seed)
 
     with step("lower") as tell:  # the trunk once per format and scheme, however many targets take it
@@ -88,14 +88,14 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     fitted = fit(order, files, data, held_out, trunks, step)
     fitted, rungs = climb(order, fitted, data, held_out, calibration, step)
 
-    with step("choose exemplars"):  # by the float features; the device's own file embeds them when all is written
+    with step("choose exemplars"):  # training images that cover their class, to travel with the bundle
         count = options.exemplars if fitted.fused.head.layers else PER_CLASS
         chosen = choose_exemplars(fitted.embedded, data.train.classes, len(data.labels), count)
 
-    with step("calibrate unknown"):  # across folds of the training images: the test images only count its mistakes
+    with step("calibrate unknown"):  # how near new images come to stored ones; test images only count mistakes
         unknown = measure_unknown(order, fitted, data, chosen)
 
-    with step("study") as tell:  # for the report; nothing that it finds changes a file
+    with step("study") as tell:  # what the report tells; nothing that it finds changes a file
         studied = study_all(fitted, data, calibration, options.seed, tell)
         pictures = pick_pictures(fitted, data, studied) if options.thumbnails else None
         milliseconds = {kind: median_milliseconds(j.engine, held_out.images) for kind, j in fitted.judged.items()}

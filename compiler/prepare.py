@@ -113,7 +113,7 @@ def tune(order: Order, asked: FineTune, files: TrunkFiles, data: Data, step: Ste
     """
     options = order.options
     asked = replace(asked, checkpoints=asked.checkpoints or checkpoints_beside(options.output))
-    with step("fine-tune") as tell:  # before anything is lowered for a device: it changes the trunk
+    with step("fine-tune") as tell:  # trains last layers too; before anything is lowered, as it changes the trunk
         trunk, said = fine_tune_step(
             asked, files.trunk, data.train, order.views, data.preprocessing, options.seed, tell
         )

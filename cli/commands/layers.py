@@ -62,7 +62,7 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
     )
     known = [r.macs for r in rows if r.macs is not None]
     work = f"{sum(known):,}" if len(known) == len(rows) else "an unknown number of"
-    click.echo(f"\n{sum(r.parameters for r in rows):,} parameters, {work} MACs an image")
+    click.echo(f"\n{sum(r.parameters for r in rows):,} parameters, {work} MACs per image")
     click.echo(f"Default: {found.default_shave}, {found.default_reason}")
     for r in rows[1:]:
         if r.reason and not r.default and not r.shave:

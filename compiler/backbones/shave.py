@@ -12,7 +12,7 @@ from tlc_edge.runtime.errors import UsageError, unknown_name
 
 
 def shave(backbone: Backbone, layer: str | None = None, pool: str = "avg") -> Trunk:
-    """Cut at `layer` and pool its feature map to a vector an image; a layer that gives a vector is not pooled.
+    """Cut at `layer` and pool its feature map to one vector per image; a layer that gives a vector is not pooled.
 
     `layer` is a name, an index as `tlc layers` counts, or `auto` or None: the backbone's own choice.
 
@@ -89,6 +89,6 @@ def cost_of_flatten(trunk: Trunk) -> str | None:
     height, width, channels = (int(n) for n in trunk.model.layers[-2].output.shape[1:])
     places = math.prod((height, width))
     return (
-        f"flatten keeps where things are: {trunk.width:,} features an image in place of {channels:,}, "
-        f"so head and neck are {places} times as large ({4 * trunk.width:,} bytes a class in float32)"
+        f"flatten keeps where things are: {trunk.width:,} features per image in place of {channels:,}, "
+        f"so head and neck are {places} times as large ({4 * trunk.width:,} bytes per class in float32)"
     )

@@ -50,7 +50,7 @@ def read_folder(root: Path, skipped: list[Skipped]) -> list[Sample]:
     if loose and not samples:
         raise DataError(
             f"{root}: {len(loose)} images lie directly in it, such as {source_name(loose[0].name)}; make one "
-            "folder a class and move them there"
+            "folder per class and move them there"
         )
     reason = "lies outside the class folders"
     skipped += [Skipped(source_name(path.name), reason) for path in loose]

@@ -29,7 +29,7 @@ from .records import Dataset, Sample, Skipped, refuse
 __all__ = ["Dataset", "Origin", "Sample", "Skipped", "decode", "decode_all", "load_dataset"]
 
 _SAMPLES = ("digits",)
-_EXPECTED = "a folder with one folder a class, a .csv, an .npz, or a .zip or .tar archive"
+_EXPECTED = "a folder with one folder per class, a .csv, an .npz, or a .zip or .tar archive"
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _finish(
         if not label or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in label):
             raise DataError(f"{origin}: {label!r} cannot be a label; use text on one line")
     if len(labels) < 2:
-        raise DataError(f"{origin}: only one class, {labels[0]!r}; at least two are needed, in one folder a class")
+        raise DataError(f"{origin}: only one class, {labels[0]!r}; at least two are needed, in one folder per class")
     if limit is not None:
         samples = _spread(samples, labels, limit)
     return Dataset(tuple(samples), tuple(labels), tuple(skipped), origin, tuple(notes))

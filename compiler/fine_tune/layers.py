@@ -16,7 +16,7 @@ from .cut import cut_bytes
 # a network learns them by heart, and its ImageNet features are worth more than what it could learn.
 _AUTO = ((10_000, 1.0), (4_000, 0.5), (1_500, 0.25), (500, 0.1))
 _EACH = 40
-"""Images a class, on average, below which `auto` trains no layer."""
+"""Images per class, on average, below which `auto` trains no layer."""
 
 MEMORY = 4_000_000_000
 """Bytes that what the trained layers read may take."""
@@ -96,7 +96,7 @@ def _by_data(trunk: Trunk, layers: list[str], images: int, classes: int, views: 
     each = images / classes
     share = next((share for least, share in _AUTO if images >= least), 0.0)
     if not share or each < _EACH:
-        why = f"{images} training images, {each:.0f} a class; from {_AUTO[-1][0]} and {_EACH} a class on it pays"
+        why = f"{images} training images, {each:.0f} per class; from {_AUTO[-1][0]} and {_EACH} per class on it pays"
         return Choice((), f"no layer, for there are {why}")
     most = max(1, round(share * len(layers)))
     sizes = [_bytes(trunk, layers[-count:], images, views) for count in range(1, most + 1)]

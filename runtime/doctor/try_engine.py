@@ -48,7 +48,7 @@ def _run_golden(bundle: Bundle, name: str) -> tuple[bool, str]:
     for _ in range(_RUNS):
         engine.run(image)
     took = (perf_counter() - start) / _RUNS * 1e3
-    return True, f"{model.file} ({model.scheme}): {result.images} golden samples passed, {took:.1f} ms an image"
+    return True, f"{model.file} ({model.scheme}): {result.images} golden samples passed, {took:.1f} ms per image"
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Change:
     skipped: int
     """Examples left out because the class already holds one of the same image."""
     classes: Mapping[str, int]
-    """Examples a class after the operation, in sorted order."""
+    """Examples per class after the operation, in sorted order."""
     undone: str = ""
     """For `undo`: the kind of the operation that was undone."""
     gone: int = 0

@@ -135,9 +135,9 @@ def test_merge(taught: Path, run: Run, tmp_path: Path) -> None:
 
 
 def test_limit(taught: Path, run: Run, photos: Path) -> None:
-    assert run("gallery", "limit", taught)[1] == "examples kept: 500 a class, 20000 in all\n"
+    assert run("gallery", "limit", taught)[1] == "examples kept: 500 per class, 20000 in all\n"
     assert run("gallery", "limit", taught, "--class", 1)[1].splitlines() == [
-        "examples kept: 1 a class, 20000 in all",
+        "examples kept: 1 per class, 20000 in all",
         "2 examples gave way; `tlc undo` brings back what did",
     ]
     code, out, _ = run("enroll", taught, "eight", photos / "1" / "5.png")
@@ -151,7 +151,7 @@ def test_limit(taught: Path, run: Run, photos: Path) -> None:
         "gone": 0,
         "classes": {"eight": 1, "seven": 1},
     }
-    assert run("gallery", "limit", taught)[1] == "examples kept: any number a class, 9 in all\n"
+    assert run("gallery", "limit", taught)[1] == "examples kept: any number per class, 9 in all\n"
     assert run("gallery", "limit", taught, "--total", "-1")[0] == 2
 
 

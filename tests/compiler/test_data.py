@@ -156,8 +156,8 @@ class TestFolder:
         pets.rename(tmp_path / "wrapped" / "pets")
         for name, message in {
             "gone": "gone: no such file or folder",
-            "empty": "no images in it.*one folder a class",
-            "flat": r"1 images lie directly in it, such as 1\.png; make one folder a class",
+            "empty": "no images in it.*one folder per class",
+            "flat": r"1 images lie directly in it, such as 1\.png; make one folder per class",
             "lone": "only one class, 'cat'",
             "wrapped": "only one class, 'pets', with 2 folders in it.*give .*wrapped/pets",
             "a.rar": r"expected a folder .* or a \.zip or \.tar archive",

@@ -168,7 +168,7 @@ class TestChoice:
         assert counts == sorted(counts)
         assert counts[-1] == len(layers_with_weights(trunk))
         assert choose(trunk, "auto", 2_000, 100).layers == ()  # 20 a class
-        assert "50 training images, 25 a class" in choose(trunk, "auto", 50, 2).reason
+        assert "50 training images, 25 per class" in choose(trunk, "auto", 50, 2).reason
 
     def test_what_matches_nothing_names_layers_that_are_there(self) -> None:
         trunk = tiny_trunk()

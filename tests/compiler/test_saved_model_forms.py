@@ -114,4 +114,4 @@ def test_the_figures_of_a_graph_that_is_used_whole(tmp_path: Path) -> None:
     assert count_macs(model) is None
     assert choose_layers(backbone) == ["graph"]
     printed = CliRunner().invoke(layers_command, [folder, "--pixels", "0..1"])
-    assert "15 parameters, an unknown number of MACs an image" in printed.output
+    assert "15 parameters, an unknown number of MACs per image" in printed.output

@@ -138,7 +138,7 @@ def test_a_layer_used_twice_has_several_outputs(backbone: Backbone) -> None:
 def test_flatten_says_what_it_costs(backbone: Backbone) -> None:
     said = cost_of_flatten(shave(backbone, pool="flatten"))
     assert said is not None
-    assert "192 features an image in place of 12" in said
+    assert "192 features per image in place of 12" in said
     assert cost_of_flatten(shave(backbone)) is None
 
 

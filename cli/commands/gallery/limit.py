@@ -13,7 +13,7 @@ from tlc_edge.cli.output import examples, put_json
 
 @click.command(help=__doc__)
 @click.argument("bundle")
-@click.option("--class", "per_class", type=click.IntRange(min=0), metavar="N", help="Examples a class; 0: no limit.")
+@click.option("--class", "per_class", type=click.IntRange(min=0), metavar="N", help="Examples per class; 0: no limit.")
 @click.option("--total", type=click.IntRange(min=0), metavar="N", help="Examples in all; 0: no limit.")
 @gallery_option()
 @json_option
@@ -34,6 +34,6 @@ def limit(bundle: str, per_class: int | None, total: int | None, gallery: str | 
     if as_json:
         put_json({"per_class": limits.per_class, "total": limits.total, "gone": gone, "classes": classes})
         return
-    click.echo(f"examples kept: {limits.per_class or 'any number'} a class, {limits.total or 'any number'} in all")
+    click.echo(f"examples kept: {limits.per_class or 'any number'} per class, {limits.total or 'any number'} in all")
     if gone:
         click.echo(f"{examples(gone)} gave way; `tlc undo` brings back what did")
