@@ -16,6 +16,7 @@ _NEEDED = {
     "onnxruntime": "onnxruntime",
     "sklearn": "scikit-learn",
     "flatbuffers": "flatbuffers",
+    "jinja2": "Jinja2",
     "ai_edge_litert": "ai-edge-litert",
 }
 

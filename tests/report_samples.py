@@ -70,10 +70,12 @@ def make(
     odd: Sequence[Odd] = (),
     fine_tune: str = "none",
     fine_tuned: bool = True,
+    said: str | None = None,
 ) -> tuple[Findings, Pictures]:
     """Return the findings about a bundle of one float file, and pictures for its report.
 
-    The held-out image i is of class i modulo their number; those in `wrong` are answered with the next class.
+    The held-out image i is of class i modulo their number; those in `wrong` are answered with the next class. `said`
+    stands wherever the manifest holds words of a user or of a profile.
     """
     count = len(labels)
     counts = np.full(count, train) if isinstance(train, int) else np.array(train)
@@ -124,10 +126,17 @@ def make(
         exemplars=Exemplars(images[:0], own[:0]),
         unknown={},
         study=study,
-        settings=Settings(0, 2.0, 4, fine_tune=None if fine_tune == "none" else fine_tune, fine_tuned=fine_tuned),
+        settings=Settings(
+            0,
+            2.0,
+            4,
+            ladder={said: said} if said else {},
+            fine_tune=None if fine_tune == "none" else fine_tune,
+            fine_tuned=fine_tune != "none" and fine_tuned,
+        ),
     )
     judged = Judged(Lowered(info, b""), cast("Any", None), given, answers, scored)
-    return find(_manifest(labels, head, info), evidence, [judged]), Pictures(images, images[: len(odd)])
+    return find(_manifest(labels, head, info, said), evidence, [judged]), Pictures(images, images[: len(odd)])
 
 
 def _trunk() -> Trunk:
@@ -135,7 +144,13 @@ def _trunk() -> Trunk:
     return Trunk(backbone, "last", "avg", None, 4)
 
 
-def _manifest(labels: Sequence[str], head: Head, info: ModelFile) -> Manifest:
+def _manifest(labels: Sequence[str], head: Head, info: ModelFile, said: str | None) -> Manifest:
+    target: dict[str, Any] = {"name": "rpi", "title": "A board"}
+    foreign: dict[str, Any] = {}
+    if said:
+        expect = [{"what": said, "milliseconds": 12.5, "source": said}]
+        target = {"name": said, "title": said, "notes": [said], "expect": expect}
+        foreign = {"foreign_images": 3, "foreign": said, "false_accepts": 1}
     return Manifest(
         fingerprint="f" * 64,
         labels=() if head.kind == "none" else tuple(labels),
@@ -143,11 +158,14 @@ def _manifest(labels: Sequence[str], head: Head, info: ModelFile) -> Manifest:
         models=(info,),
         embedding_width=len(labels) + 2,
         scheme="float32",
-        target={"name": "rpi", "title": "A board"},
-        backbone={"name": "tiny", "source": "a test", "licence": "Apache-2.0", "pretrained_on": "nothing"},
-        shave={"layer": "last", "pool": "avg", "width": 4},
+        target=target,
+        backbone={
+            **{"name": said or "tiny", "source": said or "a test"},
+            **{"licence": said or "Apache-2.0", "pretrained_on": said or "nothing"},
+        },
+        shave={"layer": said or "last", "pool": "avg", "width": 4},
         neck={"kind": "none", "width": len(labels) + 2},
-        head={"kind": head.kind},
-        metrics={"unknown": {"rate": 0.05, "test_images": 0, "false_alarms": 0}},
-        versions={"tlc": "0.1.0"},
+        head={"kind": head.kind, **({said: said} if said else {})},
+        metrics={"unknown": {"rate": 0.05, "test_images": 4 if said else 0, "false_alarms": 0, **foreign}},
+        versions={"tlc": "0.1.0", **({said: said} if said else {})},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -17,14 +18,25 @@ from tlc_edge.compiler.report.document import report_json
 from tlc_edge.compiler.report.evidence import Pictures
 from tlc_edge.compiler.report.figures import look
 from tlc_edge.compiler.report.findings import Findings, confused_pairs, worst_class
-from tlc_edge.compiler.report.images import THUMBNAILS
 from tlc_edge.compiler.report.page import report_html
+from tlc_edge.compiler.report.sections.look import THUMBNAILS
 from tlc_edge.compiler.study.learning_curve import Curve, CurvePoint
 from tlc_edge.compiler.study.odd_labels import Odd
+from tlc_edge.compiler.verify.layer_errors import LayerError
+from tlc_edge.compiler.verify.parity import REFERENCE, Pair, Parity
 
 Made = tuple[Findings, Pictures]
 EMPTY = {"meta", "img", "br", "link", "input", "hr"}
-EVIL = "<script>alert('x')</script> & \"quoted\" 'too'"
+HOSTILE = (
+    "<script>alert('x')</script> & \"quoted\" 'too'",
+    '"><img src=x onerror=alert(1)>',
+    "]]></style></title></svg><b>",
+    "{{ 7 * 7 }} {% raw %} {# #} ${x} %s {0}",
+    "a\x00b\x07c\x1b[31md\x7fe\x85f\ng",
+    "left \u202eright \u2066isolated \u200fmarked",
+)
+"""What a label or a file may be called."""
+INVISIBLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]|(?<=f)\n(?=g)")
 
 
 class Page(HTMLParser):
@@ -33,7 +45,7 @@ class Page(HTMLParser):
     def __init__(self, page: bytes) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.text = ""
+        self._text = ""
         self.attributes: list[tuple[str, str]] = []
         self.ids: list[str] = []
         self._open: list[str] = []
@@ -55,7 +67,12 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._open or self._open[-1] != "style":
-            self.text += data
+            self._text += data
+
+    @property
+    def text(self) -> str:
+        """The words, with white space as a browser shows it."""
+        return " ".join(self._text.split())
 
     def images(self) -> list[str]:
         return [value for key, value in self.attributes if key == "src"]
@@ -67,6 +84,22 @@ def page(made: Made, thumbnails: bool = True) -> Page:
 
 def data(made: Made) -> Any:
     return json.loads(report_json(made[0]))
+
+
+def hostile(said: str, classes: int) -> bytes:
+    """Return the page of a bundle that is called `said`, as is all else that anybody could name."""
+    labels = [said, *(f"{said}{i}" for i in range(1, classes))]
+    findings, pictures = make(
+        labels,
+        2 * classes,
+        **{"train": 3, "wrong": (0, 1), "names": [said] * 2 * classes, "odd": [Odd(3, 1, 6)], "said": said},
+        skipped=[Skipped(said, said)],
+        duplicates=[Group((said, said), (said, said), ("train", "test"))],
+        curve=Curve(said, (CurvePoint(10, 0.5, (0.3, 0.7), 1.0), CurvePoint(20, 0.8, (0.6, 0.9), 1.0))),
+    )
+    noisy = LayerError(said, said, 20.0, 0.99, 0.1, said)
+    pair = Pair(said, said, 0.9, 0.95, None, None)
+    return report_html(replace(findings, layers={said: (noisy,)}, parity=Parity(1, (pair,))), pictures, said)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +138,17 @@ class TestFigures:
         ):
             assert said in text
         assert "all held-out images of every class were found" not in text
+
+    def test_the_title_names_the_bundle_and_its_target(self, three: Made) -> None:
+        source = report_html(*three, "photos.tlc").decode()
+        assert "<title>photos.tlc for A board</title>" in source
+        assert "<h1><bdi>photos.tlc</bdi> for <bdi>A board</bdi></h1>" in source
+
+    def test_the_float_graph_has_the_name_that_the_console_prints(self, three: Made) -> None:
+        assert three[0].reference.file == REFERENCE
+        assert page(three).text.count(REFERENCE) >= 2
+        assert "Keras" not in page(three).text
+        assert data(three)["float"]["file"] == "Keras graph"  # a value of the format, which stays
 
     def test_nothing_wrong(self) -> None:
         made = make(["king", "queen"], 60)
@@ -149,7 +193,7 @@ class TestPage:
         assert all('aria-label="' in svg or "aria-hidden" in svg for svg in svgs)
         assert source.count("<table") <= source.count("<figcaption>")
         assert all(re.search(r'alt="[^"]+"', img) for img in re.findall(r"<img[^>]*>", source))
-        assert "prefers-color-scheme:dark" in source
+        assert "prefers-color-scheme: dark" in source
         assert "@media print" in source
         assert len(page(three).ids) == len(set(page(three).ids))
 
@@ -189,16 +233,28 @@ class TestPage:
 class TestNames:
     """Labels and file names are the user's data."""
 
-    def test_nothing_in_a_name_is_code(self) -> None:
-        made = make(
-            [EVIL, "b"], 6, wrong=(0, 1), names=[f"{EVIL}/{i}" for i in range(6)], skipped=[Skipped(EVIL, EVIL)]
-        )
-        html = page(made)
-        assert "script" not in html.tags
-        assert EVIL in html.text
-        assert not [key for key, _ in html.attributes if key in ("quoted", "too")]
-        assert data(made)["labels"] == [EVIL, "b"]
-        assert data(made)["skipped"] == [{"image": EVIL, "reason": EVIL}]
+    @pytest.mark.parametrize("evil", HOSTILE, ids=[*"0123456789"][: len(HOSTILE)])
+    @pytest.mark.parametrize("classes", [2, 13, 41])
+    def test_nothing_of_what_users_wrote_gets_out(self, evil: str, classes: int) -> None:
+        """As label, file name, reason, class of copies, words of the manifest, and the bundle's name."""
+        plain = hostile("x" * len(evil), classes)
+        html, without = Page(hostile(evil, classes)), Page(plain)
+        assert html.tags == without.tags  # a hundred tags, and none that a name brought
+        keys = [key for key, _ in html.attributes]
+        assert keys == [key for key, _ in without.attributes]
+        assert not INVISIBLE.search(hostile(evil, classes).decode())
+        shown = INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), evil)
+        assert html.text.count(" ".join(shown.split())) > 40
+        for key in ("alt", *(["title"] if classes == 13 else [])):  # numbered columns carry their name there
+            assert any(shown in value for k, value in html.attributes if k == key), key
+
+    def test_report_json_has_them_as_they_are(self) -> None:
+        for evil in HOSTILE:
+            made = make([evil, "b"], 6, wrong=(0, 1), names=[evil] * 6, skipped=[Skipped(evil, evil)], said=evil)
+            found = data(made)
+            assert found["labels"] == [evil, "b"]
+            assert found["skipped"] == [{"image": evil, "reason": evil}]
+            assert found["target"]["title"] == evil
 
     def test_any_script_and_direction(self) -> None:
         labels = ["Läufer", "皇后", "רוק", "🐎"]
@@ -230,14 +286,14 @@ class TestSizes:
     def test_a_hundred_classes(self) -> None:
         made = make([f"class {i}" for i in range(100)], 300, train=6, wrong=(5, 105, 205, 7))
         html = page(made)
-        assert "class=matrix" not in report_html(*made, "photos.tlc").decode()
+        assert 'class="matrix"' not in report_html(*made, "photos.tlc").decode()
         assert "a matrix of 100 classes would not be read" in html.text
         assert data(made)["classes"][5]["recall"]["right"] == 0
         assert len({look(i) for i in range(36)}) == 36
         assert not [i for i in range(99) if set(zip(look(i), look(i + 1), strict=True)) & {(n, n) for n in range(6)}]
         assert "100 class 99" in html.text  # the legend numbers what the map has no room to name
         few = make(["a", "b"], 4)
-        assert "class=matrix" in report_html(*few, "photos.tlc").decode()
+        assert 'class="matrix"' in report_html(*few, "photos.tlc").decode()
 
     def test_without_a_head(self) -> None:
         made = make(["a", "b"], 8, wrong=(0,), headless=True)

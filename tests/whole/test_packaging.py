@@ -28,7 +28,7 @@ def sources(root: Path) -> set[str]:
     return {
         path.relative_to(root).as_posix()
         for path in wanted
-        if path.suffix in {".py", ".toml", ".json"} or path.name == "py.typed"
+        if path.suffix in {".py", ".toml", ".json", ".html", ".css"} or path.name == "py.typed"
     }
 
 
@@ -71,7 +71,16 @@ def test_the_wheel_holds_every_file_of_the_rooms_and_nothing_else(wheel: zipfile
     assert inside == {f"tlc_edge/{path}".replace("/api/", "/") for path in sources(ROOT)}
 
 
-@pytest.mark.parametrize("path", ["tlc_edge/targets/rpi.toml", "tlc_edge/runtime/py.typed", "tlc_edge/cli/__init__.py"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "tlc_edge/targets/rpi.toml",
+        "tlc_edge/runtime/py.typed",
+        "tlc_edge/cli/__init__.py",
+        "tlc_edge/compiler/report/style.css",
+        "tlc_edge/compiler/report/sections/accuracy.html",
+    ],
+)
 def test_the_wheel_holds_each_kind(wheel: zipfile.ZipFile, path: str) -> None:
     assert path in contents(wheel)
 
