@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.bundle.unknown import Stored, calibrate_unknown, count_mistakes
+from tlc_edge.compiler.bundle import unknown
+from tlc_edge.compiler.bundle.unknown import Stored, _Folded, calibrate_unknown, count_mistakes
 from tlc_edge.compiler.data.foreign import MOST, load_foreign
 from tlc_edge.compiler.records import Neck
 from tlc_edge.compiler.train.whiten import whiten
@@ -19,16 +20,18 @@ WIDTH, CLASSES, EACH = 24, 8, 30
 TRUTH = np.repeat(np.arange(CLASSES), EACH)
 CENTRES = np.random.default_rng(0).normal(size=(40, WIDTH)) * 1.5
 SPREAD = np.linspace(0.3, 2.0, WIDTH)
-PLAIN = Neck("pca", WIDTH, np.eye(WIDTH, dtype=np.float32), np.zeros(WIDTH, np.float32))
+OFFSET = np.random.default_rng(6).normal(size=WIDTH)
+"""Where all features lie, so that the neck has something to centre on: known-ness goes half way back to it."""
 
 
 def features(seed: int, truth: NDArray[np.int64]) -> NDArray[np.float32]:
     """Rows around the centres of their classes, more scattered along some axes than along others."""
     rng = np.random.default_rng(seed)
-    return (CENTRES[truth] + SPREAD * rng.normal(size=(len(truth), WIDTH))).astype(np.float32)
+    return (OFFSET + CENTRES[truth] + SPREAD * rng.normal(size=(len(truth), WIDTH))).astype(np.float32)
 
 
 TRAIN = features(1, TRUTH)
+PLAIN = Neck("pca", WIDTH, np.eye(WIDTH, dtype=np.float32), -TRAIN.mean(axis=0))
 EXEMPLARS = np.flatnonzero(np.arange(len(TRUTH)) % EACH < 15)
 
 
@@ -104,12 +107,63 @@ def test_three_images_a_class_and_two_classes_are_enough() -> None:
 def test_a_neck_that_is_none_keeps_half_of_the_mean() -> None:
     found = calibrate_unknown(Neck("none", WIDTH), [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0)
     np.testing.assert_allclose(found.shift, -TRAIN.mean(axis=0) / 2, atol=1e-5)
-    centred = Neck("pca", WIDTH, PLAIN.kernel, -TRAIN.mean(axis=0))
-    np.testing.assert_allclose(
-        calibrate_unknown(centred, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0).shift,
-        -0.5 * whiten(centred, [TRAIN], TRUTH).bias,
-        atol=1e-4,
-    )
+
+
+def test_a_neck_that_centred_goes_half_way_back(calibration: Calibration, neck: Neck) -> None:
+    assert neck.bias is not None
+    assert np.linalg.norm(neck.bias) > 5
+    np.testing.assert_allclose(calibration.shift, -0.5 * neck.bias, atol=1e-4)
+
+
+def test_it_measures_embeddings_as_a_device_compares_them(neck: Neck, calibration: Calibration) -> None:
+    """Of their own length, moved by the shift: by the whitening of all images, as the bundle's neck has it."""
+    folded = _Folded(PLAIN, [TRAIN], TRAIN, TRUTH)
+    images = np.arange(0, len(TRUTH), 7)
+    measured = folded.unit(images, folded.whitening(np.ones(len(TRUTH), np.bool_)))
+    device = Stored(neck.project(TRAIN), TRUTH, enrolled=False).bank(calibration.shift)
+    np.testing.assert_allclose(measured, device.shifted(images), atol=0.02)
+
+
+def test_no_exemplar_is_compared_with_itself(calibration: Calibration) -> None:
+    every = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, np.arange(len(TRUTH)), 0)
+    assert calibration.base.max() <= every.base.max() < 0.99
+
+
+def test_the_scores_of_base_classes_are_ascending_and_many_are_thinned_to_their_quantiles(
+    calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unknown, "_KEPT", 10_000)
+    whole = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0).base
+    assert len(whole) == len(TRUTH)
+    assert np.all(np.diff(whole) >= 0)
+    np.testing.assert_allclose(calibration.base, np.quantile(whole, np.linspace(0, 1, 200)), atol=1e-6)
+
+
+def test_where_every_exemplar_is_in_a_fold_its_images_are_passed_over() -> None:
+    """The images of the one exemplar's fold, a fifth of each class, have nothing left to be compared with."""
+    found = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS[:1], 0)
+    assert len(found.base) == len(TRUTH) * 4 // 5
+
+
+def test_one_image_gives_nothing_to_measure() -> None:
+    one = np.zeros(1, np.int64)
+    found = calibrate_unknown(Neck("none", WIDTH), [TRAIN[:1]], TRAIN[:1], one, one, 0)
+    assert [len(found.base), len(found.examples), *found.enrolled.shape] == [0, 0, 0, 101]
+
+
+def test_one_class_has_no_other_to_whiten_with(calibration: Calibration) -> None:
+    found = calibrate_unknown(PLAIN, [TRAIN[:EACH]], TRAIN[:EACH], TRUTH[:EACH], EXEMPLARS[:15], 0)
+    assert found.examples.tolist() == calibration.examples.tolist()
+    assert len(found.base) == EACH
+
+
+def test_a_neck_without_a_matrix_is_not_whitened_nor_any_with_no_images() -> None:
+    every, none = np.ones(len(TRUTH), np.bool_), np.zeros(len(TRUTH), np.bool_)
+    made = _Folded(PLAIN, [TRAIN], TRAIN, TRUTH)
+    assert np.abs(made.whitening(every) - np.eye(WIDTH)).max() > 0.1
+    np.testing.assert_array_equal(made.whitening(none), np.eye(WIDTH))
+    plain = _Folded(Neck("none", WIDTH), [TRAIN], TRAIN, TRUTH)
+    np.testing.assert_array_equal(plain.whitening(every), np.eye(WIDTH))
 
 
 # --- mistakes

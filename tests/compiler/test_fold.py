@@ -110,6 +110,20 @@ def test_models_in_models_are_laid_open_and_what_idles_goes() -> None:
     np.testing.assert_allclose(run(folded.model, normalised(folded)), run(given, TRAINED_ON["-1..1"]), atol=1e-5)
 
 
+def test_layers_of_one_name_get_names_of_their_own() -> None:
+    """Two networks in one may each have a layer of that name, and the folded one has names that are its own."""
+    from keras import Sequential, layers
+
+    def inner(filters: int) -> Any:
+        return Sequential([layers.Conv2D(filters, 1, name="conv"), layers.BatchNormalization(name=f"norm{filters}")])
+
+    given = network(inner(4), inner(5), inner(6), layers.Conv2D(2, 1, name="image"), layers.ReLU(name="last"))
+    folded = fold(given, PIXELS["-1..1"])
+    assert [layer.name for layer in folded.model.layers[1:]] == ["conv", "conv_2", "conv_3", "image_2", "last"]
+    assert folded.merged == {"norm4": "conv", "norm5": "conv_2", "norm6": "conv_3"}
+    np.testing.assert_allclose(run(folded.model, normalised(folded)), run(given, TRAINED_ON["-1..1"]), atol=1e-5)
+
+
 def test_a_layer_used_twice_keeps_its_one_set_of_weights() -> None:
     from keras import Input, Model, layers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,16 @@ import pytest
 
 from tlc_edge.runtime.bundle.bundle import MANIFEST, Bundle
 from tlc_edge.runtime.bundle.manifest import Manifest, ModelFile
-from tlc_edge.runtime.engines.open import KINDS, MAX_THREADS, Engine, EngineKind, choose, open_engine, open_model
+from tlc_edge.runtime.engines.open import (
+    KINDS,
+    MAX_THREADS,
+    Engine,
+    EngineKind,
+    choose,
+    open_engine,
+    open_model,
+    threads_for,
+)
 from tlc_edge.runtime.errors import BundleError, EngineError, UsageError
 from tlc_edge.runtime.images.load import load_image
 
@@ -97,6 +107,38 @@ def test_threads_out_of_range_are_refused(bundle: Bundle, threads: int) -> None:
     """An engine would hang or crash."""
     with pytest.raises(UsageError, match=rf"threads is {threads}, expected 0 \(every core\) to 128"):
         open_engine(bundle, threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked", "used"),
+    [
+        (1, None, 1),
+        (2, None, 2),
+        (4, None, 4),
+        (8, None, 4),  # more than there are cores only wait for each other
+        (0, None, 4),
+        (-1, None, 4),
+        ("two", None, 4),
+        (None, None, 4),
+        (2, 1, 1),
+        (2, 3, 3),
+        (2, 0, 4),
+        (2, 8, 8),  # who asks for more gets them
+    ],
+)
+def test_how_many_threads_a_bundle_runs_with(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, wanted: object, asked: int | None, used: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    target = {} if wanted is None else {"threads": wanted}
+    made = replace(bundle, manifest=replace(bundle.manifest, target=target))
+    assert threads_for(made, asked) == used
+
+
+def test_where_the_cores_cannot_be_counted_there_is_one(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    made = replace(bundle, manifest=replace(bundle.manifest, target={"threads": 3}))
+    assert [threads_for(made, asked) for asked in (None, 0, 2)] == [1, 1, 2]
 
 
 def test_a_target_that_asks_for_nonsense_gets_every_core(bundle: Bundle) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import threading
 import warnings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlc_edge.runtime.apart import run_apart
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import BundleError, ImageError
 from tlc_edge.runtime.images import load as images
@@ -281,6 +283,21 @@ class TestErrors:
         }.items():
             with pytest.raises(ImageError, match=message):
                 load_image(os.path.join(tmp_path, name), spec())  # noqa: PTH118 - a NUL is no Path
+
+    @pytest.mark.parametrize("kind", ["WEBP", "TIFF", "ICO", "PNG"])
+    def test_a_fresh_process_reads_every_format(self, tmp_path: Path, kind: str) -> None:
+        """Pillow loads most of its formats when it is first asked to, and here the first image asks for one of them."""
+        path = tmp_path / "picture"
+        path.write_bytes(encode(Image.new("RGB", (32, 32), GREEN), kind))
+        script = tmp_path / "read.py"
+        script.write_text(
+            "import sys\nfrom tlc_edge.runtime.bundle.manifest import Preprocessing\n"
+            "from tlc_edge.runtime.images.load import load_image\n"
+            "print(load_image(sys.argv[1], Preprocessing(1, 1)).ravel().tolist())"
+        )
+        done = run_apart(script, str(path))
+        assert done.returncode == 0, done.stderr.decode()
+        assert np.abs(np.array(json.loads(done.stdout)) - GREEN).max() < 4
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"])
     def test_truncated(self, kind: str) -> None:
