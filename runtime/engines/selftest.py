@@ -131,7 +131,7 @@ def _run(
     if not labels:
         return Sample(name, cosine, 0.0, None, None, False, cosine >= limits[0])
     differences = np.abs(head[0] - probabilities)
-    # Not nan_to_num: see `_flatten_deep` in images.py.
+    # Not nan_to_num: see `_flatten_deep` in images/load.py.
     difference = float(np.max(np.where(np.isfinite(differences), differences, np.float32(1))))
     second, first = np.sort(probabilities)[-2:] if len(labels) > 1 else (0.0, probabilities[0])
     expected = labels[int(np.argmax(probabilities))]

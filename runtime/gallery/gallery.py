@@ -276,7 +276,7 @@ class Gallery:
     # Reading
 
     def limits(self) -> Limits:
-        """Return how many examples are kept, a class and in all."""
+        """Return how many examples are kept, per class and in all."""
         with self.reading() as db:
             return read_limits(db)
 
@@ -365,7 +365,7 @@ class Gallery:
             return _version(self._db), self._changes
 
     def check(self) -> list[str]:
-        """Examine every page and every example; return what is wrong, a sentence each, or nothing."""
+        """Examine every page and every example; return what is wrong, one sentence each, or nothing."""
         with self._lock:
             found: list[str] = []
             try:

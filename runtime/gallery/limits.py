@@ -1,4 +1,4 @@
-"""How many examples a gallery keeps, a class and in all, and which give way when there are more."""
+"""How many examples a gallery keeps, per class and in all, and which give way when there are more."""
 
 from __future__ import annotations
 

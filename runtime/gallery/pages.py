@@ -2,7 +2,7 @@
 
 A table's leaf page begins with 0x0D, the number of cells at byte 3, and from byte 8 on the places of the
 cells. A cell is the size of its record and the row's id, both as varints, and the record: the size of its
-header, a serial type a column, the values. What does not fit goes on in a chain of overflow pages. See
+header, a serial type per column, the values. What does not fit goes on in a chain of overflow pages. See
 sqlite.org/fileformat2.html, sections 1.5 and 2.1.
 """
 

@@ -203,7 +203,7 @@ class Bank:
         return unit
 
     def _count_in(self, classes: NDArray[np.int64], unit: Floats) -> None:
-        """Add rows to the sums of their classes: a sum a run of one class, ten times as fast as `np.add.at`."""
+        """Add rows to the sums of their classes: one sum per run of one class, ten times as fast as `np.add.at`."""
         if not len(classes):
             return
         starts = np.flatnonzero(np.diff(classes, prepend=-1))

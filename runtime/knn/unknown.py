@@ -86,7 +86,7 @@ def pack_calibration(calibration: Calibration) -> bytes:
 
 
 def read_calibration(bundle: Bundle) -> Calibration:
-    """Return a bundle's calibration; an early bundle has only the manifest's scores, which then serve for all.
+    """Return a bundle's calibration; where it has none, the manifest's scores serve for all.
 
     Raises:
         BundleError: the file does not fit the manifest.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tlc_edge.runtime.bundle.bundle import MANIFEST, Bundle
-from tlc_edge.runtime.bundle.manifest import Manifest, ModelFile
+from tlc_edge.runtime.bundle.manifest import Manifest, ModelFile, Preprocessing
 from tlc_edge.runtime.engines.open import (
     KINDS,
     MAX_THREADS,
@@ -109,6 +109,11 @@ def test_threads_out_of_range_are_refused(bundle: Bundle, threads: int) -> None:
         open_engine(bundle, threads=threads)
 
 
+def meant_for(target: dict[str, object]) -> Bundle:
+    """A bundle of nothing but a target's numbers."""
+    return Bundle(Path("none"), Manifest("f", ("a",), Preprocessing(1, 1), (TFLITE_FILE,), 4, target=target), {})
+
+
 @pytest.mark.parametrize(
     ("wanted", "asked", "used"),
     [
@@ -127,18 +132,15 @@ def test_threads_out_of_range_are_refused(bundle: Bundle, threads: int) -> None:
     ],
 )
 def test_how_many_threads_a_bundle_runs_with(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, wanted: object, asked: int | None, used: int
+    monkeypatch: pytest.MonkeyPatch, wanted: object, asked: int | None, used: int
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    target = {} if wanted is None else {"threads": wanted}
-    made = replace(bundle, manifest=replace(bundle.manifest, target=target))
-    assert threads_for(made, asked) == used
+    assert threads_for(meant_for({} if wanted is None else {"threads": wanted}), asked) == used
 
 
-def test_where_the_cores_cannot_be_counted_there_is_one(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_cores_cannot_be_counted_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    made = replace(bundle, manifest=replace(bundle.manifest, target={"threads": 3}))
-    assert [threads_for(made, asked) for asked in (None, 0, 2)] == [1, 1, 2]
+    assert [threads_for(meant_for({"threads": 3}), asked) for asked in (None, 0, 2)] == [1, 1, 2]
 
 
 def test_a_target_that_asks_for_nonsense_gets_every_core(bundle: Bundle) -> None:
