@@ -7,7 +7,6 @@ cites a source for each number in it. A user's own file is loaded by its path.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +118,8 @@ def load_target(name_or_path: str | os.PathLike[str]) -> Target:
 
 
 def _read(path: Path) -> Mapping[str, object]:
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

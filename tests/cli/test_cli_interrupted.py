@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from command_runs import COMMAND, apart, here
+from pressing import script
 
 from tlc_edge.runtime import Classifier, Gallery
 
@@ -28,27 +27,6 @@ def running(*args: object) -> Iterator[subprocess.Popen[bytes]]:
             yield child
         finally:
             child.kill()
-
-
-def wait_for_libraries(child: subprocess.Popen[bytes]) -> None:
-    """Return when the command has begun to load numpy: Python's own start, before any of our lines, is not ours."""
-    maps = Path(f"/proc/{child.pid}/maps")
-    while child.poll() is None and b"numpy" not in maps.read_bytes():
-        time.sleep(0.002)
-
-
-def let_work(child: subprocess.Popen[bytes], seconds: float) -> None:
-    """Return when the command has worked for so long: on a busy machine that takes longer, and it is as far then."""
-    clock = (~child.pid << 3) | 2  # the processor time of another process, see clock_getcpuclockid(3)
-    start = time.clock_gettime(clock)
-    while child.poll() is None and time.clock_gettime(clock) - start < seconds:
-        time.sleep(0.0005)
-
-
-def feed(pipe: Path, data: bytes) -> None:
-    """Give an image through a named pipe; returns when the command has opened it and taken the bytes."""
-    with pipe.open("wb") as out:
-        out.write(data)
 
 
 @pytest.fixture
@@ -78,31 +56,33 @@ def test_ctrl_c_while_it_waits_for_an_image(
     assert sorted(p.name for p in bundle_path.parent.iterdir() if p != pipe) == ["photos.tlc"]
 
 
+def pressed(call: int, *words: object) -> tuple[int, str, list[str], int]:
+    """Run `tlc` and press Ctrl-C at a call of a function; returns exit code, output, errors and how many calls came."""
+    done = script(f"from tlc_edge.cli import main\nsent_at_call({call})\nmain()", *words)
+    *said, calls = done.stderr.splitlines()
+    return done.returncode, done.stdout, [line for line in said if line], int(calls)
+
+
 @pytest.mark.parametrize("command", ["predict", "enroll"])
-def test_ctrl_c_at_random_moments(bundle_path: Path, images: list[Path], command: str) -> None:
+def test_ctrl_c_at_any_moment(bundle_path: Path, images: list[Path], command: str) -> None:
     """From the first library that loads to the last line: a message or the work done, never a traceback."""
-    rng = random.Random(command)
-    for number in range(8):
+    *_, calls = pressed(0, command, bundle_path, *(["first"] if command == "enroll" else []), *images)
+    codes: list[int] = []
+    for number in range(12):
         label = [f"class {number}"] if command == "enroll" else []
-        with running(command, bundle_path, *label, *images) as child:
-            wait_for_libraries(child)
-            let_work(child, rng.uniform(0, 0.6))
-            child.send_signal(signal.SIGINT)
-            out, err = child.communicate()
-        said = err.decode()
-        assert child.returncode in (0, 1), said
-        assert "Traceback" not in said
-        if child.returncode == 0:
+        code, out, said, _ = pressed(1 + calls * number // 11, command, bundle_path, *label, *images)
+        codes.append(code)
+        if code == 0:
             # A third line of enroll's tells of base classes, where the new one takes some of their examples.
-            assert out.count(b"\n") in ([len(images)] if command == "predict" else [2, 3])
+            assert out.count("\n") in ([len(images)] if command == "predict" else [2, 3])
         else:
-            # Between enrolling and its last line, `enroll` tells its warnings.
-            *warnings, last = said.strip().split("\n")
-            assert last == LINE
-            assert all(not line or (command == "enroll" and line.startswith("Warning: ")) for line in warnings)
+            assert (code, said.pop()) == (1, LINE)
+        # Between enrolling and its last line, `enroll` tells its warnings.
+        assert all(command == "enroll" and line.startswith("Warning: ") for line in said)
         done = whole(bundle_path)
         assert set(done.values()) <= {len(images)}
-        assert child.returncode or command == "predict" or f"class {number}" in done
+        assert code or command == "predict" or f"class {number}" in done
+    assert codes[:8] == [1] * 8  # the work is done near the end only
 
 
 def whole(bundle_path: Path) -> dict[str, int]:
@@ -142,23 +122,24 @@ def test_what_the_library_enrolled_survives_a_kill_too(bundle_path: Path, images
 
 
 def test_killed_while_it_enrols_the_gallery_holds_all_of_it_or_nothing(
-    bundle_path: Path, images: list[Path], pipe: Path, capfd: pytest.CaptureFixture[str]
+    bundle_path: Path, images: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rng = random.Random(1)
-    outcomes = set()
+    text = "from tlc_edge.cli import main\nsent_at_call({}, signal.SIGKILL, 'Gallery.add')\nmain()"
+    calls = int(script(text.format(0), "enroll", bundle_path, "first", *images[:3]).stderr.splitlines()[-1])
+    outcomes: list[bool] = []
     for number in range(10):
         before = whole(bundle_path)
-        with running("enroll", bundle_path, f"class {number}", *images[:2], pipe) as child:
-            feed(pipe, images[2].read_bytes())
-            let_work(child, rng.uniform(0, 0.05))  # inference, the gallery's making, the transaction, the closing
-            child.kill()
+        at = 1 + calls * number // 10  # the transaction, the search beside it, the closing
+        done = script(text.format(at), "enroll", bundle_path, f"class {number}", *images[:3])
+        assert done.returncode == -signal.SIGKILL
         after = whole(bundle_path)
-        outcomes.add(f"class {number}" in after)
+        outcomes.append(f"class {number}" in after)
         assert after in (before, before | {f"class {number}": 3})
+        assert outcomes[-1] or f"class {number}" not in done.stdout
         # The commands that look at it take an unfinished file for one that nobody has taught yet.
         for command in (["gallery", "list"], ["inspect"]):
             assert here(capfd, *command, bundle_path).code == 0
+    assert set(outcomes) == {False, True}, outcomes
     with Classifier.open(bundle_path) as classifier:
         classifier.enroll("last", images)
         assert classifier.classes()["last"] == len(images)
-    assert outcomes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import signal
@@ -9,8 +10,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from pressing import script
 
 from tlc_edge.cli.interrupt import Interrupt
 from tlc_edge.cli.output import Steps
@@ -134,60 +137,98 @@ class TestHandler:
 # --- while modules are imported
 
 LINE = "Interrupted; nothing was left half-written.\n"
-
-
-def press_when(moment: str, *words: str) -> tuple[int, str, str]:
-    """Run `tlc` as a process of its own and press Ctrl-C at the first call of a function for which `moment` holds.
-
-    `moment` is an expression of `frame`, the call's, and of `up`, the qualified names of it and of all that called it.
-    """
-    script = f"""
-import os, signal, sys
-
-def call(frame, event, argument):
-    up, outer = [], frame
-    while outer is not None:
-        up.append(outer.f_code.co_qualname)
-        outer = outer.f_back
-    if {moment}:
-        sys.settrace(None)
-        os.kill(os.getpid(), signal.SIGINT)
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from tlc_edge.cli import main
-sys.argv = ["tlc", *{words!r}]
-sys.settrace(call)
-main()
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    return done.returncode, done.stdout, done.stderr.lstrip("\n")
+STARTS = "'ExtensionFileLoader.create_module'"
 
 
 @pytest.mark.parametrize(
     "moment",
     [
-        pytest.param("frame.f_globals['__name__'] == 'click'", id="a module's own lines run"),
+        pytest.param("up[0] == 'work'", id="a module's own function runs"),
         pytest.param("up[0] == '_find_spec'", id="a module is looked for"),
-        pytest.param(
-            "up[0] == '_ModuleLockManager.__exit__' and up.count('_find_and_load') > 3", id="a lock is let go"
-        ),
+        pytest.param("up[0] == '_ModuleLock.release'", id="a lock is freed"),
         pytest.param("up[0] == '_get_module_lock.<locals>.cb'", id="a lock is dropped"),
+    ],
+)
+def test_it_comes_out_of_a_modules_own_lines_not_of_the_import_machinery(tmp_path: Path, moment: str) -> None:
+    (tmp_path / "outer.py").write_text("import inner\ndef work(): return inner.work()\nfor _ in range(3): work()\n")
+    (tmp_path / "inner.py").write_text("def work(): pass\n")
+    done = script(
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import traceback\n"
+        "hidden = ('call', '_event', '_handle')  # where it is raised for where it belongs\n"
+        "from tlc_edge.cli.interrupt import Interrupt\n"
+        "with Interrupt():\n"
+        "    try:\n"
+        f"        pressed_at(lambda up: {moment})\n"
+        "        import outer\n"
+        "    except KeyboardInterrupt as e:\n"
+        "        print([f.name for f in traceback.extract_tb(e.__traceback__) if f.name not in hidden])\n",
+        str(tmp_path),
+    )
+    assert done.stderr == ""
+    names = ast.literal_eval(done.stdout)
+    assert names[-1] in ("work", "<module>")
+
+
+@pytest.mark.parametrize(("inside", "loaded"), [(True, True), (False, False)], ids=["Interrupt", "Python by itself"])
+def test_a_native_module_is_started_to_its_end_first(inside: bool, loaded: bool) -> None:
+    """What native code makes of an exception, such as a traceback on stderr, is not ours to choose."""
+    done = script(
+        "import contextlib\n"
+        "from PIL import Image  # what it imports, but for one\n"
+        "from tlc_edge.cli.interrupt import Interrupt\n"
+        f"with Interrupt() if {inside} else contextlib.nullcontext():\n"
+        "    try:\n"
+        f"        pressed_at(lambda up: up[0] == {STARTS})\n"
+        "        import PIL._imagingmath\n"
+        "        for _ in range(3): len('')\n"
+        "        print('too far')\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('PIL._imagingmath' in sys.modules)\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{loaded}\n", "")
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("up[0] == '_find_spec'", id="the first module is looked for"),
+        pytest.param("up[0] == '_ModuleLock.release' and up.count('_find_and_load') > 3", id="a lock is freed"),
         pytest.param(
-            "up[0] == '_find_and_load' and any(n.startswith('ExtensionFileLoader.') for n in up)",
-            id="a native module that is being started imports another",
+            f"{STARTS.replace('create', 'exec')} in up and up[0] == '_find_and_load'",
+            id="a native module imports another",
         ),
         pytest.param("up[0] == 'Classifier.open'", id="all is imported"),
     ],
 )
-def test_ctrl_c_while_the_libraries_load(moment: str) -> None:
-    assert press_when(moment, "predict", "no such bundle", "no such image") == (1, "", LINE)
+def test_ctrl_c_while_a_command_loads_its_libraries(moment: str) -> None:
+    done = script(
+        f"from tlc_edge.cli import main\npressed_at(lambda up: {moment})\nmain()",
+        *("predict", "no such bundle", "no such image"),
+    )
+    assert (done.returncode, done.stdout, done.stderr.lstrip("\n")) == (1, "", LINE)
 
 
-def test_the_moments_above_come() -> None:
-    """The same without a moment: it ends with the mistake, not with the interrupt."""
-    code, out, said = press_when("False", "predict", "no such bundle", "no such image")
-    assert (code, out) == (1, "")
-    assert said.startswith("Error: no such bundle: no such bundle")
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("False", id="never"),
+        pytest.param("up == ['_shutdown']", id="threads are waited for"),
+        pytest.param("up == ['late']", id="what was registered for the exit runs"),
+    ],
+)
+def test_ctrl_c_when_the_command_has_said_what_it_had_to_say(moment: str) -> None:
+    done = script(
+        "from tlc_edge.cli import main\n"
+        "import atexit, click\n"
+        "def late(): pass\n"
+        "click.Group.main = lambda self, main=click.Group.main, **given: (atexit.register(late), main(self, **given))\n"
+        f"pressed_at(lambda up: {moment})\n"
+        "main()",
+        *("predict", "no such bundle", "no such image"),
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: no such bundle: no such bundle; make one with `tlc build`\n"
 
 
 def test_during_the_import_of_the_command_itself() -> None:
@@ -221,17 +262,3 @@ def test_what_a_library_makes_of_it_is_not_reported_as_an_error_of_the_library()
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.lstrip()) == (1, "", LINE)
-
-
-def test_while_python_tidies_up_the_exit_code_stays() -> None:
-    script = (
-        "import atexit, os, signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
-        "from tlc_edge.cli import main\n"
-        "sys.argv = ['tlc', '--version']\n"
-        "main()"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("tlc")
