@@ -62,6 +62,15 @@ def test_links_lead_to_pages_and_headings_that_exist() -> None:
             assert not anchor or anchor in headings[to], f"{page.name}: {link}"
 
 
+def test_files_that_are_named_exist() -> None:
+    named = re.compile(r"(?<![\w/.])((?:cli|compiler|runtime|targets|tests|tools|benchmarks|docs)/[\w./-]*\w)")
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":
+            continue
+        for path in named.findall(page.read_text("utf-8").replace("tlc_edge/", "")):
+            assert "NAME" in path or (ROOT / path).exists(), f"{page.name}: {path}"
+
+
 def _anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
