@@ -64,7 +64,7 @@ class Trained:
         aligned = {file: align(x, floats) for file, x in raw.items()}
         seen = [floats, *(aligned[file].apply(raw[file]) for file in FILES if file[1] == "int8")]
         truth = data.truth[train]
-        head = train_head("linear", seen, truth, len(data.labels), 0)
+        head = train_head("linear", seen, truth, data.labels, 0)
         neck = whiten(make_neck(trunk, floats), seen, truth)
         fused = Fused(trunk, neck, head, data.labels, spec)
         self.models = {
@@ -192,7 +192,7 @@ def calibration(small: bool) -> None:
         train, test = next(data.folds())
         test = test[: 40 if small else 400]
         every = featurize(files.as_float(), data.samples, spec).features
-        head = train_head("linear", [every[train]], data.truth[train], len(data.labels), 0)
+        head = train_head("linear", [every[train]], data.truth[train], data.labels, 0)
         answers = head.probabilities(every[test]).argmax(axis=1)
         tried: list[tuple[str, str, int, bool, Callable[[NDArray[np.uint8]], LoweredTrunk]]] = []
         for count in (20,) if small else (20, 50, 100, 200, 500):

@@ -60,7 +60,7 @@ def cross_validate(backbone: str, data: str, pool: str, kind: str, folds: int, s
         features = found.features[train]
         device = lower_trunk_tflite(trunk, "int8", images[choose_calibration(truth, train, 100, seed)])
         again = featurize(trunk_file(device, trunk.width), [found.samples[i] for i in train], spec).features
-        head = train_head(kind, [features, again], truth[train], len(labels), seed)
+        head = train_head(kind, [features, again], truth[train], labels, seed)
         fused = Fused(trunk, make_neck(trunk, features), head, labels, spec)
         lowered = tflite_model(device, fused, again)
         right["float"] += int((top_class(run_keras(fused, images[test])) == truth[test]).sum())

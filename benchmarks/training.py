@@ -181,7 +181,7 @@ def heads(small: bool) -> None:
             images = images_of([data.samples[i] for i in test], seen.spec)
             total += len(test)
             for kind in right:
-                head = train_head(kind, [seen.float[train], again], data.truth[train], len(data.labels), 0)
+                head = train_head(kind, [seen.float[train], again], data.truth[train], data.labels, 0)
                 fused = Fused(seen.trunk, make_neck(seen.trunk, seen.float[train]), head, data.labels, seen.spec)
                 file = tflite_model(device, fused, again)
                 answers = top_class(run_engine(open_model(KINDS[0], file.data, 0), images))
@@ -215,7 +215,7 @@ def views(small: bool) -> None:
             judged = seen.features(device, test), seen.features(device, test, unfiltered())
             total += len(test)
             for i, features in enumerate(given):
-                head = train_head("linear", features, data.truth[train], len(data.labels), 0)
+                head = train_head("linear", features, data.truth[train], data.labels, 0)
                 for count, x in zip((plain, phone), judged, strict=True):
                     count[i] += int((head.probabilities(x).argmax(axis=1) == data.truth[test]).sum())
         shares = "  ".join(f"{p / total:.4f}; {q / total:.4f}" for p, q in zip(plain, phone, strict=True))
@@ -292,7 +292,7 @@ def linear(x: NDArray[Any], truth: NDArray[np.int64], others: NDArray[Any]) -> N
     """Train tlc's linear head and answer for `others`."""
     from tlc_edge.compiler.train.heads import train_head
 
-    head = train_head("linear", [x.astype(np.float32)], truth, int(truth.max()) + 1, 0)
+    head = train_head("linear", [x.astype(np.float32)], truth, list(map(str, range(int(truth.max()) + 1))), 0)
     return np.asarray(head.probabilities(others.astype(np.float32)).argmax(axis=1), np.int64)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlc_edge.runtime.engines.table import engine_names
 from tlc_edge.runtime.errors import ImageError
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ data_options = all_of(
 
 def engine_option(others: str = "", default: str = "what is installed") -> Decorator:
     """Return `--engine`; `others` names what it takes besides one engine's name."""
-    names = "ai-edge-litert, tflite-runtime or onnxruntime"
-    return click.option("--engine", metavar="NAME", help=f"{names}{others}.  [default: {default}]")
+    *names, last = engine_names()
+    listed = f"{', '.join(names)} or {last}"
+    return click.option("--engine", metavar="NAME", help=f"{listed}{others}.  [default: {default}]")
 
 
 def threads_option(default: str = "the target's") -> Decorator:

@@ -19,7 +19,6 @@ from tlc_edge.compiler.limits.check import Fit, check_limits
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.lower.formats import make_model
 from tlc_edge.compiler.lower.tflite_content import left_in_float
-from tlc_edge.compiler.train.head_file import is_head_file, load_head
 from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.neck import make_neck
 from tlc_edge.compiler.train.whiten import whiten
@@ -28,7 +27,7 @@ from tlc_edge.runtime.progress import Count
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
 from .order import Order
-from .records import Floats, Fused, Head, LoweredTrunk, Neck
+from .records import Floats, Fused, LoweredTrunk, Neck
 from .steps import Steps
 
 Trunks = Mapping[TrunkKind, LoweredTrunk]
@@ -100,7 +99,8 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
         aligned = device.aligned
 
     with step("train head") as tell:  # on what float and device trunks give: it learns to bear the difference
-        head = make_head(order, files.trunk.width, data, [*device.copies, *aligned.values()], tell)
+        views = [*device.copies, *aligned.values()]
+        head = train_head(options.head, views, data.train.classes, data.labels, options.seed, tell)
         neck = whiten(plain, list(aligned.values()), data.train.classes)
         embedded = neck.project(data.train.features)
 
@@ -144,15 +144,3 @@ def featurize_again(
     if last in alignments:
         varied = [alignments[last].apply(x) for x in varied]
     return DeviceFeatures(raw, alignments, varied)
-
-
-def make_head(order: Order, width: int, data: Data, views: Sequence[Floats], progress: Count) -> Head:
-    """Train the head that is asked for on views of the training images, [M, `width`] each, or load it.
-
-    Raises:
-        TlcError: as in `load_head`.
-    """
-    options = order.options
-    if is_head_file(options.head):
-        return load_head(options.head, width, data.labels)
-    return train_head(options.head, views, data.train.classes, len(data.labels), options.seed, progress)

@@ -67,7 +67,7 @@ class Options:
     shave: str | None = None
     pool: str = POOLS[0]
     head: str = "linear"
-    """One of `heads.KINDS`, or the path of a Keras file."""
+    """One of `tlc_edge.compiler.train.heads.HEADS` by name, or the path of a Keras file."""
     augment: tuple[str, ...] = DEFAULT_AUGMENT
     """Kinds of `AUGMENTATIONS` that change the copies of training images."""
     copies: int = 1

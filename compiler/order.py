@@ -13,8 +13,7 @@ from tlc_edge.compiler.extras.find import require_extras
 from tlc_edge.compiler.fine_tune.step import check_fine_tune
 from tlc_edge.compiler.limits.check import check_target
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind, file_kinds, trunk_kinds
-from tlc_edge.compiler.train.head_file import check_head_file, is_head_file
-from tlc_edge.compiler.train.heads import check_kind
+from tlc_edge.compiler.train.heads import check_head
 from tlc_edge.runtime.bundle.bundle import check_writable
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.runtime.knn.unknown import checked_rate
@@ -59,10 +58,7 @@ def check(options: Options) -> Order:
     checked_rate(options.unknown_rate)
     targets = tuple(load_target(name) for name in options.targets)
     find_backbone(options.backbone, options.asked)
-    if is_head_file(options.head):
-        check_head_file(options.head)
-    else:
-        check_kind(options.head)
+    check_head(options.head)
     if options.fine_tune is not None:
         check_fine_tune(options.fine_tune)
     for target in targets:

@@ -21,6 +21,7 @@ from tlc_edge.cli.numbers import Finite
 from tlc_edge.cli.options import data_options, json_option, unknown_option
 from tlc_edge.cli.output import Steps, put_json
 from tlc_edge.compiler.options import AUGMENTATIONS, DEFAULT_AUGMENT, Asked, FineTune, Options, parse_augment
+from tlc_edge.compiler.train.heads import head_help
 from tlc_edge.targets.schemes import names
 
 
@@ -61,8 +62,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     default=Options.head,
     show_default=True,
     metavar="KIND|FILE",
-    help="What maps features to classes: linear, mlp, prototype (class means), none (every class is enrolled on "
-    "the device), or a .keras file with a trained one.",
+    help=f"What maps features to classes: {head_help()}.",
 )
 @click.option(
     "--augment",

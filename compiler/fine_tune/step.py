@@ -14,7 +14,7 @@ from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.options import FineTune
 from tlc_edge.compiler.records import Trunk
 from tlc_edge.compiler.train.balance import watch
-from tlc_edge.compiler.train.heads import train_linear
+from tlc_edge.compiler.train.linear import train_linear
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import DataError, ImageError
 from tlc_edge.runtime.progress import Count, silent

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Floats, Head
 from tlc_edge.compiler.train.balance import standardize
-from tlc_edge.compiler.train.heads import prototypes
+from tlc_edge.compiler.train.prototype import prototypes
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.runtime.vectors import unit_rows
@@ -81,7 +81,7 @@ def draw_curve(head: Head, material: Material, count: int, seed: int, progress: 
     name, strength = _stand_in(head)
     points: list[CurvePoint] = []
     total = _REPEATS * (len(fractions) - 1) + 1
-    with threadpool_limits(1, "blas"):  # as in `heads.train_linear`
+    with threadpool_limits(1, "blas"):  # as in `linear.train_linear`
         for fraction in fractions:
             found: list[tuple[float, float, int]] = []
             for repeat in range(_REPEATS if fraction < 1 else 1):

@@ -169,7 +169,7 @@ def _measure(
     if not len(parts.validation):
         raise UsageError(f"{options.data}: no validation images, and a sweep is judged on them; give it some")
     labels, classes = number_classes(samples)
-    head = train_head("linear", [found.features[parts.train]], classes[parts.train], len(labels), options.seed)
+    head = train_head("linear", [found.features[parts.train]], classes[parts.train], labels, options.seed)
     answers = _answers(head, found.features[parts.validation])
     scheme = options.scheme or target.scheme
     pixels = _calibration(samples, classes, parts.train, trunk, options.seed)

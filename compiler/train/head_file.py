@@ -11,26 +11,21 @@ import numpy as np
 
 from tlc_edge.compiler.network.layers import functional, nodes
 from tlc_edge.compiler.records import Dense, Head
-from tlc_edge.runtime.errors import BuildError, UsageError
+from tlc_edge.runtime.errors import BuildError
 
-SUFFIXES = (".keras", ".h5", ".hdf5")
+from .training import Training
+
 _IDLE = frozenset({"InputLayer", "Dropout", "Flatten"})  # they do nothing to a vector when they do not train
 _ACTIVATIONS = frozenset({"linear", "relu", "softmax"})
 
 
-def is_head_file(name: str) -> bool:
-    """Return whether `--head` names a file rather than a kind."""
-    return name.lower().endswith(SUFFIXES)
-
-
-def check_head_file(name: str) -> None:
-    """Check that the file is there, before anything heavy is loaded.
+def make(given: Training) -> Head:
+    """Load the head that is named.
 
     Raises:
-        UsageError: it is not.
+        BuildError: as in `load_head`.
     """
-    if not Path(name).is_file():
-        raise UsageError(f"--head {name}: no such file")
+    return load_head(given.name, given.views[0].shape[1], given.labels)
 
 
 def load_head(name: str, width: int, labels: tuple[str, ...]) -> Head:

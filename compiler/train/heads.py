@@ -1,180 +1,132 @@
-"""The heads, trained on cached features: linear, MLP, prototypes, or none.
+"""The heads: one row per kind, each made by a module of its own, most of them trained on cached features.
 
 Features come as views: the same images as seen by the float trunk and by the trunk as the device runs
 it. A head trained on both learns to pass over the quantization error.
 
 Every class counts the same, however many images it has: how often a thing was photographed tells nothing of
-how often the device will meet it. And every head's last layer is divided by a temperature, so that 0.9 means
-right nine times in ten.
+how often the device will meet it. And the last layer of every head that is trained here is divided by a temperature,
+so that 0.9 means right nine times in ten.
+
+Nothing heavy is imported here: the command line reads the table.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from importlib import import_module
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tlc_edge.compiler.records import Dense, Floats, Head
-from tlc_edge.runtime.errors import unknown_name
+from tlc_edge.runtime.errors import UsageError, unknown_name
 from tlc_edge.runtime.progress import Count, silent
 
-from .balance import balance, standardize
-from .temperature import Fit, calibrate
+from .training import Training
 
-KINDS = ("linear", "mlp", "prototype", "none")
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-# Inverse strengths to choose from, for features centred and divided by one common deviation, so that the
-# range suits every backbone. With EfficientNet-Lite0 the best was 0.1 on 3,500 digits and 0.1 to 1 on 72 photos.
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-_FOLDS = 5
-_PLENTY = 1000  # images from which one held-out quarter tells as much as five folds
+    from tlc_edge.compiler.records import Floats, Head
+
+
+@dataclass(frozen=True)
+class HeadKind:
+    """A kind of head."""
+
+    name: str
+    """What `--head` says; for files, the form of their names."""
+    help: str
+    """What it is, in a few words."""
+    make: Callable[[Training], Head]
+    """Makes it; raises a BuildError where it does not fit the trunk or the data."""
+    suffixes: tuple[str, ...] = ()
+    """Of the files that it comes from, in lower case; without any it has no file."""
+
+    def claims(self, name: str) -> bool:
+        """Return whether `--head` means this one."""
+        return name.lower().endswith(self.suffixes) if self.suffixes else name == self.name
+
+
+def _linear(given: Training) -> Head:
+    from .linear import make
+
+    return make(given)
+
+
+def _mlp(given: Training) -> Head:
+    from .mlp import make
+
+    return make(given)
+
+
+def _prototype(given: Training) -> Head:
+    from .prototype import make
+
+    return make(given)
+
+
+def _none(given: Training) -> Head:
+    from .no_head import make
+
+    return make(given)
+
+
+def _file(given: Training) -> Head:
+    from .head_file import make
+
+    return make(given)
+
+
+HEADS: tuple[HeadKind, ...] = (
+    HeadKind("linear", "logistic regression", _linear),
+    HeadKind("mlp", "one hidden layer", _mlp),
+    HeadKind("prototype", "class means", _prototype),
+    HeadKind("none", "every class is enrolled on the device", _none),
+    HeadKind("FILE.keras", "trained elsewhere", _file, (".keras", ".h5", ".hdf5")),
+)
+"""Every kind, in the order in which they are listed."""
+
+
+def head_help() -> str:
+    """Return what `--head` can be, for people."""
+    listed = [f"{kind.name} ({kind.help})" for kind in HEADS]
+    return f"{', '.join(listed[:-1])} or {listed[-1]}"
+
+
+def check_head(name: str) -> HeadKind:
+    """Return the kind of head that is asked for, before anything is loaded.
+
+    Raises:
+        UsageError: there is no such kind, or no such file.
+    """
+    found = next((kind for kind in HEADS if kind.claims(name)), None)
+    if found is None:
+        raise unknown_name("head", name, [kind.name for kind in HEADS])
+    if found.suffixes and not Path(name).is_file():
+        raise UsageError(f"--head {name}: no such file")
+    return found
 
 
 def train_head(
-    kind: str, views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count = silent
+    name: str,
+    views: Sequence[Floats],
+    targets: NDArray[np.int64],
+    labels: Sequence[str],
+    seed: int,
+    progress: Count = silent,
 ) -> Head:
-    """Train a head of the given kind.
+    """Train the head that is asked for, or load it.
 
     Args:
-        kind: one of `KINDS`.
+        name: of one of `HEADS`, or a file.
         views: features of the same N images, [N, F] each; the last is what the device sees.
         targets: class indices, [N]; every class occurs.
-        classes: number of classes.
+        labels: the names of the classes.
         seed: equal seeds give equal heads.
         progress: told how far it is.
 
     Raises:
         UsageError: there is no such kind.
+        BuildError: a head from a file does not fit.
     """
-    check_kind(kind)
-    if kind == "none":
-        return Head("none", ())
-    if kind == "linear":
-        head, fit = train_linear(views, targets, classes, seed, progress)
-    elif kind == "mlp":
-        from .mlp import train_mlp
-
-        head, fit = train_mlp(views, targets, classes, seed, progress)
-    else:
-        head, fit = prototypes(views, targets, classes), lambda v, t: prototypes(v, t, classes)
-    return calibrate(head, fit, views, targets, seed)
-
-
-def check_kind(kind: str) -> None:
-    """Check a kind of head before anything is loaded.
-
-    Raises:
-        UsageError: there is no such kind.
-    """
-    if kind not in KINDS:
-        raise unknown_name("head", kind, (*KINDS, "FILE.keras"))
-
-
-def train_linear(
-    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count = silent
-) -> tuple[Head, Fit]:
-    """Train an L2-regularised logistic regression; the strength is chosen by cross-validation over images.
-
-    The strength with the least log loss on the last view wins: unlike accuracy it also judges how sure
-    the head is, which the decision and the reports rely on. Returned with it: how to train the like on other images.
-    """
-    from threadpoolctl import threadpool_limits
-
-    import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited
-    mean, scale = standardize(views)
-    scaled = [((view - mean) / scale).astype(np.float32) for view in views]
-    # These products are thin, and the threads of a BLAS wait for one another longer than they compute: on a
-    # busy machine of two cores one thread was 4 to 12 times as fast, from 8 images of 2 classes to 30,000 of 20.
-    with threadpool_limits(1, "blas"):
-        losses = _cross_validate(scaled, targets, classes, seed, progress)
-    strength = STRENGTHS[int(np.argmin(losses))]
-    notes = {
-        "inverse_strength": strength,
-        "cross_validated_log_loss": {str(s): round(v, 4) for s, v in zip(STRENGTHS, losses, strict=True)},
-        "views": len(views),
-    }
-
-    def fit(views: Sequence[Floats], targets: NDArray[np.int64]) -> Head:
-        scaled = [((view - mean) / scale).astype(np.float32) for view in views]
-        with threadpool_limits(1, "blas"):
-            kernel, bias = _fit(scaled, targets, classes, strength, tolerance=1e-4)
-        return Head("linear", (_unscaled(kernel, bias, mean, scale),), notes)
-
-    return fit(views, targets), fit
-
-
-def _unscaled(kernel: NDArray[np.float64], bias: NDArray[np.float64], mean: NDArray[np.float64], scale: float) -> Dense:
-    """Return the layer for raw pooled features, as the graph sees them."""
-    return Dense((kernel / scale).astype(np.float32), (bias - mean @ kernel / scale).astype(np.float32), "softmax")
-
-
-def prototypes(views: Sequence[Floats], targets: NDArray[np.int64], classes: int) -> Head:
-    """Make a head of class means: no training, and the answer is the class with the nearest one.
-
-    A softmax over negative squared distances is linear in the features, since the features' own square is
-    common to all classes. Distances are divided by twice the within-class variance, summed over all
-    features as if they were one Gaussian: without it every answer would be certain.
-    """
-    features = np.concatenate(views)
-    labels = np.tile(targets, len(views))
-    means = np.stack([features[labels == c].mean(axis=0, dtype=np.float64) for c in range(classes)])
-    within = float(np.mean(np.sum(np.square(features - means[labels]), axis=1))) or 1.0
-    # The sum over F features overstates the evidence, for they are far from independent.
-    temperature = within / np.sqrt(features.shape[1])
-    kernel = (2 * means.T / temperature).astype(np.float32)
-    bias = (-np.square(means).sum(axis=1) / temperature).astype(np.float32)
-    return Head("prototype", (Dense(kernel, bias, "softmax"),), {"views": len(views)})
-
-
-def _cross_validate(
-    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count
-) -> list[float]:
-    from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
-
-    fewest = int(np.bincount(targets, minlength=classes).min())
-    if len(targets) >= _PLENTY and fewest >= 4:
-        parts: Any = StratifiedShuffleSplit(1, test_size=0.25, random_state=seed)
-    else:
-        parts = StratifiedKFold(max(2, min(_FOLDS, fewest)), shuffle=True, random_state=seed)
-    folds = list(parts.split(targets, targets))
-    losses = np.zeros(len(STRENGTHS))
-    done, total = 0, len(folds) * len(STRENGTHS)
-    for train, held_out in folds:
-        for i, strength in enumerate(STRENGTHS):
-            # An image is in train or held out with all its views: else it would be judged by its twin.
-            kernel, bias = _fit([v[train] for v in views], targets[train], classes, strength, tolerance=1e-3)
-            layer = Dense(kernel.astype(np.float32), bias.astype(np.float32), "softmax")
-            probabilities = layer(views[-1][held_out]).astype(np.float64)
-            probabilities /= probabilities.sum(axis=1, keepdims=True)
-            weights = balance(targets[held_out])
-            loss = log_loss(targets[held_out], probabilities, sample_weight=weights, labels=range(classes))
-            losses[i] += loss / len(folds)
-            done += 1
-            progress(done, total)
-    return [float(v) for v in losses]
-
-
-def _fit(
-    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, strength: float, tolerance: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return kernel [F, C] and bias [C] for all views together."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    # Views of one image are one piece of evidence, so their weight in the loss is shared.
-    model = LogisticRegression(C=strength / len(views), tol=tolerance, max_iter=1000, class_weight="balanced")
-    with warnings.catch_warnings():
-        # A few steps short of the optimum is no harm: the cross-validation judges what came out.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(np.concatenate(views), np.tile(targets, len(views)))
-    kernel, bias = model.coef_.T.astype(np.float64), model.intercept_.astype(np.float64)
-    if classes == 2:
-        # Two classes come as one set of weights, for the second class against the first.
-        kernel = np.concatenate([-kernel / 2, kernel / 2], axis=1)
-        bias = np.concatenate([-bias / 2, bias / 2])
-    return kernel, bias
+    return check_head(name).make(Training(name, views, targets, tuple(labels), seed, progress))

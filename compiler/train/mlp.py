@@ -13,7 +13,8 @@ from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.runtime.quiet import quiet
 
 from .balance import balance, standardize, watch
-from .temperature import Fit
+from .temperature import Fit, calibrate
+from .training import Training
 
 UNITS = 64
 EPOCHS = 300
@@ -23,6 +24,12 @@ _RATE = 1e-3  # of steps of _BATCH rows; larger steps go further
 _BATCH = 32  # rows per step, at least
 _STEPS = 32  # an epoch, at most about: with thousands of rows smaller steps only take longer
 _FLOOR = 0.1  # of the common deviation: a feature that hardly moves in training must not be blown up
+
+
+def make(given: Training) -> Head:
+    """Train the head and find its temperature."""
+    head, fit = train_mlp(given.views, given.targets, len(given.labels), given.seed, given.progress)
+    return calibrate(head, fit, given.views, given.targets, given.seed)
 
 
 def train_mlp(

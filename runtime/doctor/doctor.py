@@ -110,7 +110,8 @@ def advice(
     """Return the line to run where no engine works, for this machine and the formats of the bundle."""
     here = {e.name for e in engines if e.version is not None}
     arm32 = machine in ("armv7l", "armv6l")
-    if "tflite" in formats and "tflite-runtime" in here and int(numpy.split(".")[0]) >= 2:
+    old = {k.name for k in KINDS if k.old_numpy and k.format in formats}
+    if old & here and int(numpy.split(".")[0]) >= 2:
         return ("pip install 'numpy<2'",)
     if "tflite" in formats and arm32:
         if python < (3, 12):

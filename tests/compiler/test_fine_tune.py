@@ -23,7 +23,7 @@ from tlc_edge.compiler.network.layers import nodes
 from tlc_edge.compiler.options import FineTune
 from tlc_edge.compiler.records import Head, Trunk
 from tlc_edge.compiler.train.balance import watch
-from tlc_edge.compiler.train.heads import train_linear
+from tlc_edge.compiler.train.linear import train_linear
 from tlc_edge.runtime.errors import BuildError, UsageError
 
 SETTINGS = FineTune(epochs=4, learning_rate=3e-3)

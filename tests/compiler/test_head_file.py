@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tlc_edge.compiler.toolchain import load_tensorflow
-from tlc_edge.compiler.train.head_file import check_head_file, is_head_file, load_head
+from tlc_edge.compiler.train.head_file import load_head
+from tlc_edge.compiler.train.heads import HEADS, check_head
 from tlc_edge.runtime.errors import BuildError, UsageError
 
 LABELS = ("cup", "jug", "mug")
@@ -102,8 +103,9 @@ def test_a_file_with_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_names(tmp_path: Path) -> None:
-    assert [is_head_file(n) for n in ("x.keras", "a/b.H5", "linear", "none", "keras")] == [True, True, *[False] * 3]
+    file = HEADS[-1]
+    assert [file.claims(n) for n in ("x.keras", "a/b.H5", "linear", "none", "keras")] == [True, True, *[False] * 3]
     with pytest.raises(UsageError, match=r"--head gone\.keras: no such file"):
-        check_head_file("gone.keras")
+        check_head("gone.keras")
     (tmp_path / "there.keras").touch()
-    check_head_file(str(tmp_path / "there.keras"))
+    check_head(str(tmp_path / "there.keras"))

@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Dense, Head
-from tlc_edge.compiler.train import heads
+from tlc_edge.compiler.train import linear
 from tlc_edge.compiler.train.balance import balance
-from tlc_edge.compiler.train.heads import KINDS, STRENGTHS, train_head
+from tlc_edge.compiler.train.heads import HEADS, check_head, train_head
+from tlc_edge.compiler.train.linear import STRENGTHS
 from tlc_edge.runtime.errors import UsageError
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -25,7 +26,7 @@ def clusters(classes: int, each: int, spread: float, width: int = 16, seed: int 
 
 def train_linear(*given: Any, **options: Any) -> Head:
     """Return the head alone, without its temperature."""
-    return heads.train_linear(*given, **options)[0]
+    return linear.train_linear(*given, **options)[0]
 
 
 def accuracy(head: Head, features: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
@@ -101,7 +102,7 @@ def test_classes_count_the_same_however_many_images_they_have(kind: str) -> None
     features, targets = clusters(2, 200, 3.0, width=4)
     test = np.arange(400) % 2 == 0
     train = ~test & ((targets == 0) | (np.arange(400) < 220))  # 100 of the one, 10 of the other
-    head = train_head(kind, [features[train]], targets[train], 2, seed=0)
+    head = train_head(kind, [features[train]], targets[train], "ab", seed=0)
     recalls = [recall(head, features[test], targets[test], c) for c in (0, 1)]
     assert min(recalls) >= 0.25, recalls  # without weights all are taken for the large class: 1.0 and 0.0
     assert np.bincount(targets[train]).tolist() == [100, 10]
@@ -146,7 +147,7 @@ class TestTrained:
     def test_it_learns_what_can_be_learned(self, kind: str, classes: int, each: int) -> None:
         features, targets = clusters(classes, 2 * each, 0.5)
         train = np.arange(len(targets)) % 2 == 0
-        head = train_head(kind, [features[train]], targets[train], classes, seed=0)
+        head = train_head(kind, [features[train]], targets[train], list(map(str, range(classes))), seed=0)
         given = head.probabilities(features[~train])
         assert (head.kind, given.shape) == (kind, (len(features) // 2, classes))
         np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-5)
@@ -155,7 +156,7 @@ class TestTrained:
     def test_equal_seeds_give_equal_heads(self, kind: str) -> None:
         features, targets = clusters(3, 10, 1.5)
         views = [features, features + 0.01]
-        first, again, other = (train_head(kind, views, targets, 3, seed) for seed in (1, 1, 2))
+        first, again, other = (train_head(kind, views, targets, "abc", seed) for seed in (1, 1, 2))
         assert len(first.layers) == (2 if kind == "mlp" else 1)
         for a, b in zip(first.layers, again.layers, strict=True):
             np.testing.assert_array_equal(a.kernel, b.kernel)
@@ -166,7 +167,7 @@ class TestTrained:
 
 def test_a_prototype_head_names_the_nearest_class_mean() -> None:
     features, targets = clusters(4, 10, 1.5)
-    head = train_head("prototype", [features], targets, 4, seed=0)
+    head = train_head("prototype", [features], targets, "abcd", seed=0)
     means = np.stack([features[targets == c].mean(axis=0) for c in range(4)])
     others = clusters(4, 20, 3.0, seed=0)[0]
     distances = np.linalg.norm(others[:, None] - means, axis=2)
@@ -176,14 +177,15 @@ def test_a_prototype_head_names_the_nearest_class_mean() -> None:
 
 def test_no_head() -> None:
     features, targets = clusters(2, 5, 0.5)
-    head = train_head("none", [features], targets, 2, seed=0)
+    head = train_head("none", [features], targets, "ab", seed=0)
     assert (head.kind, head.layers, head.probabilities(features).shape) == ("none", (), (10, 0))
 
 
 def test_an_unknown_kind() -> None:
     with pytest.raises(UsageError, match="unknown head 'lineal'; known: linear"):
-        train_head("lineal", [], np.zeros(0, np.int64), 2, seed=0)
-    assert KINDS == ("linear", "mlp", "prototype", "none")
+        train_head("lineal", [], np.zeros(0, np.int64), "ab", seed=0)
+    assert [kind.name for kind in HEADS] == ["linear", "mlp", "prototype", "none", "FILE.keras"]
+    assert all(check_head(kind.name) is kind for kind in HEADS if not kind.suffixes)
 
 
 def test_dense() -> None:

@@ -39,7 +39,7 @@ def material(backbone: Backbone, layer: str, samples: Sequence[Sample]) -> tuple
 
 def judge(m: Material, count: int) -> tuple[str | None, Curve, float, float]:
     """Return what holds a linear head back, its curve, and its accuracy on training and held-out images."""
-    head = train_head("linear", [m.train], m.classes, count, 0)
+    head = train_head("linear", [m.train], m.classes, list(map(str, range(count))), 0)
 
     def accuracy(x: Floats, truth: NDArray[np.int64]) -> float:
         return float(np.mean(np.argmax(head.probabilities(x), axis=1) == truth))

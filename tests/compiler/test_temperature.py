@@ -53,7 +53,7 @@ def test_no_answer_changes_and_other_layers_stay() -> None:
 def test_a_head_is_as_sure_as_it_is_right(kind: str, each: int) -> None:
     features, targets = clusters(3, 2 * each, 3.0, width=4)
     test = np.arange(len(targets)) % 2 == 0
-    head = train_head(kind, [features[~test]], targets[~test], 3, seed=0)
+    head = train_head(kind, [features[~test]], targets[~test], "abc", seed=0)
     sure = head.probabilities(features[test]).max(axis=1).mean()
     right = np.mean(head.probabilities(features[test]).argmax(axis=1) == targets[test])
     assert head.notes["temperature"] > 0
@@ -79,5 +79,5 @@ def test_an_image_is_judged_by_heads_that_did_not_see_it() -> None:
 
 def test_a_class_of_one_image_leaves_nothing_out() -> None:
     features, targets = clusters(2, 4, 0.5)
-    head = train_head("prototype", [features[:5]], targets[:5], 2, seed=0)
+    head = train_head("prototype", [features[:5]], targets[:5], "ab", seed=0)
     assert head.notes["temperature"] is None

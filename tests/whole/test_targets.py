@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tlc_edge.cli.commands.targets import targets as targets_command
 from tlc_edge.runtime.engines import open as engines
 from tlc_edge.runtime.errors import UsageError
-from tlc_edge.targets import KEYS, MAX_THREADS, all_targets, load_target, target_names
+from tlc_edge.targets import ENGINES, KEYS, MAX_THREADS, all_targets, load_target, target_names
 
 FOLDER = Path(__file__).parents[2] / "targets"
 RPI = (FOLDER / "rpi.toml").read_text(encoding="utf-8")
@@ -277,6 +277,12 @@ def test_several_missing_keys_are_all_named(own: Write) -> None:
 )
 def test_wrong_value(own: Write, old: str, new: str, said: str) -> None:
     assert said in refusal(own(changed(old, new)))
+
+
+def test_every_engine_of_the_runtime_can_be_preferred() -> None:
+    """And the first names are its own, in its order: what follows is run by others."""
+    own = tuple(kind.name for kind in engines.KINDS)
+    assert ENGINES[: len(own)] == own
 
 
 def test_the_most_threads_are_those_of_the_runtime(own: Write) -> None:

@@ -1,0 +1,45 @@
+"""What an engine is to the rest, and what all of them share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Engine(Protocol):
+    """A model ready to run."""
+
+    name: str
+    version: str
+    shape: tuple[int, ...]
+    """Of the image it takes, [H, W, C]."""
+    widths: tuple[int, ...]
+    """Of the vectors it gives."""
+
+    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """Run one image [H, W, C] and return one vector per output, in the order asked for at opening."""
+        ...
+
+
+def version_of(name: str) -> str:
+    """Return the version of an installed package, for people."""
+    import importlib.metadata  # not above: the command line reads the table of engines, and this takes long
+
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"  # put there by something other than pip
+
+
+def find_output(found: dict[str, Any], name: str) -> Any:
+    """Return what an engine tells of a model's output.
+
+    Raises:
+        ValueError: the model has none of that name.
+    """
+    if name not in found:
+        raise ValueError(f"the model has no output {name!r}, only {', '.join(sorted(found))}")
+    return found[name]
