@@ -95,11 +95,14 @@ def quick(options: Options, tmp_path: Path) -> Options:
 
 
 def contents(path: Path) -> dict[str, object]:
-    """Return all files of a bundle, the manifest without its one field that may differ."""
+    """Return all files of a bundle, without what may differ: the time, and the name that the page says."""
     bundle = Bundle.open(path)
     manifest = json.loads((path / "manifest.json").read_bytes() if path.is_dir() else bundle.read("manifest.json"))
     assert manifest.pop("created")
-    return {**bundle.files, "manifest.json": manifest}
+    assert manifest["files"].pop("report.html")
+    page = bundle.read("report.html").replace(f"<title>{path.name} for ".encode(), b"<title>")
+    page = page.replace(f"<h1><bdi>{path.name}</bdi>".encode(), b"<h1>")
+    return {**bundle.files, "manifest.json": manifest, "report.html": page}
 
 
 class TestBadImages:

@@ -78,7 +78,7 @@ def test_nothing_is_cut_off(classes: int, name: str, tmp_path: Path) -> None:
     found = measured(full(classes, name), tmp_path)
     assert found["wide"] == []
     assert found["width"] == found["inside"] <= WIDTH
-    assert found["small"] >= 9  # letters in figures, in pixels
+    assert found["small"] >= 10  # letters in figures, in pixels
 
 
 def test_what_is_cut_off_would_be_seen(tmp_path: Path) -> None:
