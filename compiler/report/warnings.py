@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tlc_edge.compiler.study.learning_curve import Curve
 
 from .findings import ClassFindings, Findings
+from .text import percent
 
 FEW_TRAINING = 10
 """Training images of a class below which it has few."""
@@ -70,12 +71,12 @@ def holding_back(train_accuracy: float | None, high: float, curve: Curve) -> str
     if train_accuracy is None or high >= GOOD:
         return None
     if train_accuracy < UNDERFIT:
-        return f"it gets only {_percent(train_accuracy)} of its own training images right"
+        return f"it gets only {percent(train_accuracy)} of its own training images right"
     if curve.gain is not None and curve.gain < FLAT:
         half, full = curve.points[-2:]
         return (
             f"twice the training images ({half.images} to {full.images}) changed the accuracy only from "
-            f"{_percent(half.accuracy)} to {_percent(full.accuracy)}"
+            f"{percent(half.accuracy)} to {percent(full.accuracy)}"
         )
     return None
 
@@ -150,7 +151,7 @@ def _uncertain(f: Findings) -> str | None:
         return None
     return (
         f"The accuracy is not well known: {_count(accuracy.total, 'held-out image', 'held-out images')} can only tell "
-        f"that it lies between {_percent(accuracy.low)} and {_percent(accuracy.high)}. Four times as many would at "
+        f"that it lies between {percent(accuracy.low)} and {percent(accuracy.high)}. Four times as many would at "
         "least halve that range."
     )
 
@@ -273,10 +274,6 @@ _WARNINGS: Sequence[tuple[str, Callable[[Findings], str | None]]] = (
     ("lossy", _lossy),
     ("skipped", _skipped),
 )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _count(number: int, one: str, many: str) -> str:
