@@ -23,9 +23,9 @@ from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.report.evidence import ODD_THUMBNAILS, Evidence, Exemplars, Pictures
 from tlc_edge.compiler.report.settings import Settings
 from tlc_edge.compiler.study.study import Study, study
-from tlc_edge.compiler.verify.build_layers import trunk_layers
 from tlc_edge.compiler.verify.parity import build_parity
 from tlc_edge.compiler.verify.timing import median_milliseconds
+from tlc_edge.compiler.verify.trunk_layers import trunk_layers
 from tlc_edge.runtime.bundle.bundle import write_bundle
 from tlc_edge.runtime.bundle.manifest import to_json
 from tlc_edge.runtime.knn.unknown import Calibration

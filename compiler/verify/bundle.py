@@ -81,60 +81,96 @@ def verify_bundle(
         EngineError: no model can be run.
     """
     manifest = bundle.manifest
-    names = [kind.name for kind in KINDS]
-    if engine not in (None, ALL):
-        if engine not in names:
-            raise unknown_name("engine", engine, [*names, ALL])
-        choose(manifest.models, engine)  # says what is missing, before an image is read
-    plan = [
-        (model, kind)
-        for model in sorted(manifest.models, key=lambda m: m.scheme != FLOAT32.name)  # the reference first
-        for kind in _engines(model, engine)
-    ]
+    _check_engine(bundle, engine)
+    plan = _plan(bundle, engine)
     if len(plan) == 1 and not set(dataset.labels) & set(manifest.labels):
         raise _nothing_to_tell(bundle, dataset)
     samples, images, skipped = decode_all(dataset.samples, manifest.preprocessing)
     place = {label: i for i, label in enumerate(manifest.labels)}
     truth = np.array([place.get(s.label, UNKNOWN) for s in samples], np.int64)
-    runs: list[tuple[ModelFile, str, Outputs]] = []
-    problems: list[str] = []
-    if engine == ALL:
-        read = {model.format for model in manifest.models}
-        problems += [
-            f"{kind.name} is not installed, so it was left out; to have it too, run: pip install {kind.name}"
-            for kind in KINDS
-            if kind.format in read and not kind.installed
-        ]
-    for model, kind in plan:
-        try:
-            runs.append((model, kind.name, _run(bundle, model, kind, threads or 0, images, progress)))
-        except EngineError as e:
-            if engine != ALL:
-                raise
-            problems.append(str(e))
-    if not runs:
-        choose(manifest.models, None if engine == ALL else engine)
-        raise EngineError(problems[0] if problems else f"{bundle.path}: no engine here runs any of its models")
+    runs, failures = _run_all(bundle, plan, engine, threads or 0, images, progress)
     if len(runs) == 1 and not (truth != UNKNOWN).any():
         raise _nothing_to_tell(bundle, dataset)
-    reference = next((outputs for model, _, outputs in runs if model.scheme == FLOAT32.name), None)
-    parity = compare({f"{model.file} on {name}": outputs for model, name, outputs in runs})
+    reference = next((run.outputs for run in runs if run.model.scheme == FLOAT32.name), None)
     order = [m.file for m in manifest.models]
-    runs.sort(key=lambda run: order.index(run[0].file))
+    in_order = sorted(runs, key=lambda run: order.index(run.model.file))
     return Verified(
         images=len(samples),
         judged=int(np.count_nonzero(truth != UNKNOWN)),
-        scores=tuple(_score(model, name, truth, outputs, reference) for model, name, outputs in runs),
-        parity=parity,
+        scores=tuple(_score(run, truth, reference) for run in in_order),
+        parity=compare({f"{run.model.file} on {run.engine}": run.outputs for run in runs}),
         skipped=tuple(skipped),
-        problems=tuple(problems),
+        problems=(*(_not_installed(bundle) if engine == ALL else ()), *failures),
         notes=_left_out(manifest.labels, [s.label for s in samples]),
     )
 
 
-def _score(
-    model: ModelFile, engine: str, truth: NDArray[np.int64], outputs: Outputs, reference: Outputs | None
-) -> FileScore:
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What one file gave in one engine."""
+
+    model: ModelFile
+    engine: str
+    outputs: Outputs
+
+
+def _check_engine(bundle: Bundle, engine: str | None) -> None:
+    """Check, before an image is read, that an engine there is was asked for, and that it reads one of the files."""
+    if engine in (None, ALL):
+        return
+    names = [kind.name for kind in KINDS]
+    if engine not in names:
+        raise unknown_name("engine", engine, [*names, ALL])
+    choose(bundle.manifest.models, engine)  # says what is missing
+
+
+def _plan(bundle: Bundle, engine: str | None) -> list[tuple[ModelFile, EngineKind]]:
+    """Return which file is to be run in which engine, the reference first."""
+    models = sorted(bundle.manifest.models, key=lambda m: m.scheme != FLOAT32.name)
+    return [(model, kind) for model in models for kind in _engines(model, engine)]
+
+
+def _not_installed(bundle: Bundle) -> tuple[str, ...]:
+    """Return what is to be said of engines that read a file of the bundle and are not here."""
+    read = {model.format for model in bundle.manifest.models}
+    return tuple(
+        f"{kind.name} is not installed, so it was left out; to have it too, run: pip install {kind.name}"
+        for kind in KINDS
+        if kind.format in read and not kind.installed
+    )
+
+
+def _run_all(
+    bundle: Bundle,
+    plan: Sequence[tuple[ModelFile, EngineKind]],
+    engine: str | None,
+    threads: int,
+    images: NDArray[np.uint8],
+    progress: Count,
+) -> tuple[list[_Run], list[str]]:
+    """Run files over all images; return with them why some could not be run, where all engines were asked for.
+
+    Raises:
+        EngineError: one that was asked for by its name cannot run a file, or none can run any.
+    """
+    runs: list[_Run] = []
+    failures: list[str] = []
+    for model, kind in plan:
+        try:
+            runs.append(_Run(model, kind.name, _run(bundle, model, kind, threads, images, progress)))
+        except EngineError as e:
+            if engine != ALL:
+                raise
+            failures.append(str(e))
+    if not runs:
+        choose(bundle.manifest.models, None if engine == ALL else engine)
+        problems = [*(_not_installed(bundle) if engine == ALL else ()), *failures]
+        raise EngineError(problems[0] if problems else f"{bundle.path}: no engine here runs any of its models")
+    return runs, failures
+
+
+def _score(run: _Run, truth: NDArray[np.int64], reference: Outputs | None) -> FileScore:
+    model, outputs = run.model, run.outputs
     accuracy = agreement = cosine = None
     if reference is not None:
         cosine = float(np.mean(cosines(outputs.embeddings, reference.embeddings)))
@@ -142,7 +178,7 @@ def _score(
         answers, known = top_class(outputs), truth != UNKNOWN
         accuracy = float(np.mean((answers == truth)[known])) if known.any() else None
         agreement = None if reference is None else float(np.mean(answers == top_class(reference)))
-    return FileScore(model.file, engine, model.scheme, model.bytes, accuracy, agreement, cosine)
+    return FileScore(model.file, run.engine, model.scheme, model.bytes, accuracy, agreement, cosine)
 
 
 def _left_out(labels: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from tlc_edge.compiler.report.evidence import Pictures
 from tlc_edge.compiler.report.findings import Findings
 from tlc_edge.compiler.report.section import Section
 from tlc_edge.compiler.report.text import Table, number
-from tlc_edge.compiler.verify.build_layers import IMAGES
 from tlc_edge.compiler.verify.layer_errors import LayerError, worst_first
+from tlc_edge.compiler.verify.trunk_layers import IMAGES
 
 _SHOWN = 20
 _HEAD = ("layer", "operation", "SNR, dB", "cosine", "noise of its own")
