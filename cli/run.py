@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -22,30 +23,42 @@ def run(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
+        code = _run(argv)
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - None where it is closed
+            sys.stdout.flush()  # whether the work failed or not: what was printed may not get out
+    except OSError as e:
+        # Of the disk that the output goes to, say. A reader such as `head` that has had enough is no error.
+        if not isinstance(e, BrokenPipeError):
+            with contextlib.suppress(OSError):  # of stderr, on the same full disk: there is no one left to tell
+                say(f"Error: {e.filename or 'the output'}: {e.strerror or e}")
+        # What could not be written is still there, and Python would complain once more at its own exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run a command; say what went wrong and return the exit code.
+
+    Raises:
+        OSError: what it says cannot be written.
+    """
+    try:
         with Interrupt() as interrupt:  # inside: what a library made of a Ctrl-C must not be reported as its error
             interrupt.check()
             code = cli.main(args=argv, prog_name="tlc", standalone_mode=False)
-        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - None where it is closed
-            sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except click.ClickException as e:
         e.show()
-        code = e.exit_code
+        return e.exit_code
     except TlcError as e:
         say(f"Error: {e}")
         for note in getattr(e, "__notes__", []):
             say(f"       ({note})")
-        code = e.exit_code
+        return e.exit_code
     except (click.Abort, KeyboardInterrupt):
         say(MESSAGE)
-        code = 1
-    except OSError as e:
-        # Of the disk that the output goes to, say. A reader such as `head` that has had enough is no error.
-        if not isinstance(e, BrokenPipeError):
-            say(f"Error: {e.filename or 'the output'}: {e.strerror or e}")
-        # What could not be written is still there, and Python would complain once more at its own exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 1
+        return 1
     except MemoryError:
         say("Error: out of memory; close other programs, or use fewer or smaller images")
-        code = 1
-    return code if isinstance(code, int) else 0
+        return 1
