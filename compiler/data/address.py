@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,8 +19,35 @@ from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.install import pip_line
 from tlc_edge.runtime.progress import Count, silent
 
+from . import archive, npz
+from .made_folder import made_folder
+from .records import Origin, Reading, Sample
+
 MAX_BYTES = 50 << 30
 """A download longer than this is broken off."""
+EXPECTED = ""
+SUFFIXES: tuple[str, ...] = ()
+
+
+def claims(origin: Origin) -> bool:
+    """Return whether it is an address, of whatever kind."""
+    return "://" in origin.data
+
+
+def read(reading: Reading) -> list[Sample]:
+    """Fetch the file and return the images in it.
+
+    Raises:
+        UsageError: the checksum is none.
+        DataError: the address is not that of a file which holds all, it cannot be fetched or read.
+    """
+    origin = reading.origin
+    if not address_name(origin.data).lower().endswith((*npz.SUFFIXES, *archive.SUFFIXES)):
+        raise DataError(f"{origin.data}: an address must be that of an .npz, a .zip or a .tar archive, by its name")
+    checksum = None if origin.checksum is None else parse_checksum(origin.checksum)
+    folder = made_folder(origin.cache, "downloads")
+    path = fetch(origin.data, checksum, folder, reading.notes, reading.progress)
+    return reading.read_other(replace(reading, origin=replace(origin, data=str(path))))
 
 
 def parse_checksum(text: str) -> str:

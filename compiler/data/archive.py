@@ -25,10 +25,13 @@ from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_BYTES, source_name
 
-from .folder import is_image, is_junk
-from .records import Skipped
+from .csv_list import is_list, read_list
+from .folder import is_image, is_junk, read_folder
+from .made_folder import made_folder
+from .records import Origin, Reading, Sample, Skipped
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+EXPECTED = "a .zip or .tar archive"
+SUFFIXES: tuple[str, ...] = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 MAX_UNPACKED = 20 << 30
 """Bytes that one archive may unpack to."""
 MAX_FILES = 2_000_000
@@ -37,9 +40,39 @@ Entry = tuple[str, str | None, IO[bytes] | None]
 """A member's name, why it is not unpacked, and else its contents."""
 
 
-def is_archive(name: str) -> bool:
-    """Whether a file of that name is an archive known here."""
-    return name.lower().endswith(SUFFIXES)
+def claims(origin: Origin) -> bool:
+    """Return whether there is a file with the name of an archive known here."""
+    path = Path(origin.data)
+    return path.name.lower().endswith(SUFFIXES) and path.exists()
+
+
+def read(reading: Reading) -> list[Sample]:
+    """Unpack it and return the images that it held.
+
+    Raises:
+        DataError: it is damaged, not to be trusted, or holds something else.
+    """
+    path = Path(reading.origin.data)
+    root = unpack(path, made_folder(reading.origin.cache, "archives"), reading.skipped)
+    try:
+        return _read_unpacked(root, reading.skipped)
+    except DataError as e:
+        raise DataError(str(e).replace(str(root), str(path))) from None
+
+
+def _read_unpacked(root: Path, skipped: list[Skipped]) -> list[Sample]:
+    """Read what an archive held: a list of files if there is just one, else a folder per class."""
+    inner = root
+    while len(inside := list(inner.iterdir())) == 1 and inside[0].is_dir():
+        inner = inside[0]  # most archives hold one folder that holds all
+    if not any(path.is_dir() for path in inner.iterdir()) and inner != root:
+        inner = inner.parent
+    lists = [path for path in inner.glob("*.csv") if is_list(path)]
+    samples = read_list(lists[0], skipped) if len(lists) == 1 else read_folder(inner, skipped)
+    for sample in samples:
+        if isinstance(sample.source, Path) and not sample.source.resolve().is_relative_to(root.resolve()):
+            raise DataError(f"{root}: lists {sample.name!r}, which is not in the archive; do not trust it")
+    return samples
 
 
 def unpack(archive: Path, folder: Path, skipped: list[Skipped]) -> Path:

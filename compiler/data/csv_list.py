@@ -10,7 +10,25 @@ from pathlib import Path
 
 from tlc_edge.runtime.errors import DataError
 
-from .records import SPLITS, Sample, Skipped
+from .records import SPLITS, Origin, Reading, Sample, Skipped
+
+EXPECTED = "a .csv"
+SUFFIXES: tuple[str, ...] = (".csv",)
+
+
+def claims(origin: Origin) -> bool:
+    """Return whether there is a file with the name of one."""
+    path = Path(origin.data)
+    return path.suffix.lower() in SUFFIXES and path.exists()
+
+
+def read(reading: Reading) -> list[Sample]:
+    """Return the images that it lists.
+
+    Raises:
+        DataError: it is no such list, or contradicts itself.
+    """
+    return read_list(Path(reading.origin.data), reading.skipped)
 
 
 def read_list(path: Path, skipped: list[Skipped]) -> list[Sample]:

@@ -9,7 +9,10 @@ from pathlib import Path
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.load import source_name
 
-from .records import SPLITS, Sample, Skipped
+from .records import SPLITS, Origin, Reading, Sample, Skipped
+
+EXPECTED = "a folder with one folder per class"
+SUFFIXES: tuple[str, ...] = ()
 
 # By name, not by content, so that the notes lying beside the images are passed over in silence.
 _READ = (
@@ -23,6 +26,20 @@ _REPORTED = (
 )
 _SUFFIXES = frozenset((*_READ, *_REPORTED))
 _JUNK = frozenset({"__MACOSX"})
+
+
+def claims(origin: Origin) -> bool:
+    """Return whether it is a folder."""
+    return Path(origin.data).is_dir()
+
+
+def read(reading: Reading) -> list[Sample]:
+    """Return the images of a folder per class.
+
+    Raises:
+        DataError: the images or the classes lie at another depth.
+    """
+    return read_folder(Path(reading.origin.data), reading.skipped)
 
 
 def read_folder(root: Path, skipped: list[Skipped]) -> list[Sample]:

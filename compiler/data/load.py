@@ -6,46 +6,43 @@ is imported when there is one). Nothing is decoded while a data set is loaded: s
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 import unicodedata
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
-from tlc_edge.compiler.cache.folder import data_folder, find_cache_folder
-from tlc_edge.runtime.errors import DataError, UsageError, unknown_name
+from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.progress import Count, silent
 
-from .address import address_name, fetch, parse_checksum
-from .archive import is_archive, unpack
-from .arrays import read_digits, read_npz
-from .csv_list import is_list, read_list
+from . import address, archive, csv_list, folder, npz, pixel_table, sample_set
 from .decode import decode, decode_all
-from .folder import read_folder
-from .pixel_table import parse_shape, read_table
-from .records import Dataset, Sample, Skipped, refuse
+from .records import Dataset, Origin, Reading, Sample, Skipped, refuse
 
 __all__ = ["Dataset", "Origin", "Sample", "Skipped", "decode", "decode_all", "load_dataset"]
 
-_SAMPLES = ("digits",)
-_EXPECTED = "a folder with one folder per class, a .csv, an .npz, or a .zip or .tar archive"
+
+class Form(Protocol):
+    """A module that reads data sets of one form."""
+
+    @property
+    def EXPECTED(self) -> str:  # noqa: N802 - a constant of the module
+        """What may be given, for an error about a path; empty for what is no path."""
+        ...
+
+    @property
+    def SUFFIXES(self) -> tuple[str, ...]:  # noqa: N802
+        """Of its files, in lower case."""
+        ...
+
+    def claims(self, origin: Origin) -> bool:
+        """Return whether what is given is of this form, good or not."""
+        ...
+
+    def read(self, reading: Reading) -> list[Sample]:
+        """Return its images, none of them decoded; raises a TlcError where it cannot be read."""
+        ...
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a data set is, and what must be known to read it."""
-
-    data: str
-    """Folder, `.csv`, `.npz`, archive, `http` or `https` address of the last two, or `sample:digits`."""
-    labels: str | None = None
-    """The labels of a pixel table."""
-    shape: str | None = None
-    """The shape of a pixel table's images, `H,W` or `H,W,C`."""
-    checksum: str | None = None
-    """`sha256:…` of what an address gives."""
-    cache: str | None = None
-    """Folder for downloads and unpacked archives, `off`, or None for the user's own."""
+FORMS: tuple[Form, ...] = (pixel_table, sample_set, address, folder, csv_list, npz, archive)
+"""The forms of data sets; the first that claims one reads it."""
 
 
 def load_dataset(
@@ -62,98 +59,44 @@ def load_dataset(
     """
     origin = Origin(data) if isinstance(data, str) else data
     name = origin.data
-    skipped: list[Skipped] = []
-    notes: list[str] = []
     if (origin.labels is None) != (origin.shape is None):
         raise UsageError("a table of pixels needs both --labels and --shape; give the other one too")
-    if origin.checksum is not None and "://" not in name:
+    if origin.checksum is not None and not address.claims(origin):
         raise UsageError(f"--checksum is for addresses, but the data are {name!r}; leave it out")
+    reading = Reading(origin, _expected(), limit, progress, _read)
     try:
-        if origin.labels is not None and origin.shape is not None:
-            shape = parse_shape(origin.shape)
-            samples = read_table(_existing(name), _existing(origin.labels), shape, limit, notes)
-            limit = None
-        elif name.startswith("sample:"):
-            samples = _read_sample(name.removeprefix("sample:"))
-        elif "://" in name:
-            samples = _read_address(origin, skipped, notes, progress)
-        else:
-            samples = _read_path(_existing(name), origin.cache, skipped, notes)
+        samples = _read(reading)
     except OSError as e:
         raise DataError(f"{e.filename or name}: cannot be read ({e.strerror or e})") from None
-    return _finish(samples, skipped, name, notes, strict, limit)
+    return _finish(samples, reading, strict)
 
 
-def _existing(name: str) -> Path:
-    path = Path(name)
-    if not path.exists():
-        raise DataError(f"{name}: no such file or folder; give {_EXPECTED}")
-    return path
+def _read(reading: Reading) -> list[Sample]:
+    """Read a data set in the first form that claims it.
+
+    Raises:
+        DataError: none does.
+    """
+    form = next((form for form in FORMS if form.claims(reading.origin)), None)
+    if form is not None:
+        return form.read(reading)
+    path = reading.existing(reading.origin.data)
+    raise DataError(f"{path}: expected {reading.expected}")
 
 
-def _read_sample(name: str) -> list[Sample]:
-    if name not in _SAMPLES:
-        raise unknown_name("sample", name, _SAMPLES)
-    return read_digits()
+def _expected() -> str:
+    """Return what may be given, for an error about something else."""
+    *most, last = [form.EXPECTED for form in FORMS if form.EXPECTED]
+    return f"{', '.join(most)}, or {last}"
 
 
-def _read_address(origin: Origin, skipped: list[Skipped], notes: list[str], progress: Count) -> list[Sample]:
-    name = address_name(origin.data)
-    if not is_archive(name) and not name.lower().endswith(".npz"):
-        raise DataError(f"{origin.data}: an address must be that of an .npz, a .zip or a .tar archive, by its name")
-    checksum = None if origin.checksum is None else parse_checksum(origin.checksum)
-    path = fetch(origin.data, checksum, _folder(origin.cache, "downloads"), notes, progress)
-    return _read_path(path, origin.cache, skipped, notes)
-
-
-def _read_path(path: Path, cache: str | None, skipped: list[Skipped], notes: list[str]) -> list[Sample]:
-    if path.is_dir():
-        return read_folder(path, skipped)
-    if path.suffix.lower() == ".csv":
-        return read_list(path, skipped)
-    if path.suffix.lower() == ".npz":
-        return read_npz(path, notes)
-    if is_archive(path.name):
-        root = unpack(path, _folder(cache, "archives"), skipped)
-        try:
-            return _read_unpacked(root, skipped)
-        except DataError as e:
-            raise DataError(str(e).replace(str(root), str(path))) from None
-    raise DataError(f"{path}: expected {_EXPECTED}")
-
-
-def _read_unpacked(root: Path, skipped: list[Skipped]) -> list[Sample]:
-    """Read what an archive held: a list of files if there is just one, else a folder per class."""
-    inner = root
-    while len(inside := list(inner.iterdir())) == 1 and inside[0].is_dir():
-        inner = inside[0]  # most archives hold one folder that holds all
-    if not any(path.is_dir() for path in inner.iterdir()) and inner != root:
-        inner = inner.parent
-    lists = [path for path in inner.glob("*.csv") if is_list(path)]
-    samples = read_list(lists[0], skipped) if len(lists) == 1 else read_folder(inner, skipped)
-    for sample in samples:
-        if isinstance(sample.source, Path) and not sample.source.resolve().is_relative_to(root.resolve()):
-            raise DataError(f"{root}: lists {sample.name!r}, which is not in the archive; do not trust it")
-    return samples
-
-
-def _folder(cache: str | None, kind: str) -> Path:
-    """Return where downloads and unpacked archives go; without a cache, a folder that goes when Python ends."""
-    found = find_cache_folder(cache)
-    if found is None:
-        found = Path(tempfile.mkdtemp(prefix="tlc-"))
-        atexit.register(shutil.rmtree, found, ignore_errors=True)
-    return data_folder(found, kind)
-
-
-def _finish(
-    samples: list[Sample], skipped: list[Skipped], origin: str, notes: list[str], strict: bool, limit: int | None
-) -> Dataset:
-    """Check what every source must hold to, and apply the limit."""
+def _finish(samples: list[Sample], reading: Reading, strict: bool) -> Dataset:
+    """Check what every form must hold to, and apply the limit."""
+    origin, limit, skipped, notes = reading.origin.data, reading.limit, reading.skipped, reading.notes
     if skipped and (strict or not samples):
         raise refuse(skipped)
     if not samples:
-        raise DataError(f"{origin}: no images in it; give {_EXPECTED}")
+        raise DataError(f"{origin}: no images in it; give {reading.expected}")
     labels = sorted({sample.label for sample in samples})
     for label in labels:
         if not label or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in label):

@@ -15,13 +15,34 @@ from numpy.typing import NDArray
 from tlc_edge.runtime.errors import DataError, UsageError
 
 from .arrays import find_scale, is_one_hot, scale_note, to_pixels
-from .records import Sample
+from .records import Origin, Reading, Sample
+
+EXPECTED = ""
+SUFFIXES: tuple[str, ...] = (".csv",)
 
 _BLOCK = 1000
 """Rows parsed at a time, so that a large table is never in memory as text or as floats."""
 
 _MARKS = {"true": "1", "false": "0"}
 """How pandas 2 and later write one-hot columns."""
+
+
+def claims(origin: Origin) -> bool:
+    """Return whether labels and shape say that it is a table of pixels."""
+    return origin.labels is not None and origin.shape is not None
+
+
+def read(reading: Reading) -> list[Sample]:
+    """Return the images of the table with their labels.
+
+    Raises:
+        UsageError: the shape is none.
+        DataError: the files are not there, or no such tables.
+    """
+    origin = reading.origin
+    shape = parse_shape(origin.shape or "")
+    images, labels = reading.existing(origin.data), reading.existing(origin.labels or "")
+    return read_table(images, labels, shape, reading.limit, reading.notes)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.progress import Count
 
 SPLITS = {
     "train": "train",
@@ -54,6 +55,50 @@ class Dataset:
     origin: str
     notes: tuple[str, ...] = ()
     """What was assumed while reading, such as the range of the pixel values; a sentence each, for people."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a data set is, and what must be known to read it."""
+
+    data: str
+    """Folder, `.csv`, `.npz`, archive, `http` or `https` address of the last two, or `sample:digits`."""
+    labels: str | None = None
+    """The labels of a pixel table."""
+    shape: str | None = None
+    """The shape of a pixel table's images, `H,W` or `H,W,C`."""
+    checksum: str | None = None
+    """`sha256:…` of what an address gives."""
+    cache: str | None = None
+    """Folder for downloads and unpacked archives, `off`, or None for the user's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A data set while it is read: where it is, what a form may need, and what it leaves beside the samples."""
+
+    origin: Origin
+    expected: str
+    """What may be given, for an error."""
+    limit: int | None
+    """Images that are wanted at most; a form that reads row by row may stop there."""
+    progress: Count
+    """Called with kibibytes where there is something to download."""
+    read_other: Callable[[Reading], list[Sample]]
+    """Reads a data set of any form: for what holds or gives another one."""
+    skipped: list[Skipped] = field(default_factory=list[Skipped])
+    notes: list[str] = field(default_factory=list[str])
+
+    def existing(self, name: str) -> Path:
+        """Return the path of a file or folder that there is.
+
+        Raises:
+            DataError: there is none.
+        """
+        path = Path(name)
+        if not path.exists():
+            raise DataError(f"{name}: no such file or folder; give {self.expected}")
+        return path
 
 
 def refuse(skipped: Sequence[Skipped]) -> DataError:
