@@ -87,7 +87,10 @@ def print_summary(result: Result) -> None:
     for note in result.notes:
         say(note)
     if result.cached:
-        say(f"{result.cached} images were seen before: their features come from the cache")
+        seen = (
+            "1 image was seen before: its" if result.cached == 1 else f"{result.cached} images were seen before: their"
+        )
+        say(f"{seen} features come from the cache")
     for skipped in result.skipped[:10]:
         say(f"skipped {skipped.name}: {skipped.reason}")
     if len(result.skipped) > 10:
@@ -183,12 +186,12 @@ def _print_duplicates(result: Result) -> None:
         return
     images = sum(len(group.images) for group in result.duplicates)
     say(f"near-duplicates: {images} images show {len(result.duplicates)} pictures; each kept on one side of the split")
-    worrying = [g for g in result.duplicates if len(g.labels) > 1 or len(g.parts) > 1]
-    for group in worrying[:5]:
+    doubtful = [g for g in result.duplicates if len(g.labels) > 1 or len(g.parts) > 1]
+    for group in doubtful[:5]:
         shown = ", ".join(group.images[:4]) + (", …" if len(group.images) > 4 else "")
         if len(group.labels) > 1:
             say(f"  {shown}: one picture in the classes {' and '.join(group.labels)}; a label is wrong")
         else:
             say(f"  {shown}: could not be kept together ({', '.join(group.parts)}); the accuracy flatters")
-    if len(worrying) > 5:
-        say(f"  … and {len(worrying) - 5} more like these; --json lists all")
+    if len(doubtful) > 5:
+        say(f"  … and {len(doubtful) - 5} more like these; --json lists all")

@@ -84,7 +84,7 @@ class Options:
     unknown_rate: float = 0.05
     """False-alarm rate that `unknown` is calibrated to."""
     unknown_data: str | None = None
-    """Images of anything else, to count false accepts on; without them each class is left out in turn."""
+    """Images of anything else, to count false accepts on; without them each class is held out in turn."""
     exemplars: int = PER_CLASS
     """Training images of each class whose embeddings travel with the bundle."""
     calibration: int = 100

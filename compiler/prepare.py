@@ -35,7 +35,7 @@ class Source:
     planned: Split
     """As if every image could be read, so that a class that is too small is found before the work."""
     foreign: tuple[Sample, ...]
-    """Images of anything else, to count false accepts on; none: each class is left out in turn."""
+    """Images of anything else, to count false accepts on; none: each class is held out in turn."""
 
 
 def load_source(order: Order, progress: Count) -> Source:

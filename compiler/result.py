@@ -79,7 +79,7 @@ class Result:
     skipped: tuple[Skipped, ...]
     seconds: dict[str, float]
     duplicates: tuple[Group, ...] = ()
-    """Images that show one picture, those that should worry first."""
+    """Images that show one picture, the doubtful groups first."""
     cached: int = 0
     """Images whose features came out of the cache."""
     notes: tuple[str, ...] = ()

@@ -127,7 +127,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option(
     "--unknown-data",
     metavar="SRC",
-    help="Images of anything else, to count how many pass for known.  [default: each class left out in turn]",
+    help="Images of anything else, to count how many pass for known.  [default: each class held out in turn]",
 )
 @seed_option
 @threads_option

@@ -2,7 +2,7 @@
 
 The neck's whitening is fitted to the training images, so these lie nearer to each other than new images will
 lie to them: measured on them, every threshold would be far too high. So all is measured across folds, with a
-whitening that has not seen the images in question. For base classes, images are left out in folds; for classes
+whitening that has not seen the images in question. For base classes, images are held out in folds; for classes
 that are enrolled later, whole classes are, since the neck will have seen nothing of theirs.
 """
 

@@ -111,7 +111,7 @@ def _lead(leader: dict[int, int], index: int) -> int:
 
 
 def list_groups(samples: Sequence[Sample], groups: NDArray[np.int64], parts: Split) -> tuple[Group, ...]:
-    """Return the groups of more than one image, those that should worry first, else by name."""
+    """Return the groups of more than one image, the doubtful ones first, else by name."""
     part_of: dict[int, str] = {}
     for part in ("train", "validation", "test"):
         part_of |= dict.fromkeys(getattr(parts, part).tolist(), part)

@@ -35,12 +35,12 @@ def convert_mixed(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = images
         debugger: Any = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=images)
-        left_out = _tensors(bytes(debugger.calibrated_model), exclude)
-        if not left_out[1]:
+        excluded = _tensors(bytes(debugger.calibrated_model), exclude)
+        if not excluded[1]:
             raise BuildError(
                 f"none of the layers {', '.join(exclude)} is in the graph; this is a defect, please report it"
             )
-        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=[*left_out[0], *left_out[1]])
+        options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=[*excluded[0], *excluded[1]])
         debugger.options = options
         return bytes(debugger.get_nondebug_quantized_model())
 

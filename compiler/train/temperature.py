@@ -24,11 +24,11 @@ _RANGE = (0.1, 10.0)
 
 
 def calibrate(head: Head, fit: Fit, views: Sequence[Floats], targets: NDArray[np.int64], seed: int) -> Head:
-    """Return `head` with its temperature; as it is where a class has one image alone, so that none can be left out."""
+    """Return `head` with its temperature; as it is where a class has one image alone, so that none can be held out."""
     fewest = int(np.bincount(targets).min())
     if fewest < 2:
         return replace(head, notes={**head.notes, "temperature": None})
-    logits, truth = _left_out(fit, views, targets, min(_FOLDS, fewest), seed)
+    logits, truth = _held_out(fit, views, targets, min(_FOLDS, fewest), seed)
     temperature = best_temperature(logits, truth)
     return replace(tempered(head, temperature), notes={**head.notes, "temperature": round(temperature, 4)})
 
@@ -58,7 +58,7 @@ def tempered(head: Head, temperature: float) -> Head:
     return replace(head, layers=(*head.layers[:-1], scaled))
 
 
-def _left_out(
+def _held_out(
     fit: Fit, views: Sequence[Floats], targets: NDArray[np.int64], folds: int, seed: int
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Return logits of images by heads that were trained without them, as the device sees them, and their classes."""
@@ -69,6 +69,6 @@ def _left_out(
         parts = parts[:1]
     logits: list[Floats] = []
     for train, held_out in parts:
-        # An image is left out with all its views: else it would be judged by its twin.
+        # An image is held out with all its views: else it would be judged by its twin.
         logits.append(fit([v[train] for v in views], targets[train]).logits(views[-1][held_out]))
     return np.concatenate(logits), targets[np.concatenate([held_out for _, held_out in parts])]

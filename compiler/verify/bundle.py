@@ -101,7 +101,7 @@ def verify_bundle(
         parity=compare({f"{run.model.file} on {run.engine}": run.outputs for run in runs}),
         skipped=tuple(skipped),
         problems=(*(_not_installed(bundle) if engine == ALL else ()), *failures),
-        notes=_left_out(manifest.labels, [s.label for s in samples]),
+        notes=_not_judged(manifest.labels, [s.label for s in samples]),
     )
 
 
@@ -181,7 +181,7 @@ def _score(run: _Run, truth: NDArray[np.int64], reference: Outputs | None) -> Fi
     return FileScore(model.file, run.engine, model.scheme, model.bytes, accuracy, agreement, cosine)
 
 
-def _left_out(labels: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
+def _not_judged(labels: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
     """Return what is to be said of images, each with its label in `found`, that no accuracy can count."""
     if not labels:
         return ("the bundle has no classes of its own, so there is no accuracy to tell",)

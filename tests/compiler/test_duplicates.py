@@ -172,7 +172,7 @@ def test_wrong_groups() -> None:
         split(["a"] * 9, 0, groups=np.arange(8))
 
 
-def test_what_should_worry_first_comes_first() -> None:
+def test_what_is_doubtful_comes_first() -> None:
     labels = ["a", "a", "b", "b", "a", "c", "a"]
     samples = [Sample(np.zeros((1, 1), np.uint8), label, None, f"{i}") for i, label in enumerate(labels)]
     parts = Split(np.array([0, 1, 2, 4, 5]), np.array([3]), np.array([6]))
