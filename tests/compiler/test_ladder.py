@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_networks import LABELS
 
+from tlc_edge.compiler import ladder
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.data.calibration_set import CalibrationSet, decode_calibration
 from tlc_edge.compiler.data.prepared import Data, HeldOut, number_classes, split_samples
@@ -285,6 +286,23 @@ class TestClimb:
         assert [(r.what, r.taken) for r in rungs] == [("as asked", False), ("60 calibration images", True)]
         assert found.trunks[INT8].data != fitted.trunks[INT8].data
         assert [j.score.accuracy for j in found.judged.values()] == [rungs[-1].accuracy]
+
+    def test_where_another_way_fails_what_was_tried_is_said(
+        self,
+        fitted: Fitted,
+        data: Data,
+        held_out: HeldOut,
+        calibration: CalibrationSet,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def fail(*_: object) -> Fitted:
+            raise BuildError("the head does not learn")
+
+        monkeypatch.setattr(ladder, "fit", fail)
+        with pytest.raises(BuildError, match="the head does not learn") as caught:
+            climb(order_of(BOARD, max_drop=50.0), spoiled(fitted), data, held_out, calibration, Steps(no_progress))
+        (note,) = caught.value.__notes__
+        assert note.endswith("files before lost more than --max-drop: int8, as asked: accuracy 0.000")
 
     def test_where_it_may_not_be_climbed_the_first_error_ends_it(
         self, fitted: Fitted, data: Data, held_out: HeldOut, calibration: CalibrationSet

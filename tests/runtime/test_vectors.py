@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tlc_edge.runtime.vectors import quantize_row, unit_rows
+from tlc_edge.runtime.vectors import quantize_row, quantize_rows, row_lengths, unit_rows, unit_rows_and_lengths
 
 FINITE = st.floats(-(2.0**100), 2.0**100, width=32)
 
@@ -59,3 +59,28 @@ def test_the_scale_says_nothing_about_the_direction() -> None:
     large, _ = quantize_row(vector * np.float32(1e6))
     assert np.array_equal(small, large)
     assert float(unit_rows(small)[0] @ unit_rows(vector)[0]) > 0.9999
+
+
+def test_rows_are_stored_as_these_numbers() -> None:
+    rows, scales = quantize_rows(np.array([[0, 1, -2.54], [0, 0, 0], [0.127, 0.001, -0.063]], np.float32))
+    assert (rows.dtype, scales.dtype) == (np.int8, np.float32)
+    assert rows.tolist() == [[0, 50, -127], [0, 0, 0], [127, 1, -63]]
+    assert scales.tolist() == pytest.approx([0.02, 1, 0.001])
+    assert [part.shape for part in quantize_rows(np.zeros((2, 0), np.float32))] == [(2, 0), (2,)]
+
+
+def test_rows_that_were_stored_become_themselves_again() -> None:
+    rows = np.random.default_rng(0).integers(-127, 128, (50, 9), np.int8)
+    rows[:, 0] = 127
+    scales = np.linspace(1e-6, 1e6, 50, dtype=np.float32)
+    again, found = quantize_rows(rows * scales[:, None])
+    assert (again == rows).all()
+    assert found == pytest.approx(scales, rel=1e-6)
+
+
+def test_lengths() -> None:
+    rows = np.array([[3, 4], [0, 0], [-127, 0]], np.int8)
+    assert row_lengths(rows).tolist() == [5, 0, 127]
+    unit, lengths = unit_rows_and_lengths(rows)
+    assert (lengths.dtype, lengths.tolist()) == (np.float32, [5, 0, 127])
+    assert unit.tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0], [-1, 0]]

@@ -90,7 +90,7 @@ def test_a_sample_is_the_same_each_time_and_another_seed_another(mutate: Any) ->
 
 
 def test_what_makes_no_difference_is_a_change_of_today_and_says_why(mutate: Any) -> None:
-    for (path, before, after), why in mutate.equivalents().items():
+    for (path, *words), why in mutate.equivalents().items():
         assert path in mutate.CORE
-        assert (before, after) in [(m.before, m.after) for m in mutate.changes(path)], before
+        assert words in [[m.before, m.after, m.ordinal] for m in mutate.changes(path)], words
         assert len(why) > 20
