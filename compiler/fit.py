@@ -24,7 +24,7 @@ from tlc_edge.compiler.train.neck import make_neck
 from tlc_edge.compiler.train.whiten import whiten
 from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, judge
 from tlc_edge.runtime.progress import Count
-from tlc_edge.targets.schemes import FLOAT32, SCHEMES
+from tlc_edge.targets.schemes import FLOAT32, SCHEMES, all_int8
 
 from .order import Order
 from .records import Floats, Fused, LoweredTrunk, Neck
@@ -81,7 +81,7 @@ class Fitted:
     @property
     def notes(self) -> tuple[str, ...]:
         """What int8 files hold that is not int8; a sentence each, for people."""
-        int8 = [t for t in self.trunks.values() if (t.format, t.scheme) == ("tflite", "int8")]
+        int8 = [t for t in self.trunks.values() if t.format == "tflite" and all_int8(t.scheme)]
         return tuple(said for said in (left_in_float(t.data) for t in int8) if said)
 
 

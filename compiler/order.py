@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tlc_edge.compiler.backbones.find import find_backbone
+from tlc_edge.compiler.backbones.find import Source, find_backbone
 from tlc_edge.compiler.data.augment import copies
 from tlc_edge.compiler.data.views import View
 from tlc_edge.compiler.extras.find import require_extras
@@ -28,6 +28,8 @@ class Order:
     """What a build is asked for, and what follows from that alone."""
 
     options: Options
+    brings_backbone: Source
+    """Where the backbone comes from; it takes what is asked."""
     targets: tuple[Target, ...]
     kinds: Mapping[str, tuple[FileKind, ...]]
     """The files of each target, by its name; the one that its device prefers first."""
@@ -57,7 +59,7 @@ def check(options: Options) -> Order:
     check_numbers(options)
     checked_rate(options.unknown_rate)
     targets = tuple(load_target(name) for name in options.targets)
-    find_backbone(options.backbone, options.asked)
+    brings_backbone = find_backbone(options.backbone, options.asked)
     check_head(options.head)
     if options.fine_tune is not None:
         check_fine_tune(options.fine_tune)
@@ -66,6 +68,7 @@ def check(options: Options) -> Order:
         require_extras(target)
     return Order(
         options=options,
+        brings_backbone=brings_backbone,
         targets=targets,
         kinds={t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets},
         outputs=_outputs(options, targets),

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.backbones.find import load_backbone
 from tlc_edge.compiler.backbones.shave import cost_of_flatten, shave
 from tlc_edge.compiler.bundle.assemble import assemble
 from tlc_edge.compiler.bundle.exemplars import choose_exemplars
@@ -58,7 +57,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         load_tensorflow()
 
     with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
-        backbone = load_backbone(options.backbone, options.asked)
+        backbone = order.brings_backbone.load(options.backbone, options.asked)
 
     with step("shave"):  # cuts the network: that decides what a feature is, so before any is computed
         trunk = shave(backbone, options.shave, options.pool)
