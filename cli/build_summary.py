@@ -11,7 +11,7 @@ from .output import say, size, table, unknown_figures
 from .parity_table import print_parity
 
 if TYPE_CHECKING:
-    from tlc_edge.compiler.limits.check import Fit
+    from tlc_edge.compiler.limits.check import DeviceFit
     from tlc_edge.compiler.records import Score
     from tlc_edge.compiler.report.findings import FileFindings, Findings
     from tlc_edge.compiler.result import Built, Result
@@ -157,7 +157,7 @@ def _row(score: Score, found: FileFindings, milliseconds: float) -> tuple[str, .
     )
 
 
-def _needs(fit: Fit) -> str | None:
+def _needs(fit: DeviceFit) -> str | None:
     """Return what a file needs beside what its device has; None where there is no limit."""
     parts: list[str] = []
     if fit.bytes_limit:

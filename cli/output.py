@@ -72,7 +72,7 @@ def unknown_figures(found: Any) -> str:
     return text
 
 
-class Steps:
+class StepLines:
     """Progress on stderr: one line per step, redrawn where a person watches."""
 
     def __init__(self, quiet: bool = False) -> None:
@@ -113,7 +113,7 @@ class Steps:
                 click.echo(f"  {self._step:<17} {seconds:5.1f} s  {self._units}".rstrip(), err=True)
         self._step = ""
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> StepLines:
         self._interrupt.__enter__()
         return self
 

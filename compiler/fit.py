@@ -15,7 +15,7 @@ from tlc_edge.compiler.features.align import Alignment, align
 from tlc_edge.compiler.features.featurize import TrunkFile, featurize, trunk_file
 from tlc_edge.compiler.features.reference import run_keras
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
-from tlc_edge.compiler.limits.check import Fit, check_limits
+from tlc_edge.compiler.limits.check import DeviceFit, check_limits
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.lower.formats import make_model
 from tlc_edge.compiler.lower.tflite_content import left_in_float
@@ -70,7 +70,7 @@ class Fitted:
     """The training images as the float trunk and the neck see them, [M, D]."""
     reference: Reference
     judged: Mapping[FileKind, Judged]
-    fits: Mapping[str, tuple[Fit, ...]]
+    fits: Mapping[str, tuple[DeviceFit, ...]]
     """What each target's files need of the device, by the target's name, in the order of its files."""
 
     @property

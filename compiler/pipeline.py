@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.backbones.shave import cost_of_flatten, shave
 from tlc_edge.compiler.bundle.assemble import assemble
 from tlc_edge.compiler.bundle.exemplars import choose_exemplars
-from tlc_edge.compiler.bundle.unknown import calibrate_unknown
+from tlc_edge.compiler.bundle.unknown import measure_knownness
 from tlc_edge.compiler.data.calibration_set import CalibrationSet, decode_calibration
 from tlc_edge.compiler.data.decode import decode_all, images_of
 from tlc_edge.compiler.data.prepared import Data
@@ -27,7 +27,7 @@ from tlc_edge.compiler.verify.timing import median_milliseconds
 from tlc_edge.compiler.verify.trunk_layers import trunk_layers
 from tlc_edge.runtime.bundle.bundle import write_bundle
 from tlc_edge.runtime.bundle.manifest import to_json
-from tlc_edge.runtime.knn.unknown import Calibration
+from tlc_edge.runtime.knn.unknown import Knownness
 from tlc_edge.runtime.progress import Count
 
 from .fit import Fitted, fit
@@ -133,15 +133,15 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
 
 def measure_unknown(
     order: Order, fitted: Fitted, data: Data, exemplars: NDArray[np.int64]
-) -> dict[TrunkKind, Calibration]:
+) -> dict[TrunkKind, Knownness]:
     """Return what `unknown` is judged by, for each trunk that a device prefers; `exemplars` are training images."""
     shipped = exemplars if fitted.fused.head.layers else exemplars[:0]
     views, classes, seed = list(fitted.aligned.values()), data.train.classes, order.options.seed
     preferred = {of_target[0].trunk: fitted.judged[of_target[0]].file.info for of_target in order.kinds.values()}
-    found: dict[TrunkKind, Calibration] = {}
+    found: dict[TrunkKind, Knownness] = {}
     for asked, made in preferred.items():  # what is made may have another scheme than was asked for
         device = fitted.aligned.get(asked, data.train.features)
-        found[made.format, made.scheme] = calibrate_unknown(fitted.plain, views, device, classes, shipped, seed)
+        found[made.format, made.scheme] = measure_knownness(fitted.plain, views, device, classes, shipped, seed)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tlc_edge.compiler.data.duplicates import Group
 from tlc_edge.compiler.data.records import Skipped
-from tlc_edge.compiler.limits.check import Fit
+from tlc_edge.compiler.limits.check import DeviceFit
 from tlc_edge.compiler.report.findings import Findings
 from tlc_edge.compiler.verify.parity import NONE, Parity
 
@@ -53,7 +53,7 @@ class Built:
     """What its report says."""
     milliseconds: tuple[float, ...]
     """An image through each file of `scores`: the median on this machine, for comparing files, not a device's speed."""
-    fits: tuple[Fit, ...]
+    fits: tuple[DeviceFit, ...]
     """What each of them needs of the device, beside what it has."""
     notes: tuple[str, ...]
     """What the target says to whoever uses the bundle."""

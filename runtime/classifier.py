@@ -31,7 +31,7 @@ from tlc_edge.runtime.knn.base_check import taken
 from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
 from tlc_edge.runtime.knn.following import FollowingBank
 from tlc_edge.runtime.knn.prediction import Basis, Prediction, answer, basis
-from tlc_edge.runtime.knn.unknown import checked_rate, read_calibration
+from tlc_edge.runtime.knn.unknown import checked_rate, read_knownness
 from tlc_edge.runtime.vectors import Floats
 
 from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
@@ -51,8 +51,8 @@ class Classifier:
         self._spec = manifest.preprocessing
         self._engine, self.model = open_engine(bundle, engine, threads)
         self._rate = manifest.unknown.rate if rate is None else checked_rate(rate)
-        self._calibration = read_calibration(bundle)
-        self._enrolled = FollowingBank(bundle.exemplars(), manifest.labels, self._calibration.shift)
+        self._knownness = read_knownness(bundle)
+        self._enrolled = FollowingBank(bundle.exemplars(), manifest.labels, self._knownness.shift)
         self._bank = self._enrolled.bank
         self._basis = self._weigh()
         self._gallery: Gallery | None = None
@@ -290,7 +290,7 @@ class Classifier:
         return self._basis
 
     def _weigh(self) -> Basis:
-        return basis(self._bank, self.bundle.manifest.decision, self._calibration, self._rate)
+        return basis(self._bank, self.bundle.manifest.decision, self._knownness, self._rate)
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:

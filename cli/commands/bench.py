@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlc_edge.cli.options import device_options, image_source, json_option
-from tlc_edge.cli.output import Steps, put_json, size, table
+from tlc_edge.cli.output import StepLines, put_json, size, table
 
 if TYPE_CHECKING:
     from tlc_edge.runtime.doctor.bench import Bench
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def bench(bundle: str, images: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from tlc_edge.runtime.doctor.bench import bench as run
 
-    with Steps(quiet=as_json) as progress:
+    with StepLines(quiet=as_json) as progress:
         found = run(
             bundle, [image_source(i) for i in images], progress=lambda d, t: progress("predict", d, t), **options
         )

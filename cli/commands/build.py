@@ -19,7 +19,7 @@ from tlc_edge.cli.build_summary import document, print_summary
 from tlc_edge.cli.notes import say_notes
 from tlc_edge.cli.numbers import Finite
 from tlc_edge.cli.options import data_options, json_option, unknown_option
-from tlc_edge.cli.output import Steps, put_json
+from tlc_edge.cli.output import StepLines, put_json
 from tlc_edge.compiler.options import AUGMENTATIONS, DEFAULT_AUGMENT, Asked, FineTune, Options, parse_augment
 from tlc_edge.compiler.train.heads import head_help
 from tlc_edge.targets.schemes import names
@@ -151,7 +151,7 @@ def build(as_json: bool, target: str, output: str | None, data: str, asked: Aske
         asked=asked,
         **given,
     )
-    with Steps(quiet=as_json) as progress:
+    with StepLines(quiet=as_json) as progress:
         result = run(options, progress)
     if as_json:
         put_json(document(result))

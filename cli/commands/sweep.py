@@ -18,7 +18,7 @@ import click
 from tlc_edge.cli.build_options import loading_options, pool_option, scheme_option, seed_option, threads_option
 from tlc_edge.cli.notes import say_notes
 from tlc_edge.cli.options import data_options, json_option
-from tlc_edge.cli.output import Steps, put_json, size, table
+from tlc_edge.cli.output import StepLines, put_json, size, table
 
 
 @click.command(help=__doc__)
@@ -45,7 +45,7 @@ def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: A
     if backbone:
         given["backbones"] = backbone
     options = SweepOptions(**given)
-    with Steps(quiet=as_json) as progress:
+    with StepLines(quiet=as_json) as progress:
         found = run(options, progress)
     if plot:
         Path(plot).write_text(draw(found.rows, f"{options.data}, for {options.target}"), encoding="utf-8")

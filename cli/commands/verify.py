@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlc_edge.cli.options import data_options, engine_option, json_option, threads_option
-from tlc_edge.cli.output import Steps, put_json, say, size, table
+from tlc_edge.cli.output import StepLines, put_json, say, size, table
 from tlc_edge.cli.parity_table import print_parity
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def verify(
     from tlc_edge.runtime.bundle.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    with Steps(quiet=as_json) as progress:
+    with StepLines(quiet=as_json) as progress:
         done = run(
             opened, Origin(**origin), engine, threads, layers=layers, strict=strict, limit=limit, progress=progress
         )

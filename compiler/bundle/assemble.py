@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.data.duplicates import count_groups
 from tlc_edge.compiler.extras.find import extra_files
-from tlc_edge.compiler.limits.check import Fit
+from tlc_edge.compiler.limits.check import DeviceFit
 from tlc_edge.compiler.records import Floats, Fused, Outputs
 from tlc_edge.compiler.report.document import report_json
 from tlc_edge.compiler.report.evidence import Evidence
@@ -31,7 +31,7 @@ from tlc_edge.runtime.bundle.manifest import Decision, Manifest, Unknown, finger
 from tlc_edge.runtime.engines.golden import CARD, CARD_INPUT, EXPECTED, golden_name, pack_expected
 from tlc_edge.runtime.engines.open import Engine
 from tlc_edge.runtime.images.load import load_image
-from tlc_edge.runtime.knn.unknown import CALIBRATION, Calibration, pack_calibration
+from tlc_edge.runtime.knn.unknown import KNOWNNESS, Knownness, pack_knownness
 from tlc_edge.targets import Target
 
 from .exemplars import pack_exemplars
@@ -65,7 +65,12 @@ class Assembled:
 
 
 def assemble(
-    evidence: Evidence, target: Target, judged: Sequence[Judged], fits: Sequence[Fit], unknown_rate: float, name: str
+    evidence: Evidence,
+    target: Target,
+    judged: Sequence[Judged],
+    fits: Sequence[DeviceFit],
+    unknown_rate: float,
+    name: str,
 ) -> Assembled:
     """Make the bundle of one target; `judged` holds its files, the one its device prefers first, `fits` what they need.
 
@@ -76,19 +81,19 @@ def assemble(
     """
     fused, first = evidence.reference.fused, judged[0].file.info
     stored = _stored(evidence, judged[0])
-    calibration = evidence.unknown[first.format, first.scheme]
-    mistakes = _mistakes(evidence, judged[0], stored, calibration, unknown_rate)
+    knownness = evidence.unknown[first.format, first.scheme]
+    mistakes = _mistakes(evidence, judged[0], stored, knownness, unknown_rate)
     manifest = replace(
         _manifest(fused, target, first.scheme),
         models=tuple(j.file.info for j in judged),
-        unknown=Unknown(unknown_rate, tuple(round(float(score), 5) for score in calibration.base)),
+        unknown=Unknown(unknown_rate, tuple(round(float(score), 5) for score in knownness.base)),
         metrics=_metrics(evidence, judged, fits, mistakes),
     )
     files: dict[str, bytes] = {
         **{j.file.info.file: j.file.data for j in judged},
         "labels.txt": "".join(f"{label}\n" for label in fused.labels).encode(),
         EXEMPLARS: pack_exemplars(*stored.shipped()),
-        CALIBRATION: pack_calibration(calibration),
+        KNOWNNESS: pack_knownness(knownness),
         **extra_files(target, fused, [j.file for j in judged], fits),
         **_golden(evidence.reference, judged),
     }
@@ -158,9 +163,7 @@ def _stored(evidence: Evidence, first: Judged) -> Stored:
     return Stored(embeddings, exemplars.classes, enrolled=not fused.head.layers)
 
 
-def _mistakes(
-    evidence: Evidence, first: Judged, stored: Stored, calibration: Calibration, rate: float
-) -> dict[str, Any]:
+def _mistakes(evidence: Evidence, first: Judged, stored: Stored, knownness: Knownness, rate: float) -> dict[str, Any]:
     """Return the mistakes on test images and on foreign ones; none are counted where nothing is stored."""
     held_out = evidence.reference.held_out
     known = held_out.is_test & (len(stored.classes) > 0)
@@ -168,7 +171,7 @@ def _mistakes(
     if evidence.foreign is not None:
         foreign = _embed(first.engine, evidence.foreign if len(stored.classes) else evidence.foreign[:0])
     test = first.outputs.embeddings[known]
-    return count_mistakes(calibration, rate, DECISION.k, stored, test, held_out.truth[known], foreign)
+    return count_mistakes(knownness, rate, DECISION.k, stored, test, held_out.truth[known], foreign)
 
 
 def _describe(fused: Fused) -> dict[str, Any]:
@@ -188,7 +191,7 @@ def _describe(fused: Fused) -> dict[str, Any]:
 
 
 def _metrics(
-    evidence: Evidence, judged: Sequence[Judged], fits: Sequence[Fit], mistakes: dict[str, Any]
+    evidence: Evidence, judged: Sequence[Judged], fits: Sequence[DeviceFit], mistakes: dict[str, Any]
 ) -> dict[str, Any]:
     data, reference = evidence.data, evidence.reference
     truth = reference.held_out.truth

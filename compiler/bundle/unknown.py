@@ -1,4 +1,4 @@
-"""Calibrate what is called unknown, and count the mistakes made with it: false alarms and false accepts.
+"""Measure what images are called unknown by, and count the mistakes made with it: false alarms and false accepts.
 
 The neck's whitening is fitted to the training images, so these lie nearer to each other than new images will
 lie to them: measured on them, every threshold would be far too high. So all is measured across folds, with a
@@ -20,7 +20,7 @@ from tlc_edge.compiler.train.whiten import whitening
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
-from tlc_edge.runtime.knn.unknown import Calibration, knownness_of, thresholds
+from tlc_edge.runtime.knn.unknown import Knownness, knownness_of, thresholds
 from tlc_edge.runtime.vectors import quantize_rows, row_lengths, unit_rows
 
 _HALF = (
@@ -35,14 +35,14 @@ _KEPT = 200
 _QUANTILES = np.linspace(0, 1, 101)
 
 
-def calibrate_unknown(
+def measure_knownness(
     neck: Neck,
     views: Sequence[Floats],
     device: Floats,
     classes: NDArray[np.int64],
     exemplars: NDArray[np.int64],
     seed: int,
-) -> Calibration:
+) -> Knownness:
     """Measure how near new images come to what is stored.
 
     Args:
@@ -51,7 +51,7 @@ def calibrate_unknown(
         device: their features as the device's file gives them, [N, F].
         classes: their classes, [N].
         exemplars: which of them travel with the bundle; may be none.
-        seed: equal seeds give equal calibrations.
+        seed: equal seeds give equal measures.
     """
     draw = np.random.default_rng(seed)
     folded = _Folded(neck, views, device, classes)
@@ -64,7 +64,7 @@ def calibrate_unknown(
     # More examples never make the nearest one less near; where fewer classes have as many, chance might say so.
     table = np.maximum.accumulate(table, axis=0)
     shift = folded.shift @ folded.whitening(np.ones(len(classes), np.bool_))
-    return Calibration(shift.astype(np.float32), base, np.array(numbers, np.int64), table)
+    return Knownness(shift.astype(np.float32), base, np.array(numbers, np.int64), table)
 
 
 class _Folded:
@@ -165,7 +165,7 @@ class Stored:
 
 
 def count_mistakes(
-    calibration: Calibration,
+    knownness: Knownness,
     rate: float,
     k: int,
     stored: Stored,
@@ -176,16 +176,16 @@ def count_mistakes(
     """Return how often known images are called unknown, and foreign ones are not; as the manifest's metrics show it.
 
     Args:
-        calibration: what the bundle carries.
+        knownness: what the bundle carries.
         rate: the false-alarm rate that is asked for.
         k: how many neighbours the device looks at.
         stored: what the images are compared with.
-        test: embeddings of test images, [N, D]: they have trained and calibrated nothing.
+        test: embeddings of test images, [N, D]: they decided nothing.
         classes: their classes, [N].
         foreign: embeddings of images of anything else, [M, D]; None leaves each class out in turn, with the test
             images of that class in the place of foreign ones.
     """
-    judged = _Judged(calibration, rate, k)
+    judged = _Judged(knownness, rate, k)
     if foreign is None:
         found = [judged.unknown(stored.without(c), test[classes == c]) for c in np.unique(classes).tolist()]
         strange = np.concatenate(found) if found else np.zeros(0, np.bool_)
@@ -203,13 +203,13 @@ def count_mistakes(
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    calibration: Calibration
+    knownness: Knownness
     rate: float
     k: int
 
     def unknown(self, stored: Stored, embeddings: Floats) -> NDArray[np.bool_]:
         """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
-        bank = stored.bank(self.calibration.shift)
-        asked = thresholds(self.calibration, self.rate, *bank.counts(), bank.enrolled_scores()).tolist()
+        bank = stored.bank(self.knownness.shift)
+        asked = thresholds(self.knownness, self.rate, *bank.counts(), bank.enrolled_scores()).tolist()
         found = [knownness_of(bank.nearby(e, self.k), asked) for e in embeddings]
         return np.array([near < threshold for near, threshold in found], np.bool_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlc_edge.compiler.limits.check import Fit
+from tlc_edge.compiler.limits.check import DeviceFit
 from tlc_edge.compiler.records import Fused, Lowered
 from tlc_edge.targets import Target
 
@@ -25,7 +25,7 @@ def require_extras(target: Target) -> None:
         require_core_ml(target.name)
 
 
-def extra_files(target: Target, fused: Fused, files: Sequence[Lowered], fits: Sequence[Fit]) -> dict[str, bytes]:
+def extra_files(target: Target, fused: Fused, files: Sequence[Lowered], fits: Sequence[DeviceFit]) -> dict[str, bytes]:
     """Return them by name; `files` and `fits` are those of the target, in the same order.
 
     Raises:

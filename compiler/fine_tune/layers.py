@@ -23,14 +23,14 @@ MEMORY = 4_000_000_000
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenLayers:
     """The layers to train, in the order in which they run; none: the trunk stays as it is."""
 
     layers: tuple[str, ...]
     reason: str
 
 
-def choose(trunk: Trunk, asked: str, images: int, classes: int, views: int = 1) -> Choice:
+def choose(trunk: Trunk, asked: str, images: int, classes: int, views: int = 1) -> ChosenLayers:
     """Return the layers that `asked` names: `auto`, a number of last layers, or a pattern of names.
 
     What they read is kept in memory for all views of all images; `auto` takes no more layers than `MEMORY` bears.
@@ -77,11 +77,11 @@ def check_asked(asked: str) -> None:
         raise UsageError(f"--fine-tune {asked}: not a number, auto, or a regular expression ({e})") from None
 
 
-def _named(layers: list[str], asked: str, backbone: str) -> Choice:
+def _named(layers: list[str], asked: str, backbone: str) -> ChosenLayers:
     check_asked(asked)
     if asked.isdecimal():
         count = min(int(asked), len(layers))
-        return Choice(tuple(layers[len(layers) - count :]), f"the last {count} of {len(layers)} layers, as asked")
+        return ChosenLayers(tuple(layers[len(layers) - count :]), f"the last {count} of {len(layers)} layers, as asked")
     pattern = re.compile(asked)
     found = tuple(name for name in layers if pattern.fullmatch(name))
     if not found:
@@ -89,15 +89,15 @@ def _named(layers: list[str], asked: str, backbone: str) -> Choice:
             f"--fine-tune {asked}: matches no layer with weights of {backbone}; its last ones are "
             f"{', '.join(layers[-6:])}; see `tlc layers`"
         )
-    return Choice(found, f"{len(found)} of {len(layers)} layers match {asked}")
+    return ChosenLayers(found, f"{len(found)} of {len(layers)} layers match {asked}")
 
 
-def _by_data(trunk: Trunk, layers: list[str], images: int, classes: int, views: int) -> Choice:
+def _by_data(trunk: Trunk, layers: list[str], images: int, classes: int, views: int) -> ChosenLayers:
     each = images / classes
     share = next((share for least, share in _AUTO if images >= least), 0.0)
     if not share or each < _EACH:
         why = f"{images} training images, {each:.0f} per class; from {_AUTO[-1][0]} and {_EACH} per class on it pays"
-        return Choice((), f"no layer, for there are {why}")
+        return ChosenLayers((), f"no layer, for there are {why}")
     most = max(1, round(share * len(layers)))
     sizes = [_bytes(trunk, layers[-count:], images, views) for count in range(1, most + 1)]
     count = max((i for i, size in enumerate(sizes, 1) if size <= MEMORY), default=0)
@@ -105,8 +105,8 @@ def _by_data(trunk: Trunk, layers: list[str], images: int, classes: int, views: 
     if count < most:
         why += f", and {_reads(layers[-count - 1], sizes[count], images, views)}"
     if not count:
-        return Choice((), f"no layer, for {why}")
-    return Choice(tuple(layers[-count:]), f"the last {count} of {len(layers)} layers, for {why}")
+        return ChosenLayers((), f"no layer, for {why}")
+    return ChosenLayers(tuple(layers[-count:]), f"the last {count} of {len(layers)} layers, for {why}")
 
 
 def _bytes(trunk: Trunk, layers: Sequence[str], images: int, views: int) -> int:

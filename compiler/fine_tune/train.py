@@ -28,7 +28,7 @@ from tlc_edge.runtime.quiet import quiet
 
 from .checkpoints import Checkpoints, State
 from .cut import Cut, cut_before
-from .layers import Choice
+from .layers import ChosenLayers
 from .tensorboard import Logs
 
 _BATCH = 16
@@ -52,7 +52,7 @@ class Tuned:
 def fine_tune(
     trunk: Trunk,
     head: Head,
-    choice: Choice,
+    choice: ChosenLayers,
     views: Iterable[NDArray[np.uint8]],
     targets: NDArray[np.int64],
     watched: NDArray[np.bool_],
@@ -185,7 +185,7 @@ class _Run:
         return float(np.average(losses, weights=weights)), float(np.average(right, weights=weights))
 
 
-def _recipe(trunk: Trunk, choice: Choice, targets: NDArray[np.int64], settings: tuple[float, int]) -> Any:
+def _recipe(trunk: Trunk, choice: ChosenLayers, targets: NDArray[np.int64], settings: tuple[float, int]) -> Any:
     """Return a hash of all that decides the training but for its length, and but for the images."""
     # By their places: Keras names layers without a name as they come.
     names = [n.name for n in nodes(trunk.model)]

@@ -17,7 +17,7 @@ from .suggest import Suggestion, smaller_files, smaller_memory
 
 
 @dataclass(frozen=True)
-class Fit:
+class DeviceFit:
     """What one file needs of its device; limits of 0 are none."""
 
     file: str
@@ -55,13 +55,13 @@ def needs_micro(target: Target) -> bool:
     return bool(target.peak_memory_bytes) and target.engines[0] == MICRO
 
 
-def check_limits(target: Target, files: Sequence[Lowered], fused: Fused) -> tuple[Fit, ...]:
+def check_limits(target: Target, files: Sequence[Lowered], fused: Fused) -> tuple[DeviceFit, ...]:
     """Return what each of a target's files needs; the first that the device cannot have stops the build.
 
     Raises:
         BuildError: names the file, the limit, by how much it is broken and what would fit.
     """
-    fits: list[Fit] = []
+    fits: list[DeviceFit] = []
     for file in files:
         content = read_content(file.data) if file.info.format == "tflite" else None
         if content is not None:
@@ -72,7 +72,7 @@ def check_limits(target: Target, files: Sequence[Lowered], fused: Fused) -> tupl
             raise BuildError(f"{file.info.file} {'; and it '.join(problems)}")
         operations = tuple(sorted(content.operations)) if content else ()
         fits.append(
-            Fit(file.info.file, file.info.bytes, target.model_bytes, memory, target.peak_memory_bytes, operations)
+            DeviceFit(file.info.file, file.info.bytes, target.model_bytes, memory, target.peak_memory_bytes, operations)
         )
     return tuple(fits)
 

@@ -12,7 +12,7 @@ from tlc_edge.compiler.data.prepared import Data
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.study.study import Study
 from tlc_edge.compiler.verify.judge import Reference
-from tlc_edge.runtime.knn.unknown import Calibration
+from tlc_edge.runtime.knn.unknown import Knownness
 
 from .settings import Settings
 
@@ -51,7 +51,7 @@ class Evidence:
     reference: Reference
     """The float graph on the held-out images."""
     exemplars: Exemplars
-    unknown: Mapping[TrunkKind, Calibration]
+    unknown: Mapping[TrunkKind, Knownness]
     """What `unknown` is judged by, for each format and scheme that a device may prefer."""
     study: Study
     settings: Settings

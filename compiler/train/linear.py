@@ -14,7 +14,7 @@ from tlc_edge.compiler.records import Dense, Floats, Head
 from tlc_edge.runtime.progress import Count, silent
 
 from .balance import balance, standardize
-from .temperature import Fit, calibrate
+from .temperature import TrainHead, with_temperature
 from .training import Training
 
 # Inverse strengths to choose from, for features centred and divided by one common deviation, so that the
@@ -27,12 +27,12 @@ _PLENTY = 1000  # images from which one held-out quarter tells as much as five f
 def make(given: Training) -> Head:
     """Train the head and find its temperature."""
     head, fit = train_linear(given.views, given.targets, len(given.labels), given.seed, given.progress)
-    return calibrate(head, fit, given.views, given.targets, given.seed)
+    return with_temperature(head, fit, given.views, given.targets, given.seed)
 
 
 def train_linear(
     views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count = silent
-) -> tuple[Head, Fit]:
+) -> tuple[Head, TrainHead]:
     """Train an L2-regularised logistic regression; the strength is chosen by cross-validation over images.
 
     The strength with the least log loss on the last view wins: unlike accuracy it also judges how sure

@@ -13,7 +13,7 @@ from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.runtime.quiet import quiet
 
 from .balance import balance, standardize, watch
-from .temperature import Fit, calibrate
+from .temperature import TrainHead, with_temperature
 from .training import Training
 
 UNITS = 64
@@ -29,7 +29,7 @@ _FLOOR = 0.1  # of the common deviation: a feature that hardly moves in training
 def make(given: Training) -> Head:
     """Train the head and find its temperature."""
     head, fit = train_mlp(given.views, given.targets, len(given.labels), given.seed, given.progress)
-    return calibrate(head, fit, given.views, given.targets, given.seed)
+    return with_temperature(head, fit, given.views, given.targets, given.seed)
 
 
 def train_mlp(
@@ -39,7 +39,7 @@ def train_mlp(
     seed: int,
     progress: Count = silent,
     units: int = UNITS,
-) -> tuple[Head, Fit]:
+) -> tuple[Head, TrainHead]:
     """Train on all views ([N, F] each); returned with the head: how to train the like on other images.
 
     The weights are held back by a Gaussian prior of unit variance, on features of about unit variance: its pull

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Dense, Floats, Head
 
-from .temperature import calibrate
+from .temperature import with_temperature
 from .training import Training
 
 
@@ -17,7 +17,7 @@ def make(given: Training) -> Head:
     """Make the head and find its temperature."""
     classes = len(given.labels)
     head = prototypes(given.views, given.targets, classes)
-    return calibrate(head, lambda v, t: prototypes(v, t, classes), given.views, given.targets, given.seed)
+    return with_temperature(head, lambda v, t: prototypes(v, t, classes), given.views, given.targets, given.seed)
 
 
 def prototypes(views: Sequence[Floats], targets: NDArray[np.int64], classes: int) -> Head:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Dense, Floats, Head
 
-Fit = Callable[[Sequence[Floats], NDArray[np.int64]], Head]
+TrainHead = Callable[[Sequence[Floats], NDArray[np.int64]], Head]
 """From views [N, F] and class indices [N], in which every class occurs, to a head."""
 
 _FOLDS = 4
@@ -23,7 +23,9 @@ _PLENTY = 1000  # images of which a quarter tells as much as all of them in turn
 _RANGE = (0.1, 10.0)
 
 
-def calibrate(head: Head, fit: Fit, views: Sequence[Floats], targets: NDArray[np.int64], seed: int) -> Head:
+def with_temperature(
+    head: Head, fit: TrainHead, views: Sequence[Floats], targets: NDArray[np.int64], seed: int
+) -> Head:
     """Return `head` with its temperature; as it is where a class has one image alone, so that none can be held out."""
     fewest = int(np.bincount(targets).min())
     if fewest < 2:
@@ -59,7 +61,7 @@ def tempered(head: Head, temperature: float) -> Head:
 
 
 def _held_out(
-    fit: Fit, views: Sequence[Floats], targets: NDArray[np.int64], folds: int, seed: int
+    fit: TrainHead, views: Sequence[Floats], targets: NDArray[np.int64], folds: int, seed: int
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Return logits of images by heads that were trained without them, as the device sees them, and their classes."""
     from sklearn.model_selection import StratifiedKFold

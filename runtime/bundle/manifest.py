@@ -61,7 +61,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Unknown:
-    """What the `unknown` threshold is calibrated from (`tlc_edge.runtime.knn.unknown`)."""
+    """What the `unknown` threshold is made from (`tlc_edge.runtime.knn.unknown`)."""
 
     rate: float = 0.05
     """False-alarm rate: the share of known images that may be called unknown."""

@@ -12,7 +12,7 @@ from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
 from .decision import decide
-from .unknown import Calibration, knownness_of, thresholds
+from .unknown import Knownness, knownness_of, thresholds
 
 
 # Named tuples and not data classes: one per class is made for every frame, and these cost a third.
@@ -66,10 +66,10 @@ class Basis:
     """The known-ness asked for by each class; -inf where nothing is."""
 
 
-def basis(bank: Bank, decision: Decision, calibration: Calibration, rate: float) -> Basis:
+def basis(bank: Bank, decision: Decision, knownness: Knownness, rate: float) -> Basis:
     """Count the examples and set the thresholds, by what the bank holds now; `rate` of false alarms, 0 to 1."""
     own, examples = bank.counts()
-    asked = thresholds(calibration, rate, own, examples, bank.enrolled_scores())
+    asked = thresholds(knownness, rate, own, examples, bank.enrolled_scores())
     return Basis(bank, decision, examples.tolist(), asked.tolist())
 
 

@@ -30,14 +30,14 @@ from tlc_edge.runtime.vectors import Floats
 if TYPE_CHECKING:
     from .bank import Nearby
 
-CALIBRATION = "unknown.npz"
+KNOWNNESS = "unknown.npz"
 _TRUST = 10  # enrolled examples whose word weighs as much as the build's
 _COPIES = 0.99  # nearer to each other than this share of the build's images: frames of one scene, not two examples
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
-    """What the thresholds are made from."""
+class Knownness:
+    """How near images come to what is stored, as a build measured it: what the thresholds are made from."""
 
     shift: Floats
     """[D], added to an embedding of its own length before the cosine."""
@@ -49,7 +49,7 @@ class Calibration:
     """[K, Q]: for each, quantiles of the known-ness of images of such a class, evenly spaced from 0 to 1."""
 
     def base_threshold(self, rate: float) -> float:
-        """Return the known-ness asked for beside exemplars of a base class; -inf where nothing calibrates it."""
+        """Return the known-ness asked for beside exemplars of a base class; -inf where nothing was measured."""
         if rate <= 0 or not len(self.base):
             return float("-inf")
         return float(np.quantile(self.base.astype(np.float64), min(rate, 1.0)))
@@ -73,35 +73,35 @@ def checked_rate(rate: float) -> float:
     return rate
 
 
-def pack_calibration(calibration: Calibration) -> bytes:
+def pack_knownness(knownness: Knownness) -> bytes:
     """Return `unknown.npz`: float32 `shift` [D], int32 `examples` [K], float32 `enrolled` [K, Q]."""
     out = io.BytesIO()
     np.savez(
         out,
-        shift=calibration.shift.astype(np.float32),
-        examples=calibration.examples.astype(np.int32),
-        enrolled=calibration.enrolled.astype(np.float32),
+        shift=knownness.shift.astype(np.float32),
+        examples=knownness.examples.astype(np.int32),
+        enrolled=knownness.enrolled.astype(np.float32),
     )
     return out.getvalue()
 
 
-def read_calibration(bundle: Bundle) -> Calibration:
-    """Return a bundle's calibration; where it has none, the manifest's scores serve for all.
+def read_knownness(bundle: Bundle) -> Knownness:
+    """Return what a bundle's build measured; where it has none, the manifest's scores serve for all.
 
     Raises:
         BundleError: the file does not fit the manifest.
     """
     manifest = bundle.manifest
     base = np.array(manifest.unknown.scores, np.float32)
-    if CALIBRATION not in bundle.files:
+    if KNOWNNESS not in bundle.files:
         return without_table(manifest.unknown, manifest.embedding_width)
     try:
-        with np.load(io.BytesIO(bundle.files[CALIBRATION]), allow_pickle=False) as data:
+        with np.load(io.BytesIO(bundle.files[KNOWNNESS]), allow_pickle=False) as data:
             shift, enrolled = np.asarray(data["shift"], np.float32), np.asarray(data["enrolled"], np.float32)
             examples = np.asarray(data["examples"], np.int64)
     except Exception as e:
         # numpy meets bytes that are no archive of arrays with whatever error its reader happens to hit.
-        raise BundleError(f"{bundle.path}: {CALIBRATION} cannot be read ({e}); build the bundle again") from None
+        raise BundleError(f"{bundle.path}: {KNOWNNESS} cannot be read ({e}); build the bundle again") from None
     if (
         shift.shape != (manifest.embedding_width,)
         or enrolled.ndim != 2
@@ -111,32 +111,32 @@ def read_calibration(bundle: Bundle) -> Calibration:
         or not (np.isfinite(shift).all() and np.isfinite(enrolled).all())
     ):
         raise BundleError(
-            f"{bundle.path}: {CALIBRATION} does not fit the manifest (shift {list(shift.shape)} of width "
+            f"{bundle.path}: {KNOWNNESS} does not fit the manifest (shift {list(shift.shape)} of width "
             f"{manifest.embedding_width}, scores {list(enrolled.shape)} expected); build the bundle again"
         )
-    return Calibration(shift, base, examples, enrolled)
+    return Knownness(shift, base, examples, enrolled)
 
 
-def without_table(unknown: Unknown, width: int) -> Calibration:
-    """Return a calibration from scores alone: no shift, and enrolled classes are held to what base classes are."""
+def without_table(unknown: Unknown, width: int) -> Knownness:
+    """Return the known-ness of scores alone: no shift, and enrolled classes are held to what base classes are."""
     base = np.array(unknown.scores, np.float32)
     few = np.zeros((0, 2), np.float32)
     if len(base):
         few = np.quantile(base, np.linspace(0, 1, max(2, len(base))))[None].astype(np.float32)
-    return Calibration(np.zeros(width, np.float32), base, np.ones(len(few), np.int64), few)
+    return Knownness(np.zeros(width, np.float32), base, np.ones(len(few), np.int64), few)
 
 
 def thresholds(
-    calibration: Calibration,
+    knownness: Knownness,
     rate: float,
     exemplars: NDArray[np.int64],
     enrolled: NDArray[np.int64],
     among_themselves: Sequence[Floats] = (),
 ) -> Floats:
-    """Return the known-ness asked for by each class [C]; -inf where `rate` is 0 or nothing calibrates it.
+    """Return the known-ness asked for by each class [C]; -inf where `rate` is 0 or nothing was measured.
 
     Args:
-        calibration: the bundle's.
+        knownness: the bundle's.
         rate: false-alarm rate, 0 to 1.
         exemplars: how many of the bundle's rows each class has, [C]; classes with any count as base classes.
         enrolled: how many examples each class has in the gallery, [C].
@@ -144,25 +144,25 @@ def thresholds(
     """
     if rate <= 0:
         return np.full(len(enrolled), -np.inf, np.float32)
-    asked = calibration.enrolled_quantile(rate, enrolled) + drift(calibration, among_themselves)
-    return np.where(exemplars > 0, calibration.base_threshold(rate), asked).astype(np.float32)
+    asked = knownness.enrolled_quantile(rate, enrolled) + drift(knownness, among_themselves)
+    return np.where(exemplars > 0, knownness.base_threshold(rate), asked).astype(np.float32)
 
 
-def drift(calibration: Calibration, among_themselves: Sequence[Floats]) -> float:
+def drift(knownness: Knownness, among_themselves: Sequence[Floats]) -> float:
     """Return by how much enrolled examples are nearer to each other than the build expected: the median, shrunk.
 
     Each example is compared with what the build found for classes with as many others. It draws on all
     enrolled classes together, since a few examples say little of their own class.
     """
     several = [scores for scores in among_themselves if len(scores) > 1]
-    if not several or not len(calibration.examples):
+    if not several or not len(knownness.examples):
         return 0.0
     found = np.concatenate(several).astype(np.float64)
     others = np.concatenate([np.full(len(scores), len(scores) - 1) for scores in several])
-    told = found <= calibration.enrolled_quantile(_COPIES, others)
+    told = found <= knownness.enrolled_quantile(_COPIES, others)
     if not told.any():
         return 0.0
-    differences = found[told] - calibration.enrolled_quantile(0.5, others[told])
+    differences = found[told] - knownness.enrolled_quantile(0.5, others[told])
     return float(np.median(differences)) * len(differences) / (len(differences) + _TRUST)
 
 

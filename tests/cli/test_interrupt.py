@@ -16,7 +16,7 @@ import pytest
 from pressing import script
 
 from tlc_edge.cli.interrupt import Interrupt
-from tlc_edge.cli.output import Steps
+from tlc_edge.cli.output import StepLines
 
 
 def press() -> None:
@@ -56,7 +56,7 @@ class TestLost:
         reached: list[str] = []
 
         def work() -> None:
-            with Steps() as progress:
+            with StepLines() as progress:
                 progress("load", 0, 0)
                 lose()
                 reached.append("after")
@@ -71,7 +71,7 @@ class TestLost:
 
     def test_an_error_that_it_was_turned_into_is_not_reported(self) -> None:
         def work() -> None:
-            with Steps():
+            with StepLines():
                 swallowed_by_a_library()
                 raise ValueError("half an import")
 
@@ -79,11 +79,11 @@ class TestLost:
             work()
 
     def test_other_errors_are(self) -> None:
-        with pytest.raises(ValueError, match="a real one"), Steps():
+        with pytest.raises(ValueError, match="a real one"), StepLines():
             raise ValueError("a real one")
 
     def test_at_the_very_end_the_work_is_done(self) -> None:
-        with Steps(quiet=True) as progress:
+        with StepLines(quiet=True) as progress:
             progress("write", 1, 1)
             swallowed_by_a_library()
 

@@ -1,4 +1,4 @@
-"""Calibration of unknown at build time: what it measures, and that images that took no part agree with it."""
+"""What unknown is judged by, as the build measures it, and that images that took no part agree with it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.bundle import unknown
-from tlc_edge.compiler.bundle.unknown import Stored, _Folded, calibrate_unknown, count_mistakes
+from tlc_edge.compiler.bundle.unknown import Stored, _Folded, count_mistakes, measure_knownness
 from tlc_edge.compiler.data.foreign import MOST, load_foreign
 from tlc_edge.compiler.records import Neck
 from tlc_edge.compiler.train.whiten import whiten
 from tlc_edge.runtime import DataError
-from tlc_edge.runtime.knn.unknown import Calibration
+from tlc_edge.runtime.knn.unknown import Knownness
 
 WIDTH, CLASSES, EACH = 24, 8, 30
 TRUTH = np.repeat(np.arange(CLASSES), EACH)
@@ -41,33 +41,33 @@ def neck() -> Neck:
 
 
 @pytest.fixture(scope="module")
-def calibration() -> Calibration:
-    return calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0)
+def knownness() -> Knownness:
+    return measure_knownness(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0)
 
 
 def test_new_images_of_base_classes_are_called_unknown_about_as_often_as_stated(
-    neck: Neck, calibration: Calibration
+    neck: Neck, knownness: Knownness
 ) -> None:
     stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
     test = neck.project(features(2, TRUTH))
     for rate in (0.05, 0.2):
-        found = count_mistakes(calibration, rate, 5, stored, test, TRUTH, None)
+        found = count_mistakes(knownness, rate, 5, stored, test, TRUTH, None)
         assert found["test_images"] == len(TRUTH)
         assert rate / 3 < found["false_alarms"] / len(TRUTH) < rate * 2
 
 
 @pytest.mark.parametrize("examples", [1, 3, 10])
-def test_new_images_of_classes_enrolled_later_too(neck: Neck, calibration: Calibration, examples: int) -> None:
+def test_new_images_of_classes_enrolled_later_too(neck: Neck, knownness: Knownness, examples: int) -> None:
     new = np.arange(20, 40)
     few, many = np.repeat(new, examples), np.repeat(new, 20)
     stored = Stored(neck.project(features(3, few)), few, enrolled=True)
-    found = count_mistakes(calibration, 0.1, 5, stored, neck.project(features(4, many)), many, None)
+    found = count_mistakes(knownness, 0.1, 5, stored, neck.project(features(4, many)), many, None)
     assert 0.02 < found["false_alarms"] / len(many) < 0.2
 
 
-def test_one_example_is_asked_for_less_than_many(calibration: Calibration) -> None:
-    assert calibration.examples.tolist() == [1, 2, 3, 5, 10, 20]
-    low = calibration.enrolled_quantile(0.05, np.array([1, 3, 20]))
+def test_one_example_is_asked_for_less_than_many(knownness: Knownness) -> None:
+    assert knownness.examples.tolist() == [1, 2, 3, 5, 10, 20]
+    low = knownness.enrolled_quantile(0.05, np.array([1, 3, 20]))
     assert low[0] < low[1] < low[2]
 
 
@@ -75,7 +75,7 @@ def test_the_training_images_themselves_would_have_set_every_threshold_too_high(
     """With few images the whitening fits them so well that they lie nearer to each other than any new one will."""
     some = np.flatnonzero(np.arange(len(TRUTH)) % EACH < 4)
     neck = whiten(PLAIN, [TRAIN[some]], TRUTH[some])
-    honest = calibrate_unknown(PLAIN, [TRAIN[some]], TRAIN[some], TRUTH[some], np.arange(len(some)), 0)
+    honest = measure_knownness(PLAIN, [TRAIN[some]], TRAIN[some], TRUTH[some], np.arange(len(some)), 0)
     unit = neck.project(TRAIN[some]) + honest.shift
     unit /= np.linalg.norm(unit, axis=1)[:, None]
     similar = unit @ unit.T
@@ -83,77 +83,77 @@ def test_the_training_images_themselves_would_have_set_every_threshold_too_high(
     assert np.median(similar.max(axis=1)) > np.median(honest.base) + 0.02
 
 
-def test_equal_seeds_give_equal_calibrations(calibration: Calibration) -> None:
-    again = calibrate_unknown(PLAIN, [TRAIN], TRAIN.copy(), TRUTH, EXEMPLARS, 0)
+def test_equal_seeds_give_equal_measures(knownness: Knownness) -> None:
+    again = measure_knownness(PLAIN, [TRAIN], TRAIN.copy(), TRUTH, EXEMPLARS, 0)
     for name in ("shift", "base", "examples", "enrolled"):
-        np.testing.assert_array_equal(getattr(calibration, name), getattr(again, name))
-    other = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 1)
-    assert not np.array_equal(calibration.enrolled, other.enrolled)
+        np.testing.assert_array_equal(getattr(knownness, name), getattr(again, name))
+    other = measure_knownness(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 1)
+    assert not np.array_equal(knownness.enrolled, other.enrolled)
 
 
 def test_without_exemplars_there_is_nothing_for_base_classes() -> None:
-    found = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS[:0], 0)
+    found = measure_knownness(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS[:0], 0)
     assert found.base.shape == (0,)
     assert len(found.examples) == 6
 
 
 def test_three_images_a_class_and_two_classes_are_enough() -> None:
     some = np.array([0, 1, 2, 30, 31, 32])
-    found = calibrate_unknown(PLAIN, [TRAIN[some]], TRAIN[some], TRUTH[some], np.arange(6), 0)
+    found = measure_knownness(PLAIN, [TRAIN[some]], TRAIN[some], TRUTH[some], np.arange(6), 0)
     assert found.examples.tolist() == [1, 2]
     assert len(found.base) == 6
 
 
 def test_a_neck_that_is_none_keeps_half_of_the_mean() -> None:
-    found = calibrate_unknown(Neck("none", WIDTH), [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0)
+    found = measure_knownness(Neck("none", WIDTH), [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0)
     np.testing.assert_allclose(found.shift, -TRAIN.mean(axis=0) / 2, atol=1e-5)
 
 
-def test_a_neck_that_centred_goes_half_way_back(calibration: Calibration, neck: Neck) -> None:
+def test_a_neck_that_centred_goes_half_way_back(knownness: Knownness, neck: Neck) -> None:
     assert neck.bias is not None
     assert np.linalg.norm(neck.bias) > 5
-    np.testing.assert_allclose(calibration.shift, -0.5 * neck.bias, atol=1e-4)
+    np.testing.assert_allclose(knownness.shift, -0.5 * neck.bias, atol=1e-4)
 
 
-def test_it_measures_embeddings_as_a_device_compares_them(neck: Neck, calibration: Calibration) -> None:
+def test_it_measures_embeddings_as_a_device_compares_them(neck: Neck, knownness: Knownness) -> None:
     """Of their own length, moved by the shift: by the whitening of all images, as the bundle's neck has it."""
     folded = _Folded(PLAIN, [TRAIN], TRAIN, TRUTH)
     images = np.arange(0, len(TRUTH), 7)
     measured = folded.unit(images, folded.whitening(np.ones(len(TRUTH), np.bool_)))
-    device = Stored(neck.project(TRAIN), TRUTH, enrolled=False).bank(calibration.shift)
+    device = Stored(neck.project(TRAIN), TRUTH, enrolled=False).bank(knownness.shift)
     np.testing.assert_allclose(measured, device.shifted(images), atol=0.02)
 
 
-def test_no_exemplar_is_compared_with_itself(calibration: Calibration) -> None:
-    every = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, np.arange(len(TRUTH)), 0)
-    assert calibration.base.max() <= every.base.max() < 0.99
+def test_no_exemplar_is_compared_with_itself(knownness: Knownness) -> None:
+    every = measure_knownness(PLAIN, [TRAIN], TRAIN, TRUTH, np.arange(len(TRUTH)), 0)
+    assert knownness.base.max() <= every.base.max() < 0.99
 
 
 def test_the_scores_of_base_classes_are_ascending_and_many_are_thinned_to_their_quantiles(
-    calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+    knownness: Knownness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unknown, "_KEPT", 10_000)
-    whole = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0).base
+    whole = measure_knownness(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS, 0).base
     assert len(whole) == len(TRUTH)
     assert np.all(np.diff(whole) >= 0)
-    np.testing.assert_allclose(calibration.base, np.quantile(whole, np.linspace(0, 1, 200)), atol=1e-6)
+    np.testing.assert_allclose(knownness.base, np.quantile(whole, np.linspace(0, 1, 200)), atol=1e-6)
 
 
 def test_where_every_exemplar_is_in_a_fold_its_images_are_passed_over() -> None:
     """The images of the one exemplar's fold, a fifth of each class, have nothing left to be compared with."""
-    found = calibrate_unknown(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS[:1], 0)
+    found = measure_knownness(PLAIN, [TRAIN], TRAIN, TRUTH, EXEMPLARS[:1], 0)
     assert len(found.base) == len(TRUTH) * 4 // 5
 
 
 def test_one_image_gives_nothing_to_measure() -> None:
     one = np.zeros(1, np.int64)
-    found = calibrate_unknown(Neck("none", WIDTH), [TRAIN[:1]], TRAIN[:1], one, one, 0)
+    found = measure_knownness(Neck("none", WIDTH), [TRAIN[:1]], TRAIN[:1], one, one, 0)
     assert [len(found.base), len(found.examples), *found.enrolled.shape] == [0, 0, 0, 101]
 
 
-def test_one_class_has_no_other_to_whiten_with(calibration: Calibration) -> None:
-    found = calibrate_unknown(PLAIN, [TRAIN[:EACH]], TRAIN[:EACH], TRUTH[:EACH], EXEMPLARS[:15], 0)
-    assert found.examples.tolist() == calibration.examples.tolist()
+def test_one_class_has_no_other_to_whiten_with(knownness: Knownness) -> None:
+    found = measure_knownness(PLAIN, [TRAIN[:EACH]], TRAIN[:EACH], TRUTH[:EACH], EXEMPLARS[:15], 0)
+    assert found.examples.tolist() == knownness.examples.tolist()
     assert len(found.base) == EACH
 
 
@@ -170,32 +170,32 @@ def test_a_neck_without_a_matrix_is_not_whitened_nor_any_with_no_images() -> Non
 
 
 def test_foreign_images_are_counted_and_without_any_each_class_takes_their_place(
-    neck: Neck, calibration: Calibration
+    neck: Neck, knownness: Knownness
 ) -> None:
     stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
     test = neck.project(features(2, TRUTH))
     foreign = neck.project(features(5, np.repeat(np.arange(30, 40), 3)))
-    given = count_mistakes(calibration, 0.1, 5, stored, test, TRUTH, foreign)
+    given = count_mistakes(knownness, 0.1, 5, stored, test, TRUTH, foreign)
     assert (given["foreign"], given["foreign_images"]) == ("--unknown-data", 30)
     assert given["false_accepts"] < 15
-    known = count_mistakes(calibration, 0.1, 5, stored, test, TRUTH, test)
+    known = count_mistakes(knownness, 0.1, 5, stored, test, TRUTH, test)
     assert known["false_accepts"] == len(TRUTH) - known["false_alarms"]
-    left_out = count_mistakes(calibration, 0.1, 5, stored, test, TRUTH, None)
+    left_out = count_mistakes(knownness, 0.1, 5, stored, test, TRUTH, None)
     assert (left_out["foreign"], left_out["foreign_images"]) == ("each class in turn", len(TRUTH))
     assert left_out["false_accepts"] < len(TRUTH) / 2
     assert left_out["false_alarms"] == given["false_alarms"]
 
 
-def test_switched_off_nothing_is_unknown_and_everything_passes(neck: Neck, calibration: Calibration) -> None:
+def test_switched_off_nothing_is_unknown_and_everything_passes(neck: Neck, knownness: Knownness) -> None:
     stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
-    found = count_mistakes(calibration, 0.0, 5, stored, neck.project(TRAIN), TRUTH, None)
+    found = count_mistakes(knownness, 0.0, 5, stored, neck.project(TRAIN), TRUTH, None)
     assert (found["false_alarms"], found["false_accepts"]) == (0, len(TRUTH))
 
 
-def test_nothing_stored_and_nothing_asked_give_no_mistakes(calibration: Calibration) -> None:
+def test_nothing_stored_and_nothing_asked_give_no_mistakes(knownness: Knownness) -> None:
     nothing = np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64)
     for enrolled in (False, True):
-        found = count_mistakes(calibration, 0.05, 5, Stored(*nothing, enrolled), *nothing, None)
+        found = count_mistakes(knownness, 0.05, 5, Stored(*nothing, enrolled), *nothing, None)
         assert [found[k] for k in ("test_images", "false_alarms", "foreign_images", "false_accepts")] == [0, 0, 0, 0]
 
 

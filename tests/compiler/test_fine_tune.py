@@ -17,7 +17,7 @@ from test_featurize import tiny_trunk
 
 from tlc_edge.compiler.fine_tune.checkpoints import remove_checkpoints
 from tlc_edge.compiler.fine_tune.cut import cut_before, cut_bytes
-from tlc_edge.compiler.fine_tune.layers import MEMORY, Choice, choose
+from tlc_edge.compiler.fine_tune.layers import MEMORY, ChosenLayers, choose
 from tlc_edge.compiler.fine_tune.train import Tuned, fine_tune
 from tlc_edge.compiler.network.layers import nodes
 from tlc_edge.compiler.options import FineTune
@@ -58,7 +58,9 @@ def layers_with_weights(trunk: Trunk) -> list[str]:
 def tune(trunk: Trunk, last: int, settings: FineTune = SETTINGS, **given: Any) -> Tuned:
     head, images, targets, watched = start(trunk)
     names = tuple(layers_with_weights(trunk)[-last:])  # others for each copy of the network
-    return fine_tune(trunk, head, Choice(names, ""), [images, images[:, ::-1]], targets, watched, settings, 0, **given)
+    return fine_tune(
+        trunk, head, ChosenLayers(names, ""), [images, images[:, ::-1]], targets, watched, settings, 0, **given
+    )
 
 
 def weights(trunk: Trunk) -> dict[str, list[NDArray[Any]]]:
@@ -200,7 +202,7 @@ class TestMemory:
                 yield copy
                 del copy
 
-        choice = Choice(tuple(layers_with_weights(trunk)), "")
+        choice = ChosenLayers(tuple(layers_with_weights(trunk)), "")
         fine_tune(trunk, head, choice, views(), targets, watched, replace(SETTINGS, epochs=1), 0)
         assert len(taken) == 3
 

@@ -21,7 +21,7 @@ from tlc_edge.compiler.options import Asked, FineTune
 from tlc_edge.runtime import Bundle, Classifier
 from tlc_edge.runtime.errors import BuildError, BundleError, DataError, GalleryError, TlcError, UsageError
 from tlc_edge.runtime.install import pip_line
-from tlc_edge.runtime.knn.unknown import read_calibration
+from tlc_edge.runtime.knn.unknown import read_knownness
 
 # A device that takes a float TFLite file only: the lowering that takes the least time.
 QUICK = """\
@@ -262,7 +262,7 @@ class TestOwnTarget:
         assert (manifest.head["kind"], manifest.labels) == ("none", ())
         # Unknown is calibrated all the same, for classes with few examples; the training images stand for them.
         assert len(Bundle.open(built.path).exemplars().labels) == len(manifest.unknown.scores) == 0
-        assert len(read_calibration(Bundle.open(built.path)).examples) == 3
+        assert len(read_knownness(Bundle.open(built.path)).examples) == 3
         assert built.unknown["test_images"] == built.unknown["foreign_images"] == 2
         with Classifier.open(built.path) as classifier:
             with pytest.raises(GalleryError, match="nothing is enrolled; enroll a class first"):

@@ -11,7 +11,7 @@ from test_heads import clusters
 
 from tlc_edge.compiler.records import Dense, Floats, Head
 from tlc_edge.compiler.train.heads import train_head
-from tlc_edge.compiler.train.temperature import best_temperature, calibrate, tempered
+from tlc_edge.compiler.train.temperature import best_temperature, tempered, with_temperature
 
 
 def log_loss(head: Head, features: Floats, targets: NDArray[np.int64]) -> float:
@@ -72,7 +72,7 @@ def test_an_image_is_judged_by_heads_that_did_not_see_it() -> None:
     seen: list[int] = []
     one_hot = np.eye(8, dtype=np.float32)
     targets = np.array([0, 1] * 4)
-    head = calibrate(by_heart([one_hot], targets), by_heart, [one_hot], targets, seed=0)
+    head = with_temperature(by_heart([one_hot], targets), by_heart, [one_hot], targets, seed=0)
     assert seen == [8, 6, 6, 6, 6]
     assert head.notes["temperature"] == pytest.approx(10, rel=0.01)  # what it had not seen, it knew nothing of
 

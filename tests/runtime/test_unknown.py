@@ -19,19 +19,19 @@ from tlc_edge.runtime.bundle.manifest import Unknown
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.knn.unknown import (
-    CALIBRATION,
-    Calibration,
+    KNOWNNESS,
+    Knownness,
     checked_rate,
     drift,
     knownness_of,
-    pack_calibration,
-    read_calibration,
+    pack_knownness,
+    read_knownness,
     thresholds,
     without_table,
 )
 
 BASE = np.linspace(0.5, 0.9, 101).astype(np.float32)
-TABLE = Calibration(
+TABLE = Knownness(
     np.zeros(4, np.float32),
     BASE,
     np.array([1, 2, 4]),
@@ -39,9 +39,9 @@ TABLE = Calibration(
 )
 
 
-def asked(calibration: Calibration, rate: float, exemplars: list[int], enrolled: list[int], *left: list[float]) -> list:
+def asked(knownness: Knownness, rate: float, exemplars: list[int], enrolled: list[int], *left: list[float]) -> list:
     found = [np.array(scores, np.float32) for scores in left]
-    return thresholds(calibration, rate, np.array(exemplars), np.array(enrolled), found).tolist()
+    return thresholds(knownness, rate, np.array(exemplars), np.array(enrolled), found).tolist()
 
 
 # --- thresholds
@@ -70,7 +70,7 @@ def test_no_more_than_the_stated_share_is_called_unknown(scores: list[float], ra
     assert sum(score < line for score in scores) <= math.ceil(rate * len(scores))
 
 
-def test_nothing_is_unknown_where_it_is_switched_off_or_nothing_calibrates_it() -> None:
+def test_nothing_is_unknown_where_it_is_switched_off_or_nothing_was_measured() -> None:
     nothing = without_table(Unknown(0.05), 4)
     assert asked(TABLE, 0.0, [3, 0], [0, 2]) == [-math.inf] * 2
     assert asked(nothing, 0.05, [3, 0], [0, 2], [0.5, 0.5]) == [-math.inf] * 2
@@ -199,20 +199,20 @@ def test_enrolled_rows_are_shifted_as_long_as_they_were() -> None:
 
 def test_the_written_file_is_read_back(built_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(built_bundle)
-    found = read_calibration(bundle)
+    found = read_knownness(bundle)
     assert found.shift.shape == (bundle.manifest.embedding_width,)
     assert np.abs(found.shift).max() > 0
     assert found.examples.tolist() == [1, 2, 3, 5]
     assert np.all(np.diff(found.enrolled, axis=0) >= 0)
     assert np.all(np.diff(found.enrolled, axis=1) >= 0)
     assert found.base.tolist() == sorted(found.base.tolist())
-    assert pack_calibration(found) == bundle.read(CALIBRATION)
+    assert pack_knownness(found) == bundle.read(KNOWNNESS)
 
 
 def changed(bundle: Bundle, path: Path, data: bytes | None) -> Path:
-    files = {k: v for k, v in bundle.files.items() if k not in ("manifest.json", CALIBRATION)}
+    files = {k: v for k, v in bundle.files.items() if k not in ("manifest.json", KNOWNNESS)}
     if data is not None:
-        files[CALIBRATION] = data
+        files[KNOWNNESS] = data
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     write_bundle(path, replace(bundle.manifest, files=hashes), files)
     return path

@@ -8,7 +8,7 @@ import click
 
 from tlc_edge.cli.gallery import conflicts_option, print_merged
 from tlc_edge.cli.options import engine_option, gallery_option, json_option
-from tlc_edge.cli.output import Steps
+from tlc_edge.cli.output import StepLines
 
 
 @click.command("import", help=__doc__)
@@ -22,7 +22,7 @@ def import_(bundle: str, file: Path, conflicts: str, gallery: str | None, engine
     from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.gallery.merge import import_file
 
-    with Steps(quiet=as_json) as progress:
+    with StepLines(quiet=as_json) as progress:
         done = import_file(
             Bundle.open(bundle),
             file,

@@ -8,7 +8,7 @@ import click
 
 from tlc_edge.cli.gallery import conflicts_option, print_merged
 from tlc_edge.cli.options import engine_option, json_option
-from tlc_edge.cli.output import Steps
+from tlc_edge.cli.output import StepLines
 
 
 @click.command(help=__doc__)
@@ -24,7 +24,7 @@ def merge(
     from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.gallery.merge import merge as run
 
-    with Steps(quiet=as_json) as progress:
+    with StepLines(quiet=as_json) as progress:
         opened = Bundle.open(bundle)
         done = run(opened, files, output, conflicts, engine, lambda d, t: progress("embed again", d, t))
     print_merged(done, conflicts, as_json)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tlc_edge.cli.options import engine_option, gallery_option, json_option
-from tlc_edge.cli.output import Steps, examples, put_json
+from tlc_edge.cli.output import StepLines, examples, put_json
 
 
 @click.command(help=__doc__)
@@ -19,7 +19,7 @@ def migrate(bundle: str, gallery: str | None, engine: str | None, as_json: bool)
     from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.gallery.migrate import migrate as run
 
-    with Steps(quiet=as_json) as progress:
+    with StepLines(quiet=as_json) as progress:
         done = run(
             Bundle.open(bundle), Path(gallery) if gallery else None, engine, lambda d, t: progress("migrate", d, t)
         )
