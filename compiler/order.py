@@ -28,7 +28,7 @@ class Order:
     """What a build is asked for, and what follows from that alone."""
 
     options: Options
-    brings_backbone: Source
+    backbone_source: Source
     """Where the backbone comes from; it takes what is asked."""
     targets: tuple[Target, ...]
     kinds: Mapping[str, tuple[FileKind, ...]]
@@ -59,7 +59,7 @@ def check(options: Options) -> Order:
     check_numbers(options)
     checked_rate(options.unknown_rate)
     targets = tuple(load_target(name) for name in options.targets)
-    brings_backbone = find_backbone(options.backbone, options.asked)
+    backbone_source = find_backbone(options.backbone, options.asked)
     check_head(options.head)
     if options.fine_tune is not None:
         check_fine_tune(options.fine_tune)
@@ -68,7 +68,7 @@ def check(options: Options) -> Order:
         require_extras(target)
     return Order(
         options=options,
-        brings_backbone=brings_backbone,
+        backbone_source=backbone_source,
         targets=targets,
         kinds={t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets},
         outputs=_outputs(options, targets),

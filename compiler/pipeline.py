@@ -34,7 +34,7 @@ from .fit import Fitted, fit
 from .ladder import climb, ladder_text
 from .options import PER_CLASS, Options
 from .order import Order, check
-from .prepare import Source, check_tuning, featurize_all, load_source, lower, split_data, tune
+from .prepare import ImageList, check_tuning, featurize_all, list_images, lower, split_data, tune
 from .result import Built, Result, Rung
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow
@@ -51,24 +51,24 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
 
     with step("load data") as tell:  # the list of images; first, as most mistakes are in it and are found at no cost
         order = check(options)
-        source = load_source(order, tell)
+        listed = list_images(order, tell)
 
     with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it
         load_tensorflow()
 
     with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
-        backbone = order.brings_backbone.load(options.backbone, options.asked)
+        backbone = order.backbone_source.load(options.backbone, options.asked)
 
     with step("shave"):  # cuts the network: that decides what a feature is, so before any is computed
         trunk = shave(backbone, options.shave, options.pool)
-        check_tuning(order, trunk, source)  # it may ask for too much
+        check_tuning(order, trunk, listed)  # it may ask for too much
         files = TrunkFiles(trunk, options.cache)
 
     with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out
-        featurized = featurize_all(order, files, source, tell)
+        featurized = featurize_all(order, files, listed, tell)
 
     with step("split"):  # in three parts; after decoding, so that they are counted in images that exist
-        data = split_data(source, featurized, trunk, options.seed)
+        data = split_data(listed, featurized, trunk, options.seed)
 
     if options.fine_tune is not None:
         files, data = tune(order, options.fine_tune, files, data, step)
@@ -107,7 +107,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             unknown=unknown,
             study=studied,
             settings=settings_of(options, calibration, rungs, fine_tuned=files.trunk is not trunk),
-            foreign=decode_foreign(source, data),
+            foreign=decode_foreign(listed, data),
             pictures=pictures,
         )
         bundles = write_bundles(order, evidence, fitted, milliseconds, tell)
@@ -165,13 +165,13 @@ def decode_exemplars(data: Data, chosen: NDArray[np.int64]) -> Exemplars:
     return Exemplars(data.decode(data.parts.train[chosen]), data.train.classes[chosen])
 
 
-def decode_foreign(source: Source, data: Data) -> NDArray[np.uint8] | None:
+def decode_foreign(listed: ImageList, data: Data) -> NDArray[np.uint8] | None:
     """Return the images of anything else, [M, H, W, C]; None without any.
 
     Raises:
         DataError: none can be decoded.
     """
-    return decode_all(source.foreign, data.preprocessing)[1] if source.foreign else None
+    return decode_all(listed.foreign, data.preprocessing)[1] if listed.foreign else None
 
 
 def settings_of(options: Options, calibration: CalibrationSet, rungs: Sequence[Rung], *, fine_tuned: bool) -> Settings:

@@ -28,7 +28,7 @@ from .steps import Steps
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ImageList:
     """Images that are named and not decoded yet."""
 
     dataset: Dataset
@@ -38,7 +38,7 @@ class Source:
     """Images of anything else, to count false accepts on; none: each class is held out in turn."""
 
 
-def load_source(order: Order, progress: Count) -> Source:
+def list_images(order: Order, progress: Count) -> ImageList:
     """Find the images that an order names.
 
     Raises:
@@ -49,10 +49,10 @@ def load_source(order: Order, progress: Count) -> Source:
     dataset = load_dataset(origin, strict=asked.strict, limit=asked.limit, progress=progress)
     planned = split_samples(dataset.samples, dataset.skipped, asked.seed)
     foreign = load_foreign(asked.unknown_data) if asked.unknown_data is not None else ()
-    return Source(dataset, planned, tuple(foreign))
+    return ImageList(dataset, planned, tuple(foreign))
 
 
-def check_tuning(order: Order, trunk: Trunk, source: Source) -> None:
+def check_tuning(order: Order, trunk: Trunk, listed: ImageList) -> None:
     """Check that a trunk has the layers that are to be fine-tuned, and that they ask for no more memory than there is.
 
     Raises:
@@ -60,11 +60,11 @@ def check_tuning(order: Order, trunk: Trunk, source: Source) -> None:
     """
     asked = order.options.fine_tune
     if asked is not None:
-        images, classes = len(source.planned.train), len(source.dataset.labels)
+        images, classes = len(listed.planned.train), len(listed.dataset.labels)
         choose(trunk, asked.layers, images, classes, 1 + len(order.views))
 
 
-def featurize_all(order: Order, files: TrunkFiles, source: Source, progress: Count) -> Featurized:
+def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Count) -> Featurized:
     """Run the float trunk over all images, in the device's own engine: it takes a third of Keras' time.
 
     What cannot be decoded drops out; the trunk is lowered only if an image is not in the cache.
@@ -74,20 +74,20 @@ def featurize_all(order: Order, files: TrunkFiles, source: Source, progress: Cou
     """
     options, spec = order.options, files.trunk.backbone.input.preprocessing
     with caching(options.cache) as cache:
-        found = featurize(files.as_float(), source.dataset.samples, spec, options.threads, progress, cache=cache)
+        found = featurize(files.as_float(), listed.dataset.samples, spec, options.threads, progress, cache=cache)
     if options.strict and found.skipped:
         first = found.skipped[0]
         raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")
     return found
 
 
-def split_data(source: Source, found: Featurized, trunk: Trunk, seed: int) -> Data:
+def split_data(listed: ImageList, found: Featurized, trunk: Trunk, seed: int) -> Data:
     """Say of each image that could be read what it is for; images of one picture stay together.
 
     Raises:
         DataError: a class has too few.
     """
-    skipped = source.dataset.skipped + found.skipped
+    skipped = listed.dataset.skipped + found.skipped
     groups = find_groups(found.thumbnails)
     parts = split_samples(found.samples, skipped, seed, groups)
     labels, classes = number_classes(found.samples)
@@ -101,7 +101,7 @@ def split_data(source: Source, found: Featurized, trunk: Trunk, seed: int) -> Da
         skipped=skipped,
         duplicates=list_groups(found.samples, groups, parts),
         cached=found.cached,
-        notes=(*source.dataset.notes, *([found.problem] if found.problem else [])),
+        notes=(*listed.dataset.notes, *([found.problem] if found.problem else [])),
     )
 
 

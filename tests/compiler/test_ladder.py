@@ -10,6 +10,7 @@ import pytest
 from small_networks import LABELS
 
 from tlc_edge.compiler import ladder
+from tlc_edge.compiler.backbones.find import find_backbone
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.data.calibration_set import CalibrationSet, decode_calibration
 from tlc_edge.compiler.data.prepared import Data, HeldOut, number_classes, split_samples
@@ -51,7 +52,7 @@ def order_of(*targets: Target, **asked: object) -> Order:
     """Return an order as `check` makes it, without looking at data and folders."""
     options = Options("", tuple(t.name for t in targets), Path("b.tlc"), **{"cache": "off", **asked})  # type: ignore[arg-type]
     kinds = {t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets}
-    return Order(options, targets, kinds, (), ())
+    return Order(options, find_backbone(options.backbone), targets, kinds, (), ())
 
 
 def rung(accuracy: float, size: int = 100, blind: int = 0, what: str = "", scheme: str = "int8") -> Rung:
@@ -109,6 +110,10 @@ class TestIsBound:
         both = replace(BOARD, formats=("tflite", "onnx"), onnx_scheme="int8")
         assert not is_bound(order_of(both, narrow), ("onnx", "int8"))
         assert is_bound(order_of(both, narrow), INT8)
+
+    def test_a_device_that_takes_another_format_beside_it_has_one(self) -> None:
+        both = replace(BOARD, formats=("onnx", "tflite"), full_int8=True)
+        assert is_bound(order_of(both), INT8)
 
     def test_the_profiles_that_ship(self) -> None:
         bound = {name: is_bound(order_of(load_target(name)), INT8) for name in ("rpi", "desktop", "coral", "mcu")}
