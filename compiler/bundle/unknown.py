@@ -84,8 +84,8 @@ class _Folded:
         return [np.flatnonzero(self.classes == c) for c in np.unique(self.classes)]
 
     def whitening(self, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the whitening that these images give."""
-        if not self._whitened or not fit.any():
+        """Return the whitening that these images give; the identity for none, as for a neck without a matrix."""
+        if not self._whitened:
             return np.eye(self._device.shape[1])
         return whitening(
             np.concatenate([view[fit] for view in self._views]), np.tile(self.classes[fit], len(self._views))
