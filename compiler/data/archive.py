@@ -17,6 +17,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -25,10 +26,11 @@ from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_BYTES, source_name
 
-from .csv_list import is_list, read_list
-from .folder import is_image, is_junk, read_folder
+from .csv_list import is_list
 from .made_folder import made_folder
 from .records import Origin, Reading, Sample, Skipped
+from .split_folders import split_of
+from .walk import is_image, is_junk
 
 EXPECTED = "a .zip or .tar archive"
 SUFFIXES: tuple[str, ...] = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -55,20 +57,21 @@ def read(reading: Reading) -> list[Sample]:
     path = Path(reading.origin.data)
     root = unpack(path, made_folder(reading.origin.cache, "archives"), reading.skipped)
     try:
-        return _read_unpacked(root, reading.skipped)
+        return _read_unpacked(root, reading)
     except DataError as e:
         raise DataError(str(e).replace(str(root), str(path))) from None
 
 
-def _read_unpacked(root: Path, skipped: list[Skipped]) -> list[Sample]:
-    """Read what an archive held: a list of files if there is just one, else a folder per class."""
+def _read_unpacked(root: Path, reading: Reading) -> list[Sample]:
+    """Read what an archive held: a list of files if there is just one, else what any folder may be."""
     inner = root
-    while len(inside := list(inner.iterdir())) == 1 and inside[0].is_dir():
+    while len(inside := list(inner.iterdir())) == 1 and inside[0].is_dir() and not split_of(inside[0].name):
         inner = inside[0]  # most archives hold one folder that holds all
     if not any(path.is_dir() for path in inner.iterdir()) and inner != root:
         inner = inner.parent
     lists = [path for path in inner.glob("*.csv") if is_list(path)]
-    samples = read_list(lists[0], skipped) if len(lists) == 1 else read_folder(inner, skipped)
+    found = str(lists[0] if len(lists) == 1 else inner)
+    samples = reading.read_other(replace(reading, origin=replace(reading.origin, data=found)))
     for sample in samples:
         if isinstance(sample.source, Path) and not sample.source.resolve().is_relative_to(root.resolve()):
             raise DataError(f"{root}: lists {sample.name!r}, which is not in the archive; do not trust it")

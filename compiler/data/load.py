@@ -65,10 +65,13 @@ def load_dataset(
         raise UsageError(f"--checksum is for addresses, but the data are {name!r}; leave it out")
     reading = Reading(origin, _expected(), limit, progress, _read)
     try:
-        samples = _read(reading)
+        return _finish(_read(reading), reading, strict)
     except OSError as e:
         raise DataError(f"{e.filename or name}: cannot be read ({e.strerror or e})") from None
-    return _finish(samples, reading, strict)
+    except DataError as e:
+        for note in reading.notes:  # what was passed over may be what was meant
+            e.add_note(note)
+        raise
 
 
 def _read(reading: Reading) -> list[Sample]:

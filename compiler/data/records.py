@@ -20,8 +20,9 @@ SPLITS = {
     "validation": "validation",
     "test": "test",
     "testing": "test",
+    "holdout": "test",
 }
-"""What a CSV's split column or a folder may say, and what it means."""
+"""What a CSV's split column may say, and what it means; folders: `split_folders`."""
 
 
 @dataclass(frozen=True, eq=False)

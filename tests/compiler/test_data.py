@@ -139,13 +139,15 @@ class TestFolder:
             "test/cat/1.png": "test",
         }
 
-    def test_classes_that_are_merely_called_like_splits(self, tmp_path: Path) -> None:
+    def test_folders_called_like_splits_are_no_classes(self, tmp_path: Path) -> None:
         for name in ("train/1.png", "train/old/2.png", "test/1.png"):
             draw(tmp_path / "classes" / name)
         draw(tmp_path / "vehicles" / "train" / "steam" / "1.png")
         draw(tmp_path / "vehicles" / "bus" / "1.png")
-        assert load_dataset(str(tmp_path / "classes")).labels == ("test", "train")
-        assert load_dataset(str(tmp_path / "vehicles")).labels == ("bus", "train")
+        for name, label, note in (("classes", "old", "train: 1 image lies"), ("vehicles", "steam", "bus: beside")):
+            with pytest.raises(DataError, match=f"only one class, '{label}'") as raised:
+                load_dataset(str(tmp_path / name))
+            assert any(note in line for line in raised.value.__notes__)
 
     def test_errors(self, tmp_path: Path, pets: Path) -> None:
         (tmp_path / "empty").mkdir()

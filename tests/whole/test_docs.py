@@ -198,10 +198,20 @@ def address(scene: Scene) -> None:
             archive.write(path, path.relative_to(SHARED / "chess"))
 
 
+def splits(scene: Scene) -> None:
+    """The small bundle, and digits in folders of a split, good and not."""
+    small(scene)
+    for label in "0123":
+        for split in ("train", "test"):
+            shutil.copytree(scene.folder / "photos" / label, scene.folder / "pieces" / split / label)
+    for name in ("pieces/plots", "vehicles/train", "vehicles/bus", "vehicles/car"):
+        shutil.copytree(scene.folder / "photos" / "0", scene.folder / name)
+
+
 SCENES: dict[str, Callable[[Scene], None]] = {
-    f.__name__: f for f in (small, nothing, photos, chess, copies, tables, address)
+    f.__name__: f for f in (small, nothing, photos, chess, copies, tables, address, splits)
 }
-FAST = ("small",)
+FAST = ("small", "splits")
 OUTSIDE = (".ci/run",)
 """What runs blocks too, elsewhere."""
 
