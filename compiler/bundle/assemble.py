@@ -36,7 +36,7 @@ from tlc_edge.targets import Target
 
 from .exemplars import pack_exemplars
 from .test_card import draw_card
-from .unknown import Stored, count_mistakes
+from .unknown import StoredRows, count_mistakes
 
 _LIBRARIES = (
     "tlc-edge",
@@ -154,16 +154,18 @@ def _embed(engine: Engine, images: NDArray[np.uint8]) -> Floats:
     return np.stack([engine.run(image)[-1] for image in images])
 
 
-def _stored(evidence: Evidence, first: Judged) -> Stored:
+def _stored(evidence: Evidence, first: Judged) -> StoredRows:
     """Return the exemplars as the device's file embeds them."""
     fused, exemplars = evidence.reference.fused, evidence.exemplars
     embeddings = np.zeros((0, fused.neck.width), np.float32)
     if len(exemplars.images):
         embeddings = _embed(first.engine, exemplars.images)
-    return Stored(embeddings, exemplars.classes, enrolled=not fused.head.layers)
+    return StoredRows(embeddings, exemplars.classes, enrolled=not fused.head.layers)
 
 
-def _mistakes(evidence: Evidence, first: Judged, stored: Stored, knownness: Knownness, rate: float) -> dict[str, Any]:
+def _mistakes(
+    evidence: Evidence, first: Judged, stored: StoredRows, knownness: Knownness, rate: float
+) -> dict[str, Any]:
     """Return the mistakes on test images and on foreign ones; none are counted where nothing is stored."""
     held_out = evidence.reference.held_out
     known = held_out.is_test & (len(stored.classes) > 0)

@@ -134,7 +134,7 @@ def _few_examples(folded: _Folded, some: NDArray[np.int64], draw: np.random.Gene
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoredRows:
     """What a device compares with: exemplars that travel with the bundle, or the same images enrolled."""
 
     embeddings: Floats
@@ -147,10 +147,10 @@ class Stored:
         """Return the embeddings and classes that travel with the bundle."""
         return (self.embeddings[:0], self.classes[:0]) if self.enrolled else (self.embeddings, self.classes)
 
-    def without(self, c: int) -> Stored:
+    def without(self, c: int) -> StoredRows:
         """Return it as if class `c` were not there."""
         keep = self.classes != c
-        return Stored(self.embeddings[keep], self.classes[keep], self.enrolled)
+        return StoredRows(self.embeddings[keep], self.classes[keep], self.enrolled)
 
     def bank(self, shift: Floats) -> Bank:
         """Return it as a device holds it."""
@@ -168,7 +168,7 @@ def count_mistakes(
     knownness: Knownness,
     rate: float,
     k: int,
-    stored: Stored,
+    stored: StoredRows,
     test: Floats,
     classes: NDArray[np.int64],
     foreign: Floats | None,
@@ -207,7 +207,7 @@ class _Judged:
     rate: float
     k: int
 
-    def unknown(self, stored: Stored, embeddings: Floats) -> NDArray[np.bool_]:
+    def unknown(self, stored: StoredRows, embeddings: Floats) -> NDArray[np.bool_]:
         """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
         bank = stored.bank(self.knownness.shift)
         asked = thresholds(self.knownness, self.rate, *bank.counts(), bank.enrolled_scores()).tolist()

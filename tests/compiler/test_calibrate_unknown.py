@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.bundle import unknown
-from tlc_edge.compiler.bundle.unknown import Stored, _Folded, count_mistakes, measure_knownness
+from tlc_edge.compiler.bundle.unknown import StoredRows, _Folded, count_mistakes, measure_knownness
 from tlc_edge.compiler.data.foreign import MOST, load_foreign
 from tlc_edge.compiler.records import Neck
 from tlc_edge.compiler.train.whiten import whiten
@@ -48,7 +48,7 @@ def knownness() -> Knownness:
 def test_new_images_of_base_classes_are_called_unknown_about_as_often_as_stated(
     neck: Neck, knownness: Knownness
 ) -> None:
-    stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    stored = StoredRows(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
     test = neck.project(features(2, TRUTH))
     for rate in (0.05, 0.2):
         found = count_mistakes(knownness, rate, 5, stored, test, TRUTH, None)
@@ -60,7 +60,7 @@ def test_new_images_of_base_classes_are_called_unknown_about_as_often_as_stated(
 def test_new_images_of_classes_enrolled_later_too(neck: Neck, knownness: Knownness, examples: int) -> None:
     new = np.arange(20, 40)
     few, many = np.repeat(new, examples), np.repeat(new, 20)
-    stored = Stored(neck.project(features(3, few)), few, enrolled=True)
+    stored = StoredRows(neck.project(features(3, few)), few, enrolled=True)
     found = count_mistakes(knownness, 0.1, 5, stored, neck.project(features(4, many)), many, None)
     assert 0.02 < found["false_alarms"] / len(many) < 0.2
 
@@ -120,7 +120,7 @@ def test_it_measures_embeddings_as_a_device_compares_them(neck: Neck, knownness:
     folded = _Folded(PLAIN, [TRAIN], TRAIN, TRUTH)
     images = np.arange(0, len(TRUTH), 7)
     measured = folded.unit(images, folded.whitening(np.ones(len(TRUTH), np.bool_)))
-    device = Stored(neck.project(TRAIN), TRUTH, enrolled=False).bank(knownness.shift)
+    device = StoredRows(neck.project(TRAIN), TRUTH, enrolled=False).bank(knownness.shift)
     np.testing.assert_allclose(measured, device.shifted(images), atol=0.02)
 
 
@@ -172,7 +172,7 @@ def test_a_neck_without_a_matrix_is_not_whitened_nor_any_with_no_images() -> Non
 def test_foreign_images_are_counted_and_without_any_each_class_takes_their_place(
     neck: Neck, knownness: Knownness
 ) -> None:
-    stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    stored = StoredRows(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
     test = neck.project(features(2, TRUTH))
     foreign = neck.project(features(5, np.repeat(np.arange(30, 40), 3)))
     given = count_mistakes(knownness, 0.1, 5, stored, test, TRUTH, foreign)
@@ -187,7 +187,7 @@ def test_foreign_images_are_counted_and_without_any_each_class_takes_their_place
 
 
 def test_switched_off_nothing_is_unknown_and_everything_passes(neck: Neck, knownness: Knownness) -> None:
-    stored = Stored(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    stored = StoredRows(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
     found = count_mistakes(knownness, 0.0, 5, stored, neck.project(TRAIN), TRUTH, None)
     assert (found["false_alarms"], found["false_accepts"]) == (0, len(TRUTH))
 
@@ -195,14 +195,14 @@ def test_switched_off_nothing_is_unknown_and_everything_passes(neck: Neck, known
 def test_nothing_stored_and_nothing_asked_give_no_mistakes(knownness: Knownness) -> None:
     nothing = np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64)
     for enrolled in (False, True):
-        found = count_mistakes(knownness, 0.05, 5, Stored(*nothing, enrolled), *nothing, None)
+        found = count_mistakes(knownness, 0.05, 5, StoredRows(*nothing, enrolled), *nothing, None)
         assert [found[k] for k in ("test_images", "false_alarms", "foreign_images", "false_accepts")] == [0, 0, 0, 0]
 
 
 def test_what_travels_with_the_bundle() -> None:
     rows, classes = TRAIN[:4], TRUTH[:4]
-    assert [len(x) for x in Stored(rows, classes, enrolled=False).shipped()] == [4, 4]
-    assert [len(x) for x in Stored(rows, classes, enrolled=True).shipped()] == [0, 0]
+    assert [len(x) for x in StoredRows(rows, classes, enrolled=False).shipped()] == [4, 4]
+    assert [len(x) for x in StoredRows(rows, classes, enrolled=True).shipped()] == [0, 0]
 
 
 # --- images of anything else
