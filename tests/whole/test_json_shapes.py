@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,11 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 from test_migrate import teach
 
+from tlc_edge.cli.build_summary import document
 from tlc_edge.cli.commands import cli
+from tlc_edge.compiler import Options, build
+from tlc_edge.compiler.records import Restored
+from tlc_edge.compiler.result import Rung
 
 FOLDER = Path(__file__).parents[2] / "cli" / "schemas"
 SCHEMAS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text("utf-8")) for path in FOLDER.glob("*.json")}
@@ -158,10 +164,21 @@ def test_what_a_watched_folder_tells(bundle: Any, photos: Path) -> None:
 
 @pytest.mark.slow
 def test_builds_and_a_sweep(tlc: Tlc, photos: Path, tmp_path: Path) -> None:
-    given = ("--data", photos, "--cache", tmp_path / "cache")
+    data = shutil.copytree(photos, tmp_path / "photos")
+    shutil.copy(data / "0" / "1.png", data / "1" / "copy.png")
+    (data / "2" / "damaged.png").write_bytes(b"\x89PNG")
+    given = ("--data", data, "--cache", tmp_path / "cache")
     built = tlc("build", *given, "--target", "rpi,android", "-o", tmp_path / "a.tlc", "--max-drop", 50).json()
     assert set(built["accuracy"]) > {"float", "rpi/model.tflite"}
+    assert built["duplicates"]
+    assert built["skipped"]
     hold("build", built)
-    climbed = tlc("build", *given, "--target", "desktop", "-o", tmp_path / "b.tlc", "--max-drop", 0).json()
-    hold("build", climbed)
     hold("sweep", tlc("sweep", *given, "--target", "rpi", "--layer", "block3b_add").json())
+
+
+@pytest.mark.slow
+def test_a_build_that_climbed_and_restored(photos: Path, tmp_path: Path) -> None:
+    options = Options(data=str(photos), targets=("android",), output=tmp_path / "a.tlc", max_drop=50, calibration=12)
+    rung = Rung("model.tflite", "int8", "as asked", 0.5, (0.4, 0.6), 0.9, 4_000_000, 0, False)
+    result = replace(build(options), rungs=(rung,), restored=(Restored("conv/kernel", "shape", "3 by 3 there"),))
+    hold("build", json.loads(json.dumps(document(result))))
