@@ -51,6 +51,11 @@ data_options = all_of(
     click.option("--shape", metavar="H,W[,C]", help="Shape of the images in a table of pixels, such as 28,28,1."),
     click.option("--checksum", metavar="sha256:…", help="SHA-256 of what an address gives; it is then fetched once."),
     click.option(
+        "--encoding",
+        metavar="NAME",
+        help="Of names in an archive, or of a .csv, that are not UTF-8, such as gbk or shift_jis.",
+    ),
+    click.option(
         "--limit",
         type=click.IntRange(min=1),
         metavar="N",

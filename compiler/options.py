@@ -104,6 +104,8 @@ class Options:
     """The shape of a pixel table's images, `H,W` or `H,W,C`."""
     checksum: str | None = None
     """`sha256:…` of what an address gives."""
+    encoding: str | None = None
+    """Of names in an archive, or of a `.csv`, that are not UTF-8."""
     cache: str | None = None
     """Folder of the feature cache, `off`, or None for the user's own."""
     thumbnails: bool = True

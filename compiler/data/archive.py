@@ -1,6 +1,6 @@
 """Unpack archives of images, as if each came from an enemy.
 
-Only plain files with the name of an image or a `.csv` are written, each below the folder made for it; links,
+Only plain files with the name of an image or of labels are written, each below the folder made for it; links,
 devices and everything else are not. An archive that tries to reach out of that folder is refused whole.
 """
 
@@ -26,17 +26,23 @@ from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_BYTES, source_name
 
+from .archive_names import Names
 from .csv_list import is_list
+from .csv_table import check_encoding
 from .made_folder import made_folder
 from .records import Origin, Reading, Sample, Skipped
 from .split_folders import split_of
 from .walk import is_image, is_junk
 
 EXPECTED = "a .zip or .tar archive"
-SUFFIXES: tuple[str, ...] = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+ZIPS = (".zip",)
+SUFFIXES: tuple[str, ...] = (*ZIPS, ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 MAX_UNPACKED = 20 << 30
 """Bytes that one archive may unpack to."""
 MAX_FILES = 2_000_000
+LABEL_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".labels", ".parquet")
+"""Suffixes of files that may say what images are."""
+_FORMAT = "2"  # rises when more, or something else, of an archive would be unpacked
 
 Entry = tuple[str, str | None, IO[bytes] | None]
 """A member's name, why it is not unpacked, and else its contents."""
@@ -55,7 +61,8 @@ def read(reading: Reading) -> list[Sample]:
         DataError: it is damaged, not to be trusted, or holds something else.
     """
     path = Path(reading.origin.data)
-    root = unpack(path, made_folder(reading.origin.cache, "archives"), reading.skipped)
+    encoding = reading.origin.encoding
+    root = unpack(path, made_folder(reading.origin.cache, "archives"), reading.skipped, reading.notes, encoding)
     try:
         return _read_unpacked(root, reading)
     except DataError as e:
@@ -78,13 +85,17 @@ def _read_unpacked(root: Path, reading: Reading) -> list[Sample]:
     return samples
 
 
-def unpack(archive: Path, folder: Path, skipped: list[Skipped]) -> Path:
+def unpack(archive: Path, folder: Path, skipped: list[Skipped], notes: list[str], encoding: str | None = None) -> Path:
     """Return the folder that holds an archive's images; unpacked once below `folder`, under the archive's SHA-256.
+
+    `encoding` is that of names which are not UTF-8; without it a note says how they were read.
 
     Raises:
         DataError: it is damaged, locked, too large unpacked, or has names that lead out of it; nothing is kept.
+        UsageError: there is no such encoding.
     """
-    kept = folder / file_sha256(archive)
+    names = Names(encoding and check_encoding(encoding))
+    kept = folder / "-".join((file_sha256(archive), _FORMAT, *([encoding] if encoding else [])))
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
         make_room(folder)
@@ -92,25 +103,31 @@ def unpack(archive: Path, folder: Path, skipped: list[Skipped]) -> Path:
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as scratch:
             made = Path(scratch, "made")
             (made / "files").mkdir(parents=True)
-            reasons = _write_all(archive, made / "files")
+            reasons = _write_all(archive, made / "files", names)
             (made / "skipped.json").write_text(json.dumps(reasons), "utf-8")
+            (made / "names.json").write_text(json.dumps(names.odd), "utf-8")
             with contextlib.suppress(OSError):  # another build was faster
                 made.rename(kept)
     os.utime(kept)  # for make_room
     skipped += [Skipped(name, reason) for name, reason in json.loads((kept / "skipped.json").read_text("utf-8"))]
+    if odd := json.loads((kept / "names.json").read_text("utf-8")):
+        notes.append(
+            f"{archive}: {len(odd)} names are not UTF-8 and do not say what they are, such as {odd[0]!r}; "
+            "name their --encoding (gbk, shift_jis, cp850 and so on)"
+        )
     return kept / "files"
 
 
-def _write_all(archive: Path, to: Path) -> list[tuple[str, str]]:
+def _write_all(archive: Path, to: Path, names: Names) -> list[tuple[str, str]]:
     reasons: list[tuple[str, str]] = []
     room = min(MAX_UNPACKED, int(0.9 * shutil.disk_usage(to).free))
-    entries = _zip_entries(archive) if archive.suffix.lower() == ".zip" else _tar_entries(archive)
+    entries = _zip_entries(archive, names) if archive.suffix.lower() in ZIPS else _tar_entries(archive, names)
     try:
         for count, (name, reason, content) in enumerate(entries):
             if count >= MAX_FILES:
                 raise DataError(f"{archive}: more than {MAX_FILES} files; unpack it yourself if that is right")
             parts = _safe_parts(archive, name)
-            if not parts or is_junk(parts) or not (is_image(parts[-1]) or parts[-1].lower().endswith(".csv")):
+            if not parts or is_junk(parts) or not _is_wanted(parts[-1]):
                 continue
             if reason is None and content is not None:
                 reason, written = _write(content, to.joinpath(*parts), min(room, MAX_BYTES))
@@ -127,6 +144,11 @@ def _write_all(archive: Path, to: Path) -> list[tuple[str, str]]:
     except OSError as e:
         raise DataError(f"{archive}: cannot be unpacked ({e.strerror or e})") from None
     return reasons
+
+
+def _is_wanted(name: str) -> bool:
+    """Whether a file is an image, or says what images are."""
+    return is_image(name) or name.lower().endswith(LABEL_FILES)
 
 
 def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
@@ -158,26 +180,27 @@ def _write(content: IO[bytes], path: Path, most: int) -> tuple[str | None, int]:
     return None, written
 
 
-def _zip_entries(archive: Path) -> Iterator[Entry]:
+def _zip_entries(archive: Path, names: Names) -> Iterator[Entry]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
             kind = info.external_attr >> 28  # the Unix file type, where the archive has it
             if info.is_dir():
                 continue
+            name = names.of_zip(info)
             if kind not in (0, 8):
-                yield info.filename, "a link or a special file in the archive", None
+                yield name, "a link or a special file in the archive", None
                 continue
             with opened.open(info) as content:
-                yield info.filename, None, content
+                yield name, None, content
 
 
-def _tar_entries(archive: Path) -> Iterator[Entry]:
-    with tarfile.open(archive, "r|*") as opened:  # a stream: read once, from front to back
+def _tar_entries(archive: Path, names: Names) -> Iterator[Entry]:
+    with tarfile.open(archive, "r|*", encoding="utf-8") as opened:  # a stream: read once, from front to back
         for member in opened:
             if member.isdir():
                 continue
             content = opened.extractfile(member) if member.isreg() else None
-            yield member.name, None if content else "a link or a special file in the archive", content
+            yield names.of_tar(member.name), None if content else "a link or a special file in the archive", content
         # tarfile takes the end of the file for that of the archive; but where that is whole, empty blocks end it.
         if not opened.fileobj.read(1):
             raise tarfile.ReadError("its end is missing")

@@ -1,19 +1,38 @@
-"""Read a `.csv` that lists image files with their labels."""
+"""Read a `.csv` that lists image files with their labels, as people and other tools write it."""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
-from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.errors import DataError, TlcError
 
-from .records import SPLITS, Origin, Reading, Sample, Skipped
+from .csv_table import Table, read_csv
+from .listing import Finder, Row, split_named, take
+from .records import Origin, Reading, Sample
 
 EXPECTED = "a .csv"
-SUFFIXES: tuple[str, ...] = (".csv",)
+SUFFIXES: tuple[str, ...] = (".csv", ".tsv")
+PATHS = (
+    *(
+        "path",
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "image_name",
+        "imagename",
+    ),
+    *("image_id", "imageid", "img", "id", "name"),
+)
+"""Columns that name an image, the clearest first."""
+LABELS = ("label", "class", "category", "class_name", "label_name", "target", "breed", "species", "labels", "tags")
+"""Columns that say what it is, the clearest first."""
+_SPLIT = ("split", "set", "subset", "data set")
+_ONE_HOT = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 
 def claims(origin: Origin) -> bool:
@@ -23,67 +42,96 @@ def claims(origin: Origin) -> bool:
 
 
 def read(reading: Reading) -> list[Sample]:
-    """Return the images that it lists.
+    """Return the images that it lists; paths are relative to its folder.
 
     Raises:
-        DataError: it is no such list, or contradicts itself.
+        DataError: it is no such list, or contradicts itself; names the line.
     """
-    return read_list(Path(reading.origin.data), reading.skipped)
-
-
-def read_list(path: Path, skipped: list[Skipped]) -> list[Sample]:
-    """Return the images that a `.csv` with the header `path,label[,split]` lists; paths are relative to its folder.
-
-    Raises:
-        DataError: it is not such a file, or contradicts itself; names the line.
-    """
-    try:
-        reader = csv.reader(io.StringIO(path.read_text("utf-8-sig")), strict=True)
-        # A quoted cell may span lines: `line_num` counts lines, which is what an editor shows.
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
-    except UnicodeDecodeError as e:
-        raise DataError(f"{path}: not UTF-8 at byte {e.start}; save it as UTF-8") from None
-    except csv.Error as e:
-        raise DataError(f"{path}: not a readable CSV ({e})") from None
-    header = [cell.casefold() for cell in rows[0][1]] if rows else []
-    if "path" not in header or "label" not in header:
-        shown = ",".join(rows[0][1])[:60] if rows else ""
+    path = Path(reading.origin.data)
+    table = read_csv(path, reading.origin.encoding)
+    if not _is_list(table):
+        shown = ",".join(table.names)[:60]
         raise DataError(
             f"{path}, line 1: the header is {shown!r}, expected path,label or path,label,split; for a "
             "table of pixels give --labels and --shape"
         )
-    samples: list[Sample] = []
-    first: dict[str, tuple[int, str]] = {}
-    for line, row in rows[1:]:
-        where = f"{path}, line {line}"
-        if len(row) != len(header):
-            raise DataError(f"{where}: {len(row)} cells, expected {len(header)} as in the header")
-        sample = _sample(path.parent, dict(zip(header, row, strict=True)), where)
-        earlier, label = first.setdefault(os.path.normpath(sample.name), (line, sample.label))
-        if label != sample.label:
-            raise DataError(f"{where}: {sample.name} is {sample.label!r}, but {label!r} on line {earlier}")
-        if earlier != line:
-            skipped.append(Skipped(sample.name, f"line {line} repeats line {earlier}", label))
-        elif not (path.parent / sample.name).is_file():
-            skipped.append(Skipped(sample.name, f"no such file (line {line})", label))
-        else:
-            samples.append(sample)
-    return samples
+    plain = "path" in table.header  # where it says a path, it means one
+    finder = Finder(path.parent, not plain, path.stem.casefold())
+    return take(list_rows(table), finder, str(path), reading)
 
 
 def is_list(path: Path) -> bool:
-    """Whether a `.csv` has a header with path and label."""
-    with path.open("rb") as file:
-        header = file.readline(1000).decode("utf-8-sig", "replace").casefold().split(",")
-    return {"path", "label"} <= {cell.strip().strip('"') for cell in header}
+    """Whether a `.csv` has a header that names images and says what they are."""
+    try:
+        return _is_list(read_csv(path))
+    except TlcError:
+        return False
 
 
-def _sample(folder: Path, cells: dict[str, str], where: str) -> Sample:
-    label = unicodedata.normalize("NFC", cells["label"])
-    for column, value in (("path", cells["path"]), ("label", label)):
-        if not value:
-            raise DataError(f"{where}: no {column}; every row needs one")
-    asked = cells.get("split", "")
-    if asked and asked.casefold() not in SPLITS:
-        raise DataError(f"{where}: split {asked!r}, expected train, validation, test or nothing")
-    return Sample(folder / cells["path"], label, SPLITS.get(asked.casefold()), cells["path"])
+def list_rows(table: Table) -> Iterator[Row]:
+    """Yield what a list says of each image: by a column of labels, or by one column for each class with 0 and 1.
+
+    Raises:
+        DataError: a row has no path or no label, or several labels; names the line.
+    """
+    at, label_at = _columns(table)
+    split_at = next((table.header.index(name) for name in _SPLIT if name in table.header), None)
+    if label_at is not None:
+        _refuse_several(table, label_at)
+    for line, row in table.rows:
+        where = f"{table.path}, line {line}"
+        label = _marked(table, row, at, where) if label_at is None else row[label_at]
+        for column, value in (("path", row[at]), ("label", label)):
+            if not value:
+                raise DataError(f"{where}: no {column}; every row needs one")
+        split = None if split_at is None else split_named(row[split_at], where)
+        yield Row(row[at], label, split, f"line {line}")
+
+
+def _is_list(table: Table) -> bool:
+    at, label_at = _columns(table)
+    if at < 0:
+        return False
+    return label_at is not None or (len(table.header) > 2 and bool(table.rows) and _is_one_hot(table, at))
+
+
+def _columns(table: Table) -> tuple[int, int | None]:
+    """Return the places of the columns of paths (-1: none) and of labels."""
+    header = table.header
+    at = next((header.index(name) for name in PATHS if name in header), -1)
+    labels = [header.index(name) for name in LABELS if name in header]
+    if not labels and at >= 0 and len(header) == 2 and not _is_one_hot(table, at):
+        labels = [1 - at]
+    return at, labels[0] if labels else None
+
+
+def _is_one_hot(table: Table, at: int) -> bool:
+    cells = (cell.casefold() for _, row in table.rows for i, cell in enumerate(row) if i != at)
+    return all(cell in _ONE_HOT for cell in cells)
+
+
+def _marked(table: Table, row: tuple[str, ...], at: int, where: str) -> str:
+    """Return the one class that a row marks with 1."""
+    marked = [table.names[i] for i, cell in enumerate(row) if i != at and _ONE_HOT[cell.casefold()]]
+    if len(marked) > 1:
+        raise several(f"{where}: {row[at]}", marked)
+    return marked[0] if marked else ""
+
+
+def several(where: str, labels: list[str]) -> DataError:
+    """Return the error for an image with several labels."""
+    names = " and ".join(map(repr, labels[:3])) + (" and more" if len(labels) > 3 else "")
+    return DataError(f"{where} is {names}: multi-label data are not read; give each image one label")
+
+
+def _refuse_several(table: Table, at: int) -> None:
+    """Refuse labels that are lists: those of a column in the plural with marks in them, and brackets in any.
+
+    Raises:
+        DataError: there is one.
+    """
+    marks = {"tags": " ,;|", "labels": ",;|"}.get(table.header[at], "")
+    for line, row in table.rows:
+        cell = row[at]
+        if (cell.startswith("[") and cell.endswith("]")) or any(mark in cell for mark in marks):
+            raise several(f"{table.path}, line {line}: an image", [cell])

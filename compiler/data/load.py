@@ -104,11 +104,25 @@ def _finish(samples: list[Sample], reading: Reading, strict: bool) -> Dataset:
     for label in labels:
         if not label or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in label):
             raise DataError(f"{origin}: {label!r} cannot be a label; use text on one line")
+    notes.extend(_alike(labels, origin))
     if len(labels) < 2:
         raise DataError(f"{origin}: only one class, {labels[0]!r}; at least two are needed, in one folder per class")
     if limit is not None:
         samples = _spread(samples, labels, limit)
     return Dataset(tuple(samples), tuple(labels), tuple(skipped), origin, tuple(notes))
+
+
+def _alike(labels: list[str], origin: str) -> list[str]:
+    """Return a warning for each group of labels that differ only in case or spaces."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault("".join(label.split()).casefold(), []).append(label)
+    return [
+        f"{origin}: the labels {' and '.join(map(repr, group))} differ only in case or spaces, and are "
+        f"{len(group)} classes; if one is meant, write it one way"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def _spread(samples: list[Sample], labels: list[str], limit: int) -> list[Sample]:

@@ -72,6 +72,8 @@ class Origin:
     """`sha256:…` of what an address gives."""
     cache: str | None = None
     """Folder for downloads and unpacked archives, `off`, or None for the user's own."""
+    encoding: str | None = None
+    """Of the names in an archive and of the text of a `.csv` that are not UTF-8."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -233,7 +233,7 @@ class TestCsv:
         [
             ("", "line 1: the header is '', expected path,label"),
             ("cat/0.png,a\n", "line 1: the header is 'cat/0.png,a'"),
-            ("path;label\n", "line 1: the header is 'path;label'"),
+            ("path;note\n", "line 1: the header is 'path,note'"),
             ("path,label\ncat/0.png\n", "line 2: 1 cells, expected 2"),
             ("path,label\ncat/0.png,a\n\ncat/1.png,\n", "line 4: no label"),
             ("path,label\n,a\n", "line 2: no path"),

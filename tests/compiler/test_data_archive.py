@@ -103,7 +103,7 @@ def test_only_what_is_needed_is_written(tmp_path: Path, load: Load) -> None:
     data = load(as_zip(tmp_path / "a.zip", {**FILES, **extra}))
     assert names(data) == sorted(FILES)
     written = [p.name for p in (tmp_path / "cache").rglob("*") if p.is_file()]
-    assert sorted(written) == sorted(["0.png", "1.png", "2.png"] * 2 + ["skipped.json"])
+    assert sorted(written) == sorted(["0.png", "1.png", "2.png"] * 2 + ["names.json", "skipped.json"])
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/evil.png", "cat/../../evil.png", "..\\evil.png", "C:/evil.png"])
