@@ -73,6 +73,16 @@ def test_a_batch_norm_goes_into_the_layer_before_it(kind: str, bias: bool) -> No
     np.testing.assert_allclose(run(folded.model, normalised(folded)), run(given, TRAINED_ON["-1..1"]), atol=1e-5)
 
 
+@pytest.mark.parametrize(("scale", "center"), [(True, False), (False, True), (False, False)])
+def test_a_batch_norm_without_all_of_its_numbers(scale: bool, center: bool) -> None:
+    from keras import layers
+
+    given = network(layers.Conv2D(6, 3, name="conv"), layers.BatchNormalization(scale=scale, center=center))
+    folded = fold(given, PIXELS["0..1"])
+    assert kinds(folded.model) == ["InputLayer", "Conv2D"]
+    np.testing.assert_allclose(run(folded.model, normalised(folded)), run(given, TRAINED_ON["0..1"]), atol=1e-5)
+
+
 def test_a_batch_norm_stays_where_it_cannot_go_into_another_layer() -> None:
     from keras import Input, Model, layers
 
@@ -249,8 +259,10 @@ def test_another_size_gives_the_same_network_on_it() -> None:
     folded = fold(given, PIXELS["0..1"], (9, 15))
     np.testing.assert_allclose(run(folded.model, normalised(folded, images)), run(same, images / 255), atol=1e-5)
     flat = network(layers.Flatten(), layers.Dense(3, name="fixed"))
-    with pytest.raises(BuildError, match=r"fixed|shape"):
+    with pytest.raises(BuildError, match=r"layer fixed needs weights .*, the network has .*; leave --input-size to"):
         fold(flat, PIXELS["0..1"], (9, 15))
+    with pytest.raises(BuildError, match=r"^layer wide cannot be rebuilt for this input \("):
+        fold(network(layers.Conv2D(4, 9, name="wide")), PIXELS["0..1"], (12, 8))
 
 
 def test_several_outputs_are_refused_with_what_works() -> None:

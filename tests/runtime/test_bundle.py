@@ -267,6 +267,24 @@ def test_exemplars_that_cannot_be_used_are_a_bundle_error(tmp_path: Path, data: 
         bundle.exemplars()
 
 
+class Trap:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_no_code_runs_that_comes_with_exemplars(tmp_path: Path) -> None:
+    data = npz(vectors=np.array([Trap(tmp_path / "sprung")], object), labels=LABELS[:1])
+    bundle = Bundle.open(write(tmp_path / "a.tlc", contents(**{EXEMPLARS: data})))
+    with pytest.raises(BundleError, match="cannot be read"):
+        bundle.exemplars()
+    assert names(tmp_path) == ["a.tlc"]
+
+
 # --- writing
 
 

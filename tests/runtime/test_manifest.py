@@ -218,9 +218,15 @@ def test_every_field_has_its_type(path: tuple[str | int, ...]) -> None:
         (("embedding_width",), 0, r"embedding_width 0, expected a whole number from 1"),
         (("preprocessing", "background"), [1, 2], r"background \[1, 2\], expected three numbers"),
         (("preprocessing", "background"), [1, 2, 256], r"256"),
+        (("preprocessing", "background"), [1, -1, 2], r"background -1, expected a whole number from 0"),
         (("decision", "temperature"), 0, r"temperature 0, expected a number from 1e-06"),
         (("unknown", "rate"), 1.5, r"rate 1\.5, expected a number from 0 to 1"),
         (("unknown", "scores"), [10**400], r"scores 1000"),
+        (("unknown", "scores"), [0.5, -2.1], r"scores -2\.1, expected a number from -2 to 2"),
+        (("unknown", "scores"), [2.1, 0.5], r"scores 2\.1, expected a number from -2 to 2"),
+        (("decision", "mean"), -0.1, r"mean -0\.1, expected a number from 0 to 1"),
+        (("decision", "balance"), 1.1, r"balance 1\.1, expected a number from 0 to 1"),
+        (("embedding_width",), 2**40 + 1, r"embedding_width 1099511627777, expected a whole number from 1"),
         (("files",), {"../../etc/passwd": "c"}, r"names of files inside the bundle"),
         (("files",), {"/etc/passwd": "c"}, r"names of files inside the bundle"),
         (("files",), {"a\\..\\b": "c"}, r"names of files inside the bundle"),
@@ -230,6 +236,28 @@ def test_every_field_has_its_type(path: tuple[str | int, ...]) -> None:
 def test_a_misused_field_is_named_with_its_value(path: tuple[str | int, ...], value: object, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         read(changed(path, lambda place, name: place.__setitem__(name, value)))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("preprocessing", "background"), [0, 0, 255]),
+        (("unknown", "scores"), [-2.0, 2.0]),
+        (("unknown", "rate"), 0),
+        (("unknown", "rate"), 1),
+        (("decision", "k"), 1),
+        (("decision", "mean"), 0),
+        (("decision", "mean"), 1),
+        (("decision", "balance"), 0),
+        (("decision", "balance"), 1),
+        (("decision", "temperature"), 1e-6),
+        (("embedding_width",), 2**40),
+        (("preprocessing", "height"), 1),
+        (("models", 0, "bytes"), 0),
+    ],
+)
+def test_the_ends_of_what_is_allowed_are_allowed(path: tuple[str | int, ...], value: object) -> None:
+    assert read(changed(path, lambda place, name: place.__setitem__(name, value)))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
