@@ -7,6 +7,7 @@ import pytest
 
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
+from tlc_edge.runtime.knn import bank as bank_module
 from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.vectors import unit_rows
 
@@ -140,6 +141,41 @@ def test_the_mean_of_a_class_is_that_of_its_unit_rows_however_it_grew() -> None:
     np.testing.assert_allclose(near.to_means, cosines(means[near.classes], vector), atol=1e-5)
     np.testing.assert_allclose(bank.sums(), np.stack([unit[classes == c].sum(axis=0) for c in range(4)]), atol=1e-5)
     assert [n.tolist() for n in bank.counts()] == [[2, 2, 0, 0], [20, 0, 20, 20]]
+
+
+@pytest.mark.parametrize("length", [1e-3, 0.05, 1.0, 30.0])
+def test_known_ness_is_the_cosine_of_shifted_rows_whatever_their_lengths(length: float) -> None:
+    draw = np.random.default_rng(3)
+    base = Exemplars(
+        unit_rows(random_rows(4, 99)), np.arange(4) % 2, (length * draw.uniform(1, 2, 4)).astype(np.float32)
+    )
+    shift = (0.3 * length * draw.normal(size=WIDTH)).astype(np.float32)
+    bank = Bank(base, ("cup", "mug"), shift)
+    rows = random_rows(9)
+    scales = (length * draw.uniform(1, 2, 9) / 400).astype(np.float32)
+    bank.append(GalleryRows(np.arange(1, 10), ("bowl",) * 9, rows, scales, 0))
+    given = np.concatenate([base.vectors * base.lengths[:, None], rows * scales[:, None]]).astype(np.float64)
+    vector = (length * draw.normal(size=WIDTH)).astype(np.float32)
+    near = bank.nearby(vector, 100)
+    np.testing.assert_allclose(near.knownness, cosines(given + shift, vector + shift)[near.rows], atol=1e-5)
+    np.testing.assert_allclose(bank.shifted(np.arange(13)), unit_rows((given + shift).astype(np.float32)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "free", "many"),
+    [
+        (bank_module.MANY, 16, float("inf"), False),
+        (bank_module.MANY + 1, 16, float("inf"), True),
+        (bank_module._PORTION, 10**6, 0.0, False),  # so few are never worth it
+        (bank_module._PORTION + 1, 16, 4.0 * (bank_module._PORTION + 1) * 16 * 4, False),
+        (bank_module._PORTION + 1, 16, 4.0 * (bank_module._PORTION + 1) * 16 * 4 - 1, True),
+    ],
+)
+def test_when_rows_are_too_many_for_floats(
+    rows: int, width: int, free: float, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank_module, "_free_memory", lambda: free)
+    assert bank_module._too_many(rows, width) == many
 
 
 def test_what_gave_way_leaves_the_mean_again() -> None:

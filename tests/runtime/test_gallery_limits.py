@@ -84,6 +84,11 @@ def test_the_largest_classes_make_room_for_the_total() -> None:
     assert Limits(0, 0).excess({"a": 10**6}) == {}
 
 
+def test_the_usual_limits_are_those_that_are_documented() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "gallery.md").read_text()
+    assert f"{Limits().per_class:,} per class and {Limits().total:,} in all" in text
+
+
 # In the gallery
 
 

@@ -1,107 +1,69 @@
-"""An example that is not as it was written is found, whatever lies in the place of its values."""
+"""What a reader of a gallery gets: the rows that came, whether they lead on, and how far it is then."""
 
 from __future__ import annotations
 
-import sqlite3
-import zlib
-from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import pytest
+from gallery_samples import PRINT, WIDTH, add, source, vectors
 
-from tlc_edge.runtime.gallery.packed import has_vector, is_sound, row_crc
-from tlc_edge.runtime.gallery.rows import bad_rows
-
-WIDTH = 8
-VECTOR = bytes(range(WIDTH))
-GOOD: dict[str, Any] = {"vector": VECTOR, "scale": 0.5, "source_sha256": "ab" * 32, "source_name": "a.jpg", "at": "now"}
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.records import KEEP_OPERATIONS, START, Cursor, GalleryRows
 
 
-@pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
-    """The two tables without their constraints, as a damaged file may have them."""
-    found = sqlite3.connect(":memory:")
-    found.execute("CREATE TABLE examples (id, crc, vector, scale, source_sha256, source_name, at)")
-    found.execute("CREATE TABLE thumbnails (example, jpeg, crc)")
-    yield found
-    found.close()
-
-
-def put(db: sqlite3.Connection, number: int, **changed: Any) -> None:
-    crc = row_crc(VECTOR, 0.5, "ab" * 32, "a.jpg", "now")
-    values = {"id": number, "crc": crc, **GOOD, **changed}
-    db.execute(
-        f"INSERT INTO examples ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", [*values.values()]
+def rows(ids: list[int], operation: int = 0, rewrites: int = 0, removed: tuple[int, ...] = ()) -> GalleryRows:
+    count = len(ids)
+    return GalleryRows(
+        np.array(ids, np.int64),
+        ("a",) * count,
+        np.ones((count, WIDTH), np.int8),
+        np.ones(count, np.float32),
+        rewrites,
+        operation,
+        np.array(removed, np.int64),
     )
 
 
-def test_what_is_as_it_was_written_is_passed_over(db: sqlite3.Connection) -> None:
-    put(db, 1)
-    db.execute("INSERT INTO thumbnails VALUES (1, ?, ?)", (b"jpeg", zlib.crc32(b"jpeg")))
-    assert list(bad_rows(db, WIDTH)) == []
+def test_rows_lead_on_while_nothing_earlier_changed_and_all_that_went_is_known() -> None:
+    cursor = Cursor(5, 10, 2)
+    assert rows([6], 10, 2).continues(cursor)
+    assert rows([6], 10 + KEEP_OPERATIONS, 2).continues(cursor)
+    assert not rows([6], 11 + KEEP_OPERATIONS, 2).continues(cursor)  # what was removed may be deleted by now
+    assert not rows([6], 10, 3).continues(cursor)
+    assert not rows([6], 10, 1).continues(cursor)
+    assert rows([6, 7], 10, 2, removed=(1, 2)).continues(cursor)
+    assert not rows([6, 7], 10, 2, removed=(1, 2, 3)).continues(cursor)
+    assert rows([], 10, 2).continues(cursor)
+    assert not rows([1], 10, 0).continues(START)
 
 
-@pytest.mark.parametrize("vector", [None, "a" * WIDTH, VECTOR[:-1], VECTOR + b"\0", b"", 7], ids=repr)
-def test_what_is_no_vector_of_the_width(db: sqlite3.Connection, vector: Any) -> None:
-    put(db, 1)
-    put(db, 2, vector=vector)
-    assert list(bad_rows(db, WIDTH)) == [f"example 2 has no vector of width {WIDTH}"]
-    assert not has_vector(vector, 0.5, WIDTH)
+def test_how_far_a_reader_is_then() -> None:
+    assert rows([6, 9], 11, 2).cursor() == Cursor(9, 11, 2)
+    assert rows([6, 9], 11, 2).cursor(Cursor(5, 10, 1)) == Cursor(9, 11, 2)
+    assert rows([], 11, 2).cursor(Cursor(5, 10, 2)) == Cursor(5, 11, 2)
+    assert rows([], 11, 2).cursor() == Cursor(0, 11, 2)
 
 
-@pytest.mark.parametrize("scale", [None, "0.5", 1, b"\0"], ids=repr)
-def test_what_is_no_scale(db: sqlite3.Connection, scale: Any) -> None:
-    put(db, 2, scale=scale)
-    put(db, 3)
-    assert list(bad_rows(db, WIDTH)) == [f"example 2 has no vector of width {WIDTH}"]
-    assert not has_vector(VECTOR, scale, WIDTH)
+def test_every_row_has_its_own_label_also_where_vectors_are_alike(tmp_path: Path) -> None:
+    with Gallery.open(tmp_path / "g", PRINT, WIDTH, create=True) as gallery:
+        for label in ("cup", "mug", "cup"):
+            gallery.add(label, vectors("same"), [source(f"{label}{len(gallery.load().ids)}")])
+        found = gallery.load()
+    assert found.labels == ("cup", "mug", "cup")
+    assert found.labels[0] is found.labels[2]  # one string object per class
+    assert (found.vectors == found.vectors[0]).all()
+    assert found.scales.tolist() == [found.scales[0]] * 3
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"vector": VECTOR[::-1]},
-        {"scale": 0.25},
-        {"source_sha256": "cd" * 32},
-        {"source_name": "b.jpg"},
-        {"at": None},
-        {"crc": None},
-    ],
-    ids=lambda c: next(iter(c)),
-)
-def test_what_is_another_value(db: sqlite3.Connection, changed: dict[str, Any]) -> None:
-    put(db, 5, **changed)
-    assert list(bad_rows(db, WIDTH)) == ["example 5 is not as it was written"]
-
-
-@pytest.mark.parametrize("jpeg", [None, "jpeg", b"jpe", b""], ids=repr)
-def test_what_is_another_thumbnail(db: sqlite3.Connection, jpeg: Any) -> None:
-    put(db, 1)
-    db.execute("INSERT INTO thumbnails VALUES (1, ?, ?)", (jpeg, zlib.crc32(b"jpeg")))
-    assert list(bad_rows(db, WIDTH)) == ["example 1: the thumbnail is not the one that was written"]
-
-
-PLACES = ("id", "label", "vector", "scale", "sha256", "name", "at", "stands_for", "thumbnail")
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "sound"),
-    [
-        ("thumbnail", None, True),
-        ("thumbnail", b"jpeg", True),
-        ("thumbnail", b"jpe", False),
-        ("thumbnail", "jpeg", False),
-        ("label", "another", True),  # the check sum does not cover it: it may change
-        *[(place, None, False) for place in PLACES[:-1]],
-        *[(place, b"bytes", False) for place in PLACES[:-1]],
-        ("vector", VECTOR[:-1], False),
-        ("vector", "a" * WIDTH, False),
-        ("scale", 1, False),
-        ("name", "b.jpg", False),
-    ],
-)
-def test_a_whole_example_is_sound_or_not(place: str, value: Any, sound: bool) -> None:
-    values = [1, "cup", VECTOR, 0.5, "ab" * 32, "a.jpg", "now", 1, None]
-    values[PLACES.index(place)] = value
-    crc = row_crc(VECTOR, 0.5, "ab" * 32, "a.jpg", "now")
-    assert is_sound(values, WIDTH, crc, zlib.crc32(b"jpeg")) is sound
+@pytest.mark.parametrize("between", [0, 1, 5])
+def test_only_what_came_since_is_read(tmp_path: Path, between: int) -> None:
+    with Gallery.open(tmp_path / "g", PRINT, WIDTH, create=True) as gallery:
+        add(gallery, "cup", "a", "b")
+        cursor = gallery.load().cursor()
+        for i in range(between):
+            add(gallery, "mug", f"{i}")
+        found = gallery.rows_since(cursor)
+        assert (found.labels, found.removed.tolist()) == (("mug",) * between, [])
+        assert found.continues(cursor)
+        assert found.cursor(cursor) == gallery.load().cursor()

@@ -105,6 +105,12 @@ class TestSources:
         assert load_image(red, spec(channels=1), "BGR")[0, 0].tolist() == [29]  # blue's share of grey, not red's
         opaque = np.dstack([noise, np.full((4, 6), 255, np.uint8)])
         np.testing.assert_array_equal(load_image(opaque, spec(), "BGR"), noise[:, :, ::-1])
+        for blue, colour in ((200, (0, 0, 200)), (0, (0, 0, 0))):  # and the background, which is given as RGB, stays
+            under = np.dstack([np.full((4, 6, 1), blue, np.uint8), np.zeros((4, 6, 2), np.uint8)])
+            seen = np.dstack([under, np.full((4, 6), 255, np.uint8)])
+            assert load_image(seen, spec(background=RED), "BGR")[0, 0].tolist() == list(colour)
+            clear = np.dstack([under, np.zeros((4, 6), np.uint8)])
+            assert load_image(clear, spec(background=RED), "BGR")[0, 0].tolist() == list(RED)
         with pytest.raises(ValueError, match="'GBR'"):
             load_image(noise, spec(), order="GBR")
 
@@ -242,6 +248,21 @@ class TestModes:
         data = b"P5 6 4 65535\n" + deep.astype(">u2").tobytes() if kind == "PPM" else encode(image, kind)
         np.testing.assert_array_equal(load_image(data, spec(channels=1))[:, :, 0], high)
         np.testing.assert_array_equal(load_image(image.convert("I"), spec())[:, :, 1], high)
+
+    def test_a_transparent_shade_of_sixteen_bits(self) -> None:
+        deep = np.full((4, 6), 0x1234, np.uint16)
+        deep[:, 3:] = 0x1235  # the same in eight bits, but not transparent
+        data = encode(Image.fromarray(deep), transparency=0x1234)
+        pixels = load_image(data, spec(background=RED))
+        assert pixels[:, :3].tolist() == [[list(RED)] * 3] * 4
+        assert (pixels[:, 3:] == 0x12).all()
+        assert (load_image(encode(Image.fromarray(deep)), spec(background=RED)) == 0x12).all()
+
+    def test_floats_just_above_one_are_no_shares(self) -> None:
+        values = np.array([[0.0, 0.6, 1.0, 1.5, 1.6, 2.0]] * 4, np.float32)
+        assert load_image(Image.fromarray(values), spec())[0, :, 0].tolist() == [0, 1, 1, 2, 2, 2]
+        assert load_image(Image.fromarray(values - 0.1), spec())[0, :, 0].tolist() == [0, 0, 1, 1, 2, 2]
+        assert load_image(Image.fromarray(values / 2), spec())[0, :, 0].tolist() == [0, 76, 128, 191, 204, 255]
 
     def test_floats(self) -> None:
         ramp = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
