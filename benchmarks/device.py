@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from PIL import Image
 
 from tlc_edge.runtime import Bundle, Classifier, Gallery
 from tlc_edge.runtime.engines.golden import golden
+from tlc_edge.runtime.engines.open import choose, open_model, outputs_for
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.records import ExampleSource
 from tlc_edge.runtime.images.load import load_image
@@ -61,6 +63,21 @@ print(time.perf_counter() - start)
 print(next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM")))
 """
 
+PROCESS = """
+import sys
+import numpy as np
+from tlc_edge.runtime import Classifier
+pixels = np.load(sys.argv[3])
+with Classifier.open(sys.argv[1], gallery=sys.argv[2]) as classifier:
+    classifier.predict(pixels)
+    print(flush=True)
+    sys.stdin.readline()
+    for _ in range(int(sys.argv[4])):
+        classifier.predict(pixels)
+    print(flush=True)
+    sys.stdin.readline()
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,6 +95,7 @@ def main() -> None:
             *against_tensorflow(bundle, where, photos[0], 3 if few else 9),
             *predicting(bundle, where, photos, 20 if few else 200),
             *many(bundle, where, photos, 8 if few else 48),
+            *together(bundle, where, photos[0], 48 if few else 480),
             *enrolling(bundle, where, 20 if few else 200),
             *loading(bundle, where, 10_000 if few else 100_000),
         ]
@@ -164,7 +182,9 @@ def predicting(bundle: Bundle, folder: Path, photos: list[Path], rounds: int) ->
     spec = bundle.manifest.preprocessing
     with Classifier.open(bundle, folder / "thousand.gallery", threads=1) as classifier:
         fill(bundle, folder / "thousand.gallery", 1000)
-        engine: Any = classifier._engine
+        kind, model = choose(bundle.manifest.models)
+        outputs = outputs_for(bundle.manifest.labels)
+        engine = open_model(kind, bundle.read(model.file), 1, outputs)
         pixels = load_image(photos[0], spec)
         data = photos[0].read_bytes()
 
@@ -231,6 +251,57 @@ def many_at_once(classifier: Classifier, paths: list[Path]) -> None:
 def one_by_one(classifier: Classifier, paths: list[Path]) -> None:
     for path in paths:
         classifier.predict(path)
+
+
+# --- threads and processes
+
+
+def together(bundle: Bundle, folder: Path, photo: Path, count: int) -> list[dict[str, Any]]:
+    """Predictions of a decoded image a second: one Classifier in n threads, and n processes with one each."""
+    np.save(folder / "pixels.npy", load_image(photo, bundle.manifest.preprocessing))
+    rates: dict[tuple[str, int], list[float]] = {}
+    for _ in range(3):
+        for n in (1, 2, 4, 8):
+            rates.setdefault(("threads", n), []).append(in_threads(bundle, folder, n, count))
+            rates.setdefault(("processes", n), []).append(in_processes(bundle, folder, n, count))
+    return [
+        row(
+            f"predictions a second, {n} threads / {n} processes",
+            statistics.median(rates["threads", n]) / statistics.median(rates["processes", n]),
+            "x",
+            "",
+            f"{statistics.median(rates['threads', n]):.0f}, {statistics.median(rates['processes', n]):.0f} a second",
+        )
+        for n in (1, 2, 4, 8)
+    ]
+
+
+def in_threads(bundle: Bundle, folder: Path, n: int, count: int) -> float:
+    pixels = np.load(folder / "pixels.npy")
+    with Classifier.open(bundle, folder / "none") as classifier, ThreadPoolExecutor(n) as pool:
+        list(pool.map(lambda _: classifier.predict(pixels), range(4 * n)))  # as many copies as will be needed
+        start = time.perf_counter()
+        list(pool.map(lambda _: classifier.predict(pixels), range(count)))
+        return count / (time.perf_counter() - start)
+
+
+def in_processes(bundle: Bundle, folder: Path, n: int, count: int) -> float:
+    way = [PROCESS, str(bundle.path), str(folder / "none"), str(folder / "pixels.npy"), str(count // n)]
+    run = partial(subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    started: list[Any] = [run([sys.executable, "-P", "-c", *way]) for _ in range(n)]
+    taken = 0.0
+    for word in ("ready", "done"):
+        begin = time.perf_counter()
+        for one in started:
+            if not one.stdout.readline():
+                raise SystemExit(f"a process ended before it was {word}")
+        taken = time.perf_counter() - begin
+        for one in started:
+            one.stdin.write("\n")
+            one.stdin.flush()
+    for one in started:
+        one.communicate()
+    return count / taken
 
 
 # --- the gallery

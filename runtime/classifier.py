@@ -20,7 +20,6 @@ from PIL import Image
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.engines.open import open_engine
 from tlc_edge.runtime.engines.selftest import selftest_once
-from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.labels import clean_label
 from tlc_edge.runtime.gallery.path import default_gallery
 from tlc_edge.runtime.gallery.records import BaseCheck, Change, ExampleSource
@@ -29,18 +28,21 @@ from tlc_edge.runtime.images.each_image import each_image
 from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
 from tlc_edge.runtime.knn.base_check import taken
 from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
-from tlc_edge.runtime.knn.following import FollowingBank
-from tlc_edge.runtime.knn.prediction import Basis, Prediction, answer, basis
-from tlc_edge.runtime.knn.unknown import checked_rate, read_knownness
+from tlc_edge.runtime.knn.prediction import Prediction, answer
+from tlc_edge.runtime.knn.taught import Taught
+from tlc_edge.runtime.knn.unknown import checked_rate
 from tlc_edge.runtime.vectors import Floats
 
-from .errors import GalleryError, ImageError, TlcError, UsageError, unknown_name
+from .errors import GalleryError, ImageError, UsageError, unknown_name
 
 _THUMBNAIL_QUALITY = 90
 
 
 class Classifier:
-    """A bundle on a device, with the gallery of what it was taught. Use it as a context manager."""
+    """A bundle on a device, with the gallery of what it was taught. Use it as a context manager.
+
+    One object may be used from any number of threads, and in the children of a fork; the answers are those of one.
+    """
 
     def __init__(
         self, bundle: Bundle, gallery: Path, engine: str | None, threads: int | None, rate: float | None
@@ -50,12 +52,7 @@ class Classifier:
         self.gallery_path = gallery
         self._spec = manifest.preprocessing
         self._engine, self.model = open_engine(bundle, engine, threads)
-        self._rate = manifest.unknown.rate if rate is None else checked_rate(rate)
-        self._knownness = read_knownness(bundle)
-        self._enrolled = FollowingBank(bundle.exemplars(), manifest.labels, self._knownness.shift)
-        self._bank = self._enrolled.bank
-        self._basis = self._weigh()
-        self._gallery: Gallery | None = None
+        self._taught = Taught(bundle, gallery, manifest.unknown.rate if rate is None else checked_rate(rate))
         self._doubts = Doubts(bundle)
 
     @classmethod
@@ -90,7 +87,7 @@ class Classifier:
         try:
             if selftest:
                 selftest_once(opened, self._engine, self.model)
-            self._follow()
+            self._taught.follow()
         except BaseException:
             self.close()
             raise
@@ -106,9 +103,7 @@ class Classifier:
 
     def close(self) -> None:
         """Close the gallery."""
-        if self._gallery is not None:
-            self._gallery.close()
-            self._gallery = None
+        self._taught.close()
 
     @property
     def engine(self) -> str:
@@ -118,8 +113,8 @@ class Classifier:
     @property
     def rows(self) -> int:
         """How many stored examples an image is compared with: the bundle's own and those enrolled."""
-        self._follow()
-        return len(self._bank)
+        with self._taught.up_to_date() as based:
+            return len(based.bank)
 
     # Predicting
 
@@ -173,7 +168,8 @@ class Classifier:
         *head, embedding = self._engine.run(image.pixels)
         probabilities = head[0] if head else np.zeros(0, np.float32)
         times = {"decode": image.decode, "resize": image.resize, "inference": (perf_counter() - start) * 1e3}
-        return answer(probabilities, embedding, self._follow(), times)
+        with self._taught.up_to_date() as based:
+            return answer(probabilities, embedding, based, times)
 
     def embed(self, image: Source, order: str = "RGB") -> Floats:
         """Return one image's embedding, float32 [D], as the model gives it (not of unit length)."""
@@ -214,15 +210,17 @@ class Classifier:
             sources.append(ExampleSource(digest, name, _thumbnail(pixels) if thumbnails else None))
         if not new:
             raise UsageError(f"no images to enroll as {label!r}; give at least one")
-        gallery = self._writable()
-        self._follow()
-        doubts = self._doubts.about(label, new, self._bank, gallery)
-        before = taken(self._bank, self.bundle.manifest.decision)[1] if check_base else 0
-        change = replace(gallery.add(label, np.stack([s.embedding for s in new]), sources), warnings=doubts)
+        rule = self.bundle.manifest.decision
+        with self._taught.changing() as gallery:
+            with self._taught.up_to_date() as based:
+                doubts = self._doubts.about(label, new, based.bank, gallery)
+                before = taken(based.bank, rule)[1] if check_base else 0
+            change = gallery.add(label, np.stack([s.embedding for s in new]), sources)
+        change = replace(change, warnings=doubts)
         if not check_base:
             return change
-        self._follow()
-        exemplars, after = taken(self._bank, self.bundle.manifest.decision)
+        with self._taught.up_to_date() as based:
+            exemplars, after = taken(based.bank, rule)
         return replace(change, base=BaseCheck(exemplars, before, after))
 
     def forget(self, label: str) -> Change:
@@ -232,7 +230,8 @@ class Classifier:
             UsageError: nothing is enrolled under that name.
             GalleryError: the gallery cannot be written.
         """
-        return self._writable(unknown_name("enrolled class", label, [])).forget(label)
+        with self._taught.changing(unknown_name("enrolled class", label, [])) as gallery:
+            return gallery.forget(label)
 
     def rename(self, old: str, new: str, *, merge: bool = False) -> Change:
         """Give an enrolled class another name; with `merge`, that of another enrolled class, which it then joins.
@@ -241,7 +240,8 @@ class Classifier:
             UsageError: nothing is enrolled under `old`.
             GalleryError: `new` is enrolled already and `merge` is not set, or the gallery cannot be written.
         """
-        return self._writable(unknown_name("enrolled class", old, [])).rename(old, new, merge=merge)
+        with self._taught.changing(unknown_name("enrolled class", old, [])) as gallery:
+            return gallery.rename(old, new, merge=merge)
 
     def undo(self) -> Change:
         """Take back the latest change that is not undone yet.
@@ -249,48 +249,15 @@ class Classifier:
         Raises:
             GalleryError: there is none, or the gallery cannot be written.
         """
-        return self._writable(GalleryError(f"{self.gallery_path}: nothing to undo: nothing was enrolled yet")).undo()
+        nothing = GalleryError(f"{self.gallery_path}: nothing to undo: nothing was enrolled yet")
+        with self._taught.changing(nothing) as gallery:
+            return gallery.undo()
 
     def classes(self) -> dict[str, int]:
         """Return every class the answer can be, with the number of enrolled examples (0: only the head's)."""
-        self._attach()
-        enrolled = self._gallery.classes() if self._gallery is not None else {}
+        gallery = self._taught.read()
+        enrolled = {} if gallery is None else gallery.classes()
         return {label: enrolled.get(label, 0) for label in (*self.bundle.manifest.labels, *enrolled)}
-
-    # The gallery
-
-    def _attach(self) -> None:
-        """Open the gallery for reading, if there is one by now."""
-        # Path.exists raises for a name that is too long, where there can be no gallery.
-        if self._gallery is None and os.path.exists(self.gallery_path):  # noqa: PTH110
-            manifest = self.bundle.manifest
-            self._gallery = Gallery.open_if_exists(
-                self.gallery_path, manifest.fingerprint, manifest.embedding_width, read_only=True
-            )
-
-    def _writable(self, nothing: TlcError | None = None) -> Gallery:
-        """Return the gallery opened for writing; where there is none, make it, or raise `nothing`."""
-        self._attach()
-        if self._gallery is None and nothing is not None:
-            raise nothing
-        if self._gallery is None or self._gallery.read_only:
-            manifest = self.bundle.manifest
-            fresh = Gallery.open(self.gallery_path, manifest.fingerprint, manifest.embedding_width, create=True)
-            self.close()
-            self._gallery = fresh
-        return self._gallery
-
-    def _follow(self) -> Basis:
-        """Bring what answers are based on up to date with the gallery, whoever changed it."""
-        if self._gallery is not None and self._gallery.was_replaced():
-            self.close()  # the connection would go on reading a file that has no name any more
-        self._attach()
-        if self._enrolled.follow(self._gallery):
-            self._basis = self._weigh()
-        return self._basis
-
-    def _weigh(self) -> Basis:
-        return basis(self._bank, self.bundle.manifest.decision, self._knownness, self._rate)
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:

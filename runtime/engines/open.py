@@ -16,6 +16,7 @@ from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.errors import BundleError, EngineError, UsageError, first_line, unknown_name
 
 from .engine import Engine as Engine
+from .pool import EnginePool
 from .table import KINDS as KINDS
 from .table import EngineKind as EngineKind
 from .table import engine_names
@@ -94,6 +95,8 @@ def threads_for(bundle: Bundle, threads: int | None = None) -> int:
 def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None = None) -> tuple[Engine, ModelFile]:
     """Load a bundle's model into the best engine here; `threads` None takes the target's number.
 
+    The engine may be used from any number of threads, and in the children of a fork.
+
     Raises:
         UsageError, EngineError: as `choose` and `open_model`.
         BundleError: the model is not the one that the manifest describes.
@@ -101,7 +104,12 @@ def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None =
     kind, model = choose(bundle.manifest.models, engine)
     threads = threads_for(bundle, threads)
     spec, m = bundle.manifest.preprocessing, bundle.manifest
-    opened = open_model(kind, bundle.read(model.file), threads, outputs_for(m.labels), model.file)
+    data, outputs = bundle.read(model.file), outputs_for(m.labels)
+
+    def another() -> Engine:
+        return open_model(kind, data, threads, outputs, model.file)
+
+    opened = another()
     widths = (len(m.labels), m.embedding_width) if m.labels else (m.embedding_width,)
     expected = ((spec.height, spec.width, spec.channels), widths)
     if (opened.shape, opened.widths) != expected:
@@ -109,4 +117,4 @@ def open_engine(bundle: Bundle, engine: str | None = None, threads: int | None =
             f"{bundle.path}: {model.file} takes {list(opened.shape)} and gives {list(opened.widths)}, but the "
             f"manifest says {list(expected[0])} and {list(expected[1])}; build the bundle again"
         )
-    return opened, model
+    return EnginePool(opened, another, threads, model.file, shared=kind.shared), model

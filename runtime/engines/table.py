@@ -23,6 +23,8 @@ class EngineKind:
     """From name, module, the model's bytes, threads and the names of the outputs wanted."""
     old_numpy: bool = False
     """Whether it needs numpy below 2."""
+    shared: bool = False
+    """Whether one copy of it may run for several callers at once."""
 
     @property
     def installed(self) -> bool:
@@ -48,7 +50,7 @@ def _onnx(name: str, module: str, model: bytes, threads: int, outputs: Sequence[
 KINDS = [
     EngineKind("ai-edge-litert", "tflite", "ai_edge_litert.interpreter", _tflite),
     EngineKind("tflite-runtime", "tflite", "tflite_runtime.interpreter", _tflite, old_numpy=True),
-    EngineKind("onnxruntime", "onnx", "onnxruntime", _onnx),
+    EngineKind("onnxruntime", "onnx", "onnxruntime", _onnx, shared=True),
 ]
 """Every engine, in order of preference."""
 

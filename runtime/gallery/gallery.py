@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import FingerprintError, GalleryError, UsageError
+from tlc_edge.runtime.forks import Forks
 
 from . import rows, schema
 from .file import SQLITE_ERRORS, connect, roll_back, stamp, translated, use_log
@@ -34,7 +35,10 @@ from .records import KEEP_OPERATIONS, START, Change, Cursor, Example, ExampleSou
 
 
 class Gallery:
-    """An open gallery. One object may be used from several threads; several processes may open one file."""
+    """An open gallery. One object may be used from several threads; several processes may open one file.
+
+    A fork waits for a transaction to end; the child has connections of its own.
+    """
 
     def __init__(
         self, path: Path, db: sqlite3.Connection, immutable: bool, read_only: bool, clock: Callable[[], float]
@@ -54,6 +58,8 @@ class Gallery:
             self.width = int(meta["width"])
         except (KeyError, ValueError):
             raise sqlite3.DatabaseError("no fingerprint or width in it") from None
+        self._closed = False
+        _living.add(self)
 
     @classmethod
     def open(
@@ -157,6 +163,7 @@ class Gallery:
                 self._db.execute("PRAGMA busy_timeout = 0")  # a reader may keep the log; do not wait for it
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         with self._lock:
+            self._closed = True
             self._db.close()
 
     def __enter__(self) -> Gallery:
@@ -454,6 +461,36 @@ class Gallery:
         self._db.close()
         self._db, self._immutable, self._stamp = db, immutable, stamp(self.path)
         self._changes += 1
+
+    def hold(self) -> None:
+        """Let no transaction begin, before a fork."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def leave(self) -> None:
+        """Let go of the parent's connection, in the child of a fork; nothing is open on it."""
+        self._db.close()
+
+    def open_again(self) -> None:
+        """Take a connection of one's own in its place; where the file cannot be opened, the gallery is closed."""
+        with contextlib.suppress(GalleryError):
+            if not self._closed and stamp(self.path)[:2] == self.file:
+                self._db, self._immutable = connect(self.path, create=False, read_only=self.read_only)
+                self._changes += 1
+
+
+def _renew(galleries: list[Gallery]) -> None:
+    # First all of them: SQLite shares the locks of a file between connections, and believes that it holds the parent's.
+    for gallery in galleries:
+        gallery.leave()
+    for gallery in galleries:
+        gallery.open_again()
+
+
+_living: Forks[Gallery] = Forks(Gallery.hold, Gallery.release, _renew)
 
 
 def _version(db: sqlite3.Connection) -> int:

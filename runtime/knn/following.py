@@ -21,10 +21,20 @@ class FollowingBank:
         self._version: tuple[int, int] | None = None
         self._cursor = START
 
+    def is_current(self, gallery: Gallery | None) -> bool:
+        """Return whether following it now would change nothing; cheap enough to ask each frame.
+
+        Raises:
+            GalleryError: the gallery cannot be read.
+        """
+        if gallery is None or gallery is not self._gallery:
+            return gallery is None and not self._file
+        return gallery.file == self._file and gallery.data_version() == self._version
+
     def follow(self, gallery: Gallery | None) -> bool:
         """Bring the bank up to date with an open gallery, None where there is none; return whether anything changed.
 
-        Cheap enough to ask each frame. The same gallery may come in another object, opened anew.
+        The same gallery may come in another object, opened anew.
 
         Raises:
             GalleryError: the gallery cannot be read; the bank holds what it held, or only the exemplars.
