@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
+from tlc_edge.compiler.weights.derived import derive_state
 from tlc_edge.compiler.weights.keras_weights import load_weights
 from tlc_edge.compiler.weights.pins import arrays_sha256, file_sha256
 from tlc_edge.runtime.errors import BuildError, UsageError, first_line, unknown_name
@@ -61,6 +64,10 @@ APPLICATIONS: dict[str, tuple[int, str]] = {
     "VGG19": (224, "caffe"),
     "Xception": (299, "-1..1"),
 }
+# Those whose graph follows from `weights`: for "imagenet" alone, EfficientNet has a Rescaling after its Normalization.
+SQUARE_ROOTS = frozenset(f"EfficientNetB{i}" for i in range(8))
+# What that Normalization holds in Keras' own files: the deviation of each channel where a variance belongs.
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _WITH_ALPHA = ("MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small")
 
 
@@ -131,10 +138,9 @@ def _downloaded(name: str, short: str, size: tuple[int, int], alpha: float | Non
 
 
 def _from_file(name: str, short: str, size: tuple[int, int], alpha: float | None, path: Path) -> Any:
-    whole = _build(short, size, alpha, True, None)
+    model = _build(short, size, alpha, True, None)
     try:
-        load_weights(whole, path)
-        return whole
+        load_weights(model, path)
     except BuildError as error:
         # Many files leave the classifier out.
         model = _build(short, size, alpha, False, None)
@@ -142,4 +148,19 @@ def _from_file(name: str, short: str, size: tuple[int, int], alpha: float | None
             load_weights(model, path, more=True)
         except BuildError:
             raise BuildError(f"{error}; expected those of {name} at this width") from None
-        return model
+    if short in SQUARE_ROOTS:
+        _divide_once_more(model)
+    return model
+
+
+def _divide_once_more(model: Any) -> None:
+    """Put into the Normalization what Keras adds after it for weights="imagenet": a Rescaling by 1/sqrt(deviation).
+
+    The file tells: its Normalization has ImageNet's deviation as its variance. In one that was trained without
+    these weights it has another, or none, and Keras has no Rescaling there.
+    """
+    norm = next(layer for layer in model.layers if type(layer).__name__ == "Normalization")
+    variance = np.asarray(norm.adapt_variance, np.float64)
+    if np.allclose(variance, _IMAGENET_DEVIATION, rtol=0, atol=1e-3):
+        norm.adapt_variance.assign(variance * _IMAGENET_DEVIATION)
+        derive_state(norm)

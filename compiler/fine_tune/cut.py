@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.network.layers import Node, nodes
 from tlc_edge.compiler.records import Floats, Head, InputSpec, Trunk
+from tlc_edge.compiler.weights.derived import derive_state
 from tlc_edge.runtime.quiet import quiet
 
 _BATCH = 16
@@ -60,6 +61,7 @@ def cut_before(trunk: Trunk, layers: Sequence[str], head: Head) -> Cut:
     with quiet():
         copy: Any = keras.models.clone_model(trunk.model)
         copy.set_weights(trunk.model.get_weights())
+        derive_state(copy)
     steps = nodes(copy)
     crossing = _crossing(steps, layers)
     for node in steps:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import InputSpec
+from tlc_edge.compiler.weights.derived import derive_state
 from tlc_edge.runtime.errors import BuildError, first_line
 
 from .layers import functional
@@ -209,13 +210,23 @@ def _affine(layer: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return scale and offset of a layer that normalises its input, channel by channel at most."""
     kind = type(layer).__name__
     if kind == "Rescaling":
-        return np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
+        return _by_channel(layer.scale, layer.offset)
     if kind == "Normalization" and not getattr(layer, "invert", False):
-        mean = np.asarray(layer.mean, np.float64).reshape(-1)
+        mean, variance = layer.mean, layer.variance
+        if layer.input_mean is None:  # the variables, and not what the layer once computed from them
+            mean, variance = (np.reshape(v, layer.mean.shape) for v in (layer.adapt_mean, layer.adapt_variance))
         # As the layer itself does it, so that a variance of zero is no trouble.
-        deviation = np.maximum(np.sqrt(np.asarray(layer.variance, np.float64).reshape(-1)), 1e-7)
-        return 1 / deviation, -mean / deviation
+        deviation = np.maximum(np.sqrt(np.asarray(variance, np.float64)), 1e-7)
+        return _by_channel(1 / deviation, -np.asarray(mean, np.float64) / deviation)
     return None
+
+
+def _by_channel(scale: Any, offset: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return both as vectors, of one number or one for each channel; None where they differ from place to place."""
+    both = [np.asarray(v, np.float64) for v in (scale, offset)]
+    return (
+        None if any(v.size > max(1, v.shape[-1] if v.ndim else 1) for v in both) else (both[0].ravel(), both[1].ravel())
+    )
 
 
 class _Rebuilt:
@@ -282,6 +293,7 @@ class _Rebuilt:
                     f"{', '.join(str(list(w.shape)) for w in weights)}; leave --input-size to the network, "
                     "or cut before that layer reads the whole image"
                 ) from None
+            derive_state(new)
 
 
 def _folded(conv: Any, norm: Any) -> Arrays:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import BuildError
 
+from .derived import derive_state
+
 
 def assign_by_name(
     model: Any,
@@ -53,6 +55,7 @@ def assign_by_name(
                 "it is of another network"
             )
         variable.assign(np.asarray(array, np.float32))
+    derive_state(model)
 
 
 def _as_filed(path: str, renamed: Mapping[str, str]) -> str:

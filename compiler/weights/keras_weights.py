@@ -11,6 +11,7 @@ from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .by_name import assign_by_name
+from .derived import derive_state
 from .hdf5 import read_arrays
 
 FORMS = "a .h5, .weights.h5 or .keras file"
@@ -55,6 +56,7 @@ def load_weights(model: Any, path: Path, *, more: bool = False) -> None:
             model.load_weights(path)
     except Exception as e:  # Keras raises whatever a file of another network makes it stumble on
         raise BuildError(f"{path}: not the weights of this network ({first_line(e)})") from None
+    derive_state(model)
 
 
 def _is_weight(path: str) -> bool:

@@ -16,6 +16,7 @@ from tlc_edge.runtime.errors import BuildError, UsageError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .by_name import variables
+from .derived import derive_state
 from .keras_weights import FORMS
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -113,6 +114,7 @@ def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Res
             f"{weights}: nothing was restored; {first.variable}: {first.reason}; the checkpoint has "
             f"{', '.join(sorted(keys)[:6])}{', …' if len(keys) > 6 else ''}: it is of another network"
         )
+    derive_state(model)
     return tuple(table)
 
 
