@@ -45,7 +45,7 @@ data_options = all_of(
         required=True,
         metavar="SRC",
         help="Labelled images: one folder per class, a .csv with path,label[,split], a table of pixels (with --labels "
-        "and --shape), an .npz, a .zip or .tar of images, the address of one, or sample:digits.",
+        "and --shape), an .npz, a .zip or .tar of images, the address of one, another tool's export, or sample:digits.",
     ),
     click.option("--labels", metavar="FILE", help="Labels of a table of pixels: one column of names, or one-hot ones."),
     click.option("--shape", metavar="H,W[,C]", help="Shape of the images in a table of pixels, such as 28,28,1."),
@@ -55,6 +55,7 @@ data_options = all_of(
         metavar="NAME",
         help="Of names in an archive, or of a .csv, that are not UTF-8, such as gbk or shift_jis.",
     ),
+    click.option("--crop", type=click.Choice(("boxes",)), help="Make an image of each box, where photos have boxes."),
     click.option(
         "--limit",
         type=click.IntRange(min=1),

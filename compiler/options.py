@@ -106,6 +106,8 @@ class Options:
     """`sha256:…` of what an address gives."""
     encoding: str | None = None
     """Of names in an archive, or of a `.csv`, that are not UTF-8."""
+    crop: str | None = None
+    """`boxes`: make an image of each box where photos have boxes."""
     cache: str | None = None
     """Folder of the feature cache, `off`, or None for the user's own."""
     thumbnails: bool = True

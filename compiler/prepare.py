@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.data.calibration_set import CalibrationSet
-from tlc_edge.compiler.data.duplicates import find_groups, list_groups
+from tlc_edge.compiler.data.duplicates import find_groups, join_groups, list_groups
 from tlc_edge.compiler.data.foreign import load_foreign
 from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.data.prepared import Data, number_classes, split_samples
@@ -45,7 +45,7 @@ def list_images(order: Order, progress: Count) -> ImageList:
         DataError: they cannot be found or read, or a class has too few.
     """
     asked = order.options
-    origin = Origin(asked.data, asked.labels, asked.shape, asked.checksum, asked.cache, asked.encoding)
+    origin = Origin(asked.data, asked.labels, asked.shape, asked.checksum, asked.cache, asked.encoding, asked.crop)
     dataset = load_dataset(origin, strict=asked.strict, limit=asked.limit, progress=progress)
     planned = split_samples(dataset.samples, dataset.skipped, asked.seed)
     foreign = load_foreign(asked.unknown_data) if asked.unknown_data is not None else ()
@@ -89,7 +89,7 @@ def split_data(listed: ImageList, found: Featurized, trunk: Trunk, seed: int) ->
     """
     skipped = listed.dataset.skipped + found.skipped
     groups = find_groups(found.thumbnails)
-    parts = split_samples(found.samples, skipped, seed, groups)
+    parts = split_samples(found.samples, skipped, seed, join_groups(groups, found.samples))
     labels, classes = number_classes(found.samples)
     return Data(
         samples=found.samples,

@@ -14,7 +14,7 @@ from tlc_edge.runtime.errors import TlcError, UsageError
 from .store import LIMIT, FeatureCache
 
 _FEATURES = "features"
-_DATA = ("downloads", "archives")
+_DATA = ("downloads", "archives", "images")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_cache_folder(cache: str | None) -> Path | None:
 
 
 def data_folder(root: Path, kind: str) -> Path:
-    """Return where `downloads` or `archives` go below a cache's folder."""
+    """Return where `downloads`, `archives` or `images` go below a cache's folder."""
     return root / _DATA[_DATA.index(kind)]
 
 

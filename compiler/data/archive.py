@@ -29,19 +29,21 @@ from tlc_edge.runtime.images.load import MAX_BYTES, source_name
 from .archive_names import Names
 from .csv_list import is_list
 from .csv_table import check_encoding
+from .exports import forms as exports
 from .made_folder import made_folder
 from .records import Origin, Reading, Sample, Skipped
 from .split_folders import split_of
-from .walk import is_image, is_junk
+from .walk import images_below, is_image, is_junk
 
 EXPECTED = "a .zip or .tar archive"
-ZIPS = (".zip",)
+ZIPS = (".zip", ".tm")
 SUFFIXES: tuple[str, ...] = (*ZIPS, ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 MAX_UNPACKED = 20 << 30
 """Bytes that one archive may unpack to."""
 MAX_FILES = 2_000_000
 LABEL_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".labels", ".parquet")
 """Suffixes of files that may say what images are."""
+_SAMPLES = "-samples.zip"
 _FORMAT = "2"  # rises when more, or something else, of an archive would be unpacked
 
 Entry = tuple[str, str | None, IO[bytes] | None]
@@ -51,7 +53,7 @@ Entry = tuple[str, str | None, IO[bytes] | None]
 def claims(origin: Origin) -> bool:
     """Return whether there is a file with the name of an archive known here."""
     path = Path(origin.data)
-    return path.name.lower().endswith(SUFFIXES) and path.exists()
+    return (path.name.lower().endswith(SUFFIXES) and path.exists()) or len(_of_classes(path)) > 1
 
 
 def read(reading: Reading) -> list[Sample]:
@@ -61,12 +63,36 @@ def read(reading: Reading) -> list[Sample]:
         DataError: it is damaged, not to be trusted, or holds something else.
     """
     path = Path(reading.origin.data)
-    encoding = reading.origin.encoding
-    root = unpack(path, made_folder(reading.origin.cache, "archives"), reading.skipped, reading.notes, encoding)
+    if path.is_dir():
+        reading.notes.append(f"{path}: Teachable Machine's image samples (CLASS{_SAMPLES}), a class each")
+        return [sample for inner in _of_classes(path) for sample in _read_class(inner, reading)]
+    root = _unpacked(path, reading)
+    if path.name.endswith(_SAMPLES) and not any(inside.is_dir() for inside in root.iterdir()):
+        return _read_class(path, reading)
     try:
-        return _read_unpacked(root, reading)
+        samples = _read_unpacked(root, reading)
     except DataError as e:
         raise DataError(str(e).replace(str(root), str(path))) from None
+    finally:
+        reading.notes[:] = [note.replace(str(root), str(path)) for note in reading.notes]
+    return samples
+
+
+def _unpacked(path: Path, reading: Reading) -> Path:
+    folder = made_folder(reading.origin.cache, "archives")
+    return unpack(path, folder, reading.skipped, reading.notes, reading.origin.encoding)
+
+
+def _of_classes(path: Path) -> list[Path]:
+    """Return the archives in a folder that hold the images of one class each, as Teachable Machine calls them."""
+    return [inside for inside in sorted(path.glob(f"*{_SAMPLES}")) if inside.is_file()] if path.is_dir() else []
+
+
+def _read_class(path: Path, reading: Reading) -> list[Sample]:
+    """Return the images of an archive that holds one class, called like it."""
+    root = _unpacked(path, reading)
+    label = unicodedata.normalize("NFC", path.name.removesuffix(_SAMPLES))
+    return [Sample(image, label, None, f"{path.name}/{image.relative_to(root)}") for image in images_below(root)]
 
 
 def _read_unpacked(root: Path, reading: Reading) -> list[Sample]:
@@ -76,13 +102,11 @@ def _read_unpacked(root: Path, reading: Reading) -> list[Sample]:
         inner = inside[0]  # most archives hold one folder that holds all
     if not any(path.is_dir() for path in inner.iterdir()) and inner != root:
         inner = inner.parent
+    origin = replace(reading.origin, data=str(inner))
     lists = [path for path in inner.glob("*.csv") if is_list(path)]
-    found = str(lists[0] if len(lists) == 1 else inner)
-    samples = reading.read_other(replace(reading, origin=replace(reading.origin, data=found)))
-    for sample in samples:
-        if isinstance(sample.source, Path) and not sample.source.resolve().is_relative_to(root.resolve()):
-            raise DataError(f"{root}: lists {sample.name!r}, which is not in the archive; do not trust it")
-    return samples
+    if len(lists) == 1 and not exports.claims(origin):
+        origin = replace(origin, data=str(lists[0]))
+    return reading.read_other(replace(reading, origin=origin, within=root))
 
 
 def unpack(archive: Path, folder: Path, skipped: list[Skipped], notes: list[str], encoding: str | None = None) -> Path:

@@ -29,7 +29,19 @@ PATHS = (
     *("image_id", "imageid", "img", "id", "name"),
 )
 """Columns that name an image, the clearest first."""
-LABELS = ("label", "class", "category", "class_name", "label_name", "target", "breed", "species", "labels", "tags")
+LABELS = (
+    "label",
+    "class",
+    "category",
+    "class_name",
+    "label_name",
+    "target",
+    "breed",
+    "species",
+    "choice",
+    "labels",
+    "tags",
+)
 """Columns that say what it is, the clearest first."""
 _SPLIT = ("split", "set", "subset", "data set")
 _ONE_HOT = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
@@ -56,7 +68,7 @@ def read(reading: Reading) -> list[Sample]:
             "table of pixels give --labels and --shape"
         )
     plain = "path" in table.header  # where it says a path, it means one
-    finder = Finder(path.parent, not plain, path.stem.casefold())
+    finder = Finder(path.parent, reading.within, by_name=not plain, preferred=path.stem.casefold())
     return take(list_rows(table), finder, str(path), reading)
 
 
@@ -133,5 +145,5 @@ def _refuse_several(table: Table, at: int) -> None:
     marks = {"tags": " ,;|", "labels": ",;|"}.get(table.header[at], "")
     for line, row in table.rows:
         cell = row[at]
-        if (cell.startswith("[") and cell.endswith("]")) or any(mark in cell for mark in marks):
+        if (cell[:1] in "[{" and cell[-1:] in "]}" and cell) or any(mark in cell for mark in marks):
             raise several(f"{table.path}, line {line}: an image", [cell])

@@ -104,6 +104,17 @@ def _alike(unit: Floats) -> list[tuple[int, int]]:
     return pairs
 
 
+def join_groups(groups: NDArray[np.int64], samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Return groups [N] in which also what was cut out of one photo is together."""
+    leader = {int(group): int(group) for group in groups}
+    first: dict[str, int] = {}
+    for sample, group in zip(samples, groups.tolist(), strict=True):
+        if sample.group is not None:
+            one, two = _lead(leader, first.setdefault(sample.group, group)), _lead(leader, group)
+            leader[max(one, two)] = min(one, two)
+    return np.array([_lead(leader, group) for group in groups.tolist()], np.int64)
+
+
 def _lead(leader: dict[int, int], index: int) -> int:
     while leader[index] != index:
         leader[index] = index = leader[leader[index]]

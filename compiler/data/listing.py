@@ -14,6 +14,7 @@ from tlc_edge.runtime.errors import DataError
 from .records import SPLITS, Reading, Sample, Skipped
 from .walk import is_junk, walk
 
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -46,6 +47,8 @@ class Finder:
     """Finds the files that a list names, however Windows or Unicode writes them."""
 
     root: Path
+    within: Path | None = None
+    """The folder that nothing may lie outside of: that of an unpacked archive."""
     by_name: bool = False
     """Look for a name without folders, or without its suffix, among all images below."""
     preferred: str = ""
@@ -56,7 +59,17 @@ class Finder:
     _index: dict[str, list[Path]] | None = None
 
     def find(self, text: str) -> Path | None:
-        """Return the file that a list calls `text`, or None."""
+        """Return the file that a list calls `text`, or None.
+
+        Raises:
+            DataError: it lies outside of where it must be.
+        """
+        found = self._find(text)
+        if found is not None and self.within is not None and not found.resolve().is_relative_to(self.within.resolve()):
+            raise DataError(f"{self.within}: lists {text!r}, which is not in the archive; do not trust it")
+        return found
+
+    def _find(self, text: str) -> Path | None:
         try:
             if (path := self.root / text).is_file():
                 return path
@@ -109,7 +122,9 @@ class Finder:
                 if problem is None:
                     for name in {_key(path.name), _key(path.stem)}:
                         self._index.setdefault(name, []).append(path)
-        found = self._index.get(_key(text.rpartition("/")[2]), [])
+        name = text.rpartition("/")[2].rpartition("?d=")[2]
+        # Label Studio puts eight digits before the name of what was uploaded.
+        found = self._index.get(_key(name)) or self._index.get(_key(_UPLOADED.sub("", name)), [])
         if len(found) > 1 and self.preferred:
             found = [p for p in found if any(_key(part).startswith(self.preferred) for part in self._parts(p))]
         return found[0] if len(found) == 1 else None

@@ -14,6 +14,7 @@ from tlc_edge.runtime.progress import Count, silent
 
 from . import address, archive, csv_list, folder, npz, pixel_table, sample_set
 from .decode import decode, decode_all
+from .exports import forms as exports
 from .records import Dataset, Origin, Reading, Sample, Skipped, refuse
 
 __all__ = ["Dataset", "Origin", "Sample", "Skipped", "decode", "decode_all", "load_dataset"]
@@ -41,7 +42,7 @@ class Form(Protocol):
         ...
 
 
-FORMS: tuple[Form, ...] = (pixel_table, sample_set, address, folder, csv_list, npz, archive)
+FORMS: tuple[Form, ...] = (pixel_table, sample_set, address, archive, exports, folder, csv_list, npz)
 """The forms of data sets; the first that claims one reads it."""
 
 

@@ -35,6 +35,8 @@ class Sample:
     """`train`, `validation` or `test` where the data set says so."""
     name: str
     """Unique in its data set, the same on every machine; for messages and reports."""
+    group: str | None = None
+    """What it was cut out of: images of one group stay on one side of the split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,8 @@ class Origin:
     """Folder for downloads and unpacked archives, `off`, or None for the user's own."""
     encoding: str | None = None
     """Of the names in an archive and of the text of a `.csv` that are not UTF-8."""
+    crop: str | None = None
+    """`boxes`: make an image of each box where photos have boxes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +95,8 @@ class Reading:
     """Reads a data set of any form: for what holds or gives another one."""
     skipped: list[Skipped] = field(default_factory=list[Skipped])
     notes: list[str] = field(default_factory=list[str])
+    within: Path | None = None
+    """Of what comes out of an archive: the folder that nothing may lie outside of."""
 
     def existing(self, name: str) -> Path:
         """Return the path of a file or folder that there is.

@@ -33,6 +33,7 @@ _FILLERS = ("dataset", "images", "folder", "files", "image", "photos", "samples"
 _SPLITS = {word: split for split, words in _WORDS.items() for word in words}
 _HOLDERS = frozenset({"images", "image", "imgs", "img", "pictures", "photos", "jpegimages"})
 _KINDS = _HOLDERS | {"labels", "label", "masks", "mask", "annotations", "segmentation", "segmentations", "plots"}
+_KINDS |= {"segmentationclass", "segmentationobject", "imagesets"}
 """Folders that sort files by kind, not images by class, where all that lie together are called so."""
 
 

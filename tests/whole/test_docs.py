@@ -204,6 +204,14 @@ def splits(scene: Scene) -> None:
     for label in "0123":
         for split in ("train", "test"):
             shutil.copytree(scene.folder / "photos" / label, scene.folder / "pieces" / split / label)
+    entries = [
+        {"path": f"{label}/{i}.png", "category": "training", "label": {"type": "label", "label": label}}
+        for label in "0123"
+        for i in range(10)
+    ]
+    shutil.copytree(scene.folder / "photos", scene.folder / "exported")
+    (scene.folder / "exported" / "info.labels").write_text(json.dumps({"version": 1, "files": entries}))
+    shutil.make_archive(str(scene.folder / "exported"), "zip", scene.folder, "exported")
     for name in ("pieces/plots", "vehicles/train", "vehicles/bus", "vehicles/car"):
         shutil.copytree(scene.folder / "photos" / "0", scene.folder / name)
 

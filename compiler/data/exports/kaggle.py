@@ -1,0 +1,39 @@
+"""A list beside a folder of images, as Kaggle's competitions have it: `train.csv` with `id,label`, and `train/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tlc_edge.compiler.data.csv_list import is_list, list_rows
+from tlc_edge.compiler.data.csv_table import read_csv
+from tlc_edge.compiler.data.listing import Row
+from tlc_edge.compiler.data.split_folders import split_of
+
+from .found import Found, has_classes
+
+NAME = "a list beside a folder of images"
+_OTHERS = ("sample", "submission")
+
+
+def find(path: Path) -> Found | None:
+    """Return the lists in a folder that says no classes itself."""
+    if not path.is_dir():
+        return None
+    lists = [file for file in sorted(path.glob("*.csv")) if not file.stem.casefold().startswith(_OTHERS)]
+    files = tuple(file for file in lists if is_list(file))
+    if not files or has_classes(path):
+        return None
+    return Found(path, files, files[0].stem.casefold() if len(files) == 1 else "")
+
+
+def rows(found: Found) -> Iterator[Row]:
+    """Yield what the lists say; of several, each has the split that its name says.
+
+    Raises:
+        DataError: one is damaged, or an image has several labels.
+    """
+    several = len(found.files) > 1
+    for file in found.files:
+        for row in list_rows(read_csv(file)):
+            yield Row(row.path, row.label, row.split or (split_of(file.stem) if several else None), row.where)

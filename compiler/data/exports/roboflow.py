@@ -1,0 +1,48 @@
+"""Roboflow's exports of images in the folders of a split: `_classes.csv`, `_annotations.csv`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tlc_edge.compiler.data.boxes import Box
+from tlc_edge.compiler.data.csv_list import list_rows
+from tlc_edge.compiler.data.csv_table import Table, read_csv
+from tlc_edge.compiler.data.listing import Row
+from tlc_edge.compiler.data.split_folders import split_of
+
+from .found import Found, as_written_by, lists_in
+
+NAME = "Roboflow's export (_classes.csv or _annotations.csv)"
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def find(path: Path) -> Found | None:
+    """Return the export at a path."""
+    files = lists_in(path, "_classes.csv", "_annotations.csv") if path.is_dir() else ()
+    return Found(path, files) if files else None
+
+
+def rows(found: Found) -> Iterator[Row | Box]:
+    """Yield its labelled images or boxes.
+
+    Raises:
+        DataError: it is damaged, or an image has several labels.
+    """
+    for file in found.files:
+        table = read_csv(file)
+        folder, split = file.parent.relative_to(found.root), split_of(file.parent.name)
+        if set(_EDGES) <= set(table.header):
+            yield from _boxes(table, folder, split)
+            continue
+        for row in list_rows(table):
+            yield Row((folder / row.path).as_posix(), row.label, row.split or split, f"{file.name}, {row.where}")
+
+
+def _boxes(table: Table, folder: Path, split: str | None) -> Iterator[Box]:
+    with as_written_by("Roboflow", table.path):
+        for _, cells in table.rows:
+            row = dict(zip(table.header, cells, strict=True))
+            path = (folder / row["filename"]).as_posix()
+            left, top, right, bottom = (float(row[edge]) for edge in _EDGES)
+            yield Box(path, row["class"], left, top, right, bottom, split)
