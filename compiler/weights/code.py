@@ -1,6 +1,8 @@
-"""What in a network's file would run code: one list for every reader of Keras' configurations."""
+"""What in a network's file would run code or open files: one list for every reader of Keras' configurations."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from tlc_edge.runtime.errors import BuildError
 
@@ -14,10 +16,12 @@ CODE = frozenset(
     }
 )
 """Names of classes, as a configuration has them."""
+FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization", "IndexLookup", "FeatureSpace"})
+"""Those of layers that read the file which their `vocabulary` names; no image goes through one."""
 
 
 def refuse_code(where: str, layer: str, kind: str) -> None:
-    """Refuse a layer of the class `kind` if it carries code; `where` names the file.
+    """Refuse a layer of the class `kind` if it carries code or reads files; `where` names the file.
 
     Raises:
         BuildError: it does.
@@ -27,3 +31,37 @@ def refuse_code(where: str, layer: str, kind: str) -> None:
             f"{where}: layer {layer} is a {kind}, which carries code; it was refused without running it: "
             "save the network without it, or as a SavedModel"
         )
+    if kind in FILES:
+        raise BuildError(
+            f"{where}: layer {layer} is a {kind}, which reads a file of words that it names; it was refused without "
+            "opening it: save the network without it"
+        )
+
+
+def refuse_foreign(config: Any, where: str) -> None:
+    """Refuse, before Keras sees it, what would run a function, open a file or import a module not Keras' own.
+
+    `config` is parsed JSON, at any depth; `where` names the file.
+
+    Raises:
+        BuildError: something in it would.
+    """
+    if isinstance(config, list):
+        for item in config:
+            refuse_foreign(item, where)
+        return
+    if not isinstance(config, dict):
+        return
+    kind, module = config.get("class_name"), config.get("module")
+    if isinstance(kind, str):
+        name = config["config"].get("name", kind) if isinstance(config.get("config"), dict) else kind
+        refuse_code(where, str(name)[:80], kind)
+        own = module in (None, "builtins") or str(module).split(".")[0] == "keras"
+        if not own or (module == "builtins" and kind != "function" and config.get("registered_name")):
+            raise BuildError(
+                f"{where}: {str(name)[:80]} is {str(module)[:80]}.{kind[:80]}, which is not Keras' own; it was "
+                "refused without importing it: "
+                "name the code yourself, --backbone mynet.py:make_model --weights FILE"
+            )
+    for value in config.values():
+        refuse_foreign(value, where)

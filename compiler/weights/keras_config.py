@@ -200,6 +200,10 @@ def _layers(item: Any, source: _Source) -> list[Any]:
         config["activation"], after = _activation(config["activation"], source, name)
     if after:
         source.renamed[f"{name}_linear"] = name
+    # A setting that is an object is none that a network for inference needs, and Keras would import what it names.
+    objects = [k for k, v in config.items() if isinstance(v, dict) and "class_name" in v]
+    if objects:
+        raise BuildError(f"{source.where}: layer {name} ({kind}) has an object as its {objects[0]}; it was refused")
     config["name"] = f"{name}_linear" if after else name
     return [cls(**config), *after]
 

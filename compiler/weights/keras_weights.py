@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from tlc_edge.runtime.quiet import quiet
 
 from .by_name import assign_by_name
 from .derived import derive_state
-from .hdf5 import read_arrays
+from .keras_zip import plain_weights, read_weights
+from .read_confined import read_content
 
 FORMS = "a .h5, .weights.h5 or .keras file"
-_INSIDE = "model.weights.h5"
 
 
 def is_weight_file(name: str) -> bool:
@@ -32,19 +31,14 @@ def load_weights(model: Any, path: Path, *, more: bool = False) -> None:
         BuildError: the file is missing, damaged, holds anything but plain arrays, or is of another network.
     """
     if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                data = archive.read(_INSIDE)
-        except (KeyError, ValueError, zipfile.BadZipFile, OSError) as e:
-            raise BuildError(f"{path}: not a .keras file, or a damaged one ({e})") from None
-        arrays = read_arrays(path, io.BytesIO(data))  # refuses all that is not plain arrays
+        content = read_weights(path)
     else:
-        arrays = read_arrays(path)
+        content = read_content(path)
         # Keras 2 wrote its own format under any name; Keras 3 names what it writes so, and its layers by their kind.
-        if arrays.ordered or not path.name.endswith(".weights.h5"):
-            assign_by_name(model, arrays.by_path, str(path), ordered=arrays.ordered)
+        if content.ordered or not path.name.endswith(".weights.h5"):
+            assign_by_name(model, content.arrays, str(path), ordered=content.ordered)
             return
-    count, needed = sum(map(_is_weight, arrays.by_path)), len(model.weights)
+    count, needed = sum(map(_is_weight, content.arrays)), len(model.weights)
     if count > needed and not more:
         # Keras would take the first layers of each kind, whichever these are.
         raise BuildError(
@@ -52,8 +46,8 @@ def load_weights(model: Any, path: Path, *, more: bool = False) -> None:
             "their layers alone; make the whole network that they are of, and cut it with --shave"
         )
     try:
-        with quiet():
-            model.load_weights(path)
+        with plain_weights(content.arrays) as plain, quiet():
+            model.load_weights(plain)
     except Exception as e:  # Keras raises whatever a file of another network makes it stumble on
         raise BuildError(f"{path}: not the weights of this network ({first_line(e)})") from None
     derive_state(model)

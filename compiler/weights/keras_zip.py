@@ -1,0 +1,87 @@
+"""The parts of a `.keras` file, and the same with nothing in it but a configuration and plain arrays.
+
+Keras opens the HDF5 in such a file itself. So it is given one that was written here, of the arrays that a confined
+process has read: whatever else the stranger's file holds, Keras never meets it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tlc_edge.runtime.errors import BuildError
+
+from .read_confined import Content, budget_for, read_content
+
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_LONGEST_TEXT = 64 << 20
+
+
+def read_config(path: Path) -> Any:
+    """Return a `.keras` file's configuration.
+
+    Raises:
+        BuildError: it is no such file, or damaged.
+    """
+    try:
+        return json.loads(_read(path, _CONFIG, _LONGEST_TEXT))
+    except (ValueError, RecursionError) as e:
+        raise BuildError(f"{path}: not a .keras file, or a damaged one ({e})") from None
+
+
+def read_weights(path: Path) -> Content:
+    """Return the arrays in a `.keras` file.
+
+    Raises:
+        BuildError: it is no such file, damaged, or holds anything but plain arrays.
+    """
+    return read_content(path, _read(path, _WEIGHTS, budget_for(path.stat().st_size)))
+
+
+@contextlib.contextmanager
+def cleaned(path: Path) -> Generator[str]:
+    """Yield a `.keras` file with the configuration and the arrays of another, and nothing else of it.
+
+    Raises:
+        BuildError: as `read_weights`.
+    """
+    texts = {name: _read(path, name, _LONGEST_TEXT) for name in (_CONFIG, _METADATA)}
+    content = read_weights(path)
+    with tempfile.TemporaryDirectory(prefix="tlc-") as folder, plain_weights(content.arrays) as weights:
+        plain = Path(folder, "plain.keras")
+        with zipfile.ZipFile(plain, "w") as archive:
+            for name, text in texts.items():
+                archive.writestr(name, text)
+            archive.write(weights, _WEIGHTS)
+        yield str(plain)
+
+
+@contextlib.contextmanager
+def plain_weights(arrays: Mapping[str, NDArray[Any]]) -> Generator[str]:
+    """Yield a file of weights as Keras 3 writes it, of arrays by their paths."""
+    import h5py
+
+    with tempfile.TemporaryDirectory(prefix="tlc-") as folder:
+        plain = Path(folder, "plain.weights.h5")
+        with h5py.File(plain, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
+        yield str(plain)
+
+
+def _read(path: Path, name: str, longest: int) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(name).file_size > longest:
+                raise ValueError(f"{name} is too long")
+            return archive.read(name)
+    except (KeyError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, OSError) as e:
+        raise BuildError(f"{path}: not a .keras file, or a damaged one ({e})") from None
