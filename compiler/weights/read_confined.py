@@ -68,8 +68,8 @@ def read_content(path: Path, inside: bytes | None = None, *, arrays: bool = True
             stderr=subprocess.DEVNULL,
             env=quiet,
         )
-        ended: list[str] = []
-        timer = threading.Timer(SECONDS, lambda: (ended.append("time"), process.kill()))
+        late = threading.Event()
+        timer = threading.Timer(SECONDS, _end, (process, late))
         feeder = threading.Thread(target=_feed, args=(process.stdin, inside or b""), daemon=True)
         try:
             timer.start()
@@ -80,8 +80,8 @@ def read_content(path: Path, inside: bytes | None = None, *, arrays: bool = True
                 return _received(process.stdout, path, budget)
         except (ValueError, KeyError, TypeError, RecursionError):
             process.kill()
-            how = "time" if ended else _how(process.wait())
-            raise BuildError(f"{path}: {_SENTENCES.get(how, _SENTENCES[''])}{how and f' ({how})'}") from None
+            how = "time" if late.is_set() else _how(process.wait())
+            raise BuildError(f"{path}: {_SENTENCES.get(how, _SENTENCES[''] + (f' ({how})' if how else ''))}") from None
         finally:
             timer.cancel()
             process.kill()
@@ -109,6 +109,11 @@ def _opened(path: Path) -> IO[bytes]:
         os.close(number)
         raise OSError("not a file")
     return os.fdopen(number, "rb")
+
+
+def _end(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
 
 
 def _feed(pipe: IO[bytes], data: bytes) -> None:
