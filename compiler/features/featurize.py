@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.data.decode import unreadable
 from tlc_edge.compiler.data.duplicates import SIDE, thumbnail
+from tlc_edge.compiler.data.nothing import ONE_COLOUR, PREVIEW, is_one_colour, is_preview
 from tlc_edge.compiler.data.records import Sample, Skipped
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.records import Floats, LoweredTrunk
@@ -90,6 +91,7 @@ def featurize(
     run = _Run(trunk, preprocessing, view, cache, min(threads or os.cpu_count() or 1, max(1, len(samples))))
     kept: list[Sample] = []
     skipped: list[Skipped] = []
+    blank = 0
     features = np.empty((len(samples), trunk.width), np.float32)
     thumbnails = np.empty((len(samples), SIDE, SIDE, preprocessing.channels), np.uint8)
     with contextlib.closing(run.rows(samples)) as rows:
@@ -97,12 +99,18 @@ def featurize(
             if isinstance(row, Skipped):
                 skipped.append(row)
             else:
-                thumbnails[len(kept)], features[len(kept)] = _unpack(row, thumbnails.shape[1:])
-                kept.append(samples[i])
+                small, vector = _unpack(row, thumbnails.shape[1:])
+                if view is PLAIN and is_one_colour(small):  # a changed copy of one that is not may be
+                    blank += 1
+                    skipped.append(Skipped(samples[i].name, ONE_COLOUR, samples[i].label))
+                else:
+                    thumbnails[len(kept)], features[len(kept)] = small, vector
+                    kept.append(samples[i])
             progress(i + 1, len(samples))
     n = len(kept)
     problem = None if cache is None else cache.problem
-    return Featurized(tuple(kept), features[:n], thumbnails[:n], tuple(skipped), n - run.computed, problem)
+    cached = min(n, n + blank - run.computed)
+    return Featurized(tuple(kept), features[:n], thumbnails[:n], tuple(skipped), cached, problem)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +199,8 @@ class _Run:
         try:
             # A file is read once: what its hash is taken from is what is decoded.
             content = read_bytes(source, source_name(source)) if isinstance(source, Path) else source
+            if is_preview(sample, content):
+                return Skipped(sample.name, PREVIEW, sample.label)
             key = hashlib.sha256(self._recipe + _digest(content)).digest()
             row = None if self._cache is None else self._cache.get(key)
             if row is not None and len(row) == self._size:

@@ -98,6 +98,26 @@ def same(a: Featurized, b: Featurized) -> bool:
     )
 
 
+def test_images_with_nothing_on_them_are_skipped_cached_or_not(
+    trunk: TrunkFile, samples: tuple[Sample, ...], cache: FeatureCache, tmp_path: Path
+) -> None:
+    odd = {"dot.png": Image.new("RGB", (1, 1), "red"), "flat.jpg": Image.new("RGB", (64, 48), (90, 20, 60))}
+    for name, image in odd.items():
+        image.save(tmp_path / name)
+    (tmp_path / "camera.dng").write_bytes((tmp_path / "flat.jpg").read_bytes())
+    more = tuple(Sample(tmp_path / name, "0", None, name) for name in (*odd, "camera.dng"))
+    first = featurize(trunk, (*more, *samples), SPEC, cache=cache)
+    again = featurize(trunk, (*more, *samples), SPEC, cache=cache)
+    for found in (first, again):
+        assert [(s.name, s.reason.split()[0], s.label) for s in found.skipped] == [
+            ("dot.png", "one", "0"),
+            ("flat.jpg", "one", "0"),
+            ("camera.dng", "a", "0"),
+        ]
+    assert same(first, featurize(trunk, samples, SPEC))
+    assert (first.cached, again.cached) == (0, 41)
+
+
 def test_the_second_time_nothing_is_decoded_or_run(
     trunk: TrunkFile, samples: tuple[Sample, ...], cache: FeatureCache
 ) -> None:

@@ -21,6 +21,8 @@ def find(path: Path) -> Found | None:
     dataset, train = path / "dataset", path / "train"
     if not (dataset.is_dir() and train.is_dir()) or any(map(holds_images, folders_in(train))):
         return None
+    if any(holds_images(other) for other in folders_in(path) if other not in (dataset, train)):
+        return None
     full = [folder for folder in folders_in(dataset) if holds_images(folder)]
     return Found(path, tuple(full)) if len(full) > 1 else None
 
