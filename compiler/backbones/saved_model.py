@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,14 @@ from tlc_edge.compiler.network.pixels import PIXELS, input_spec
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
 from tlc_edge.compiler.weights.pins import file_sha256
+from tlc_edge.compiler.weights.saved_graph import FILE, entries, read_graph
 from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .adopt import USUAL_SIZE
 from .refuse import refuse
 
-FILE = "saved_model.pb"
 LAYER = "graph"
-# Read or write files, or call back into Python; saving and restoring weights needs none of these.
-_REFUSED = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"})
 _SIGNATURES = ("serving_default", "default", "serve", "image_feature_vector")
 
 
@@ -50,15 +48,14 @@ def load(name: str, asked: Asked) -> Backbone:
     What it was trained on is taken from `asked.pixels`; by TF-Hub's convention for images it is 0..1.
 
     Raises:
-        BuildError: it is damaged, has no such signature, reads files, or not this size.
+        BuildError: it is damaged, has no such signature or an operation that is none of a network's, or not this size.
     """
     from keras import Input, Model
 
     folder = Path(name) if Path(name).is_dir() else Path(name).parent
     name = folder.resolve().name
     digest = _sha256(folder)
-    loaded = _load(folder, _read(folder))
-    function, shape = _signature(name, folder, loaded)
+    function, shape = _choose(name, folder)
     height, width, channels, notes = _input_shape(name, shape, asked)
     pixels = asked.pixels or "0..1"
     if asked.pixels is None:
@@ -66,8 +63,8 @@ def load(name: str, asked: Asked) -> Backbone:
     spec, rest = input_spec(PIXELS[pixels], height, width, channels)
     image = Input((height, width, channels), name="image")
     start = image if rest is None else normalise(image, rest, channels)
-    layer = _frozen_graph()(function, (height, width, channels), digest, name=LAYER)
     try:
+        layer = _frozen_graph()(function, (height, width, channels), digest, name=LAYER)
         output = layer(start)
         model = Model(image, output, name="backbone")
     except Exception as e:  # TensorFlow raises whatever the graph makes of the size
@@ -92,70 +89,23 @@ def _sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(folder: Path) -> Any:
-    """Return the parsed SavedModel, once it is known to hold no operation that reaches outside the network."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    document: Any = saved_model_pb2.SavedModel()
-    try:
-        document.ParseFromString((folder / FILE).read_bytes())
-    except Exception as e:
-        raise BuildError(f"{folder / FILE}: not a SavedModel, or a damaged one ({e})") from None
-    for meta in document.meta_graphs:
-        groups = [meta.graph_def.node, *(f.node_def for f in meta.graph_def.library.function)]
-        for node in (n for group in groups for n in group):
-            if node.op in _REFUSED:
-                raise BuildError(
-                    f"{folder / FILE}: its graph has the operation {node.op} ({node.name}), which reaches outside "
-                    "the network; it was refused without running it"
-                )
-    return document
-
-
-def _load(folder: Path, document: Any) -> Any:
-    """Load the graph for inference: the one tagged `serve`, else one without tags, as TF-Hub has them."""
-    import tensorflow as tf
-
-    tags = [sorted(meta.meta_info_def.tags) for meta in document.meta_graphs]
-    chosen: list[str] | None = None
-    if len(tags) > 1:
-        chosen = next((t for t in (["serve"], []) if t in tags), None)
-        if chosen is None:
-            listed = "; ".join(", ".join(t) for t in tags)
-            raise BuildError(f"{folder}: none of its graphs is tagged serve or has no tag ({listed}); save such a one")
-    try:
-        with quiet():
-            return tf.saved_model.load(str(folder), tags=chosen)
-    except Exception as e:
-        raise BuildError(f"{folder}: TensorFlow cannot load it ({first_line(e)})") from None
-
-
-def _signature(name: str, folder: Path, loaded: Any) -> tuple[Any, tuple[int | None, ...]]:
+def _choose(name: str, folder: Path) -> tuple[Callable[[Any], Any], tuple[int | None, ...]]:
     """Return a function from an image tensor to the one output, and its input's shape without the batch."""
-    signatures = dict(loaded.signatures)
-    ordered = [k for k in _SIGNATURES if k in signatures] + sorted(set(signatures) - set(_SIGNATURES))
+    offered = entries(folder, read_graph(folder))
+    first = {key: number for number, key in enumerate(_SIGNATURES)}
+    offered.sort(key=lambda e: (not e.name, first.get(e.name, len(first)), e.name) if e.name else (True, 0, ""))
     seen: list[str] = []
-    for key in ordered:
-        function = signatures[key]
-        inputs = function.structured_input_signature[1]
-        seen.append(f"{key} takes {', '.join(f'{k} {v.dtype.name} {v.shape}' for k, v in inputs.items())}")
-        if len(inputs) != 1:
-            continue
-        ((argument, spec),) = inputs.items()
-        if _is_image(spec):
-            output = _output(name, f"signature {key}", function.structured_outputs)
-            # The loaded object goes along: it owns the variables.
-            return functools.partial(_run, loaded, function, argument, output), tuple(spec.shape[1:])
-    call: Any = getattr(loaded, "__call__", None)  # noqa: B004  what it was restored with counts, not whether
-    for function in getattr(call, "concrete_functions", ()):
-        tensors, settings = _arguments(function)
+    for entry in offered:
         # Made with training=True, it would use the batch's own statistics and drop features.
-        mode = " for training" if True in settings else ""
-        seen.append(f"its call{mode} takes {', '.join(f'{v.dtype.name} {v.shape}' for v in tensors)}")
-        if len(tensors) == 1 and _is_image(tensors[0]) and not mode:
-            outputs = function.structured_outputs
-            part = _output(name, "its call", outputs) if isinstance(outputs, Mapping) else None
-            return functools.partial(_call, loaded, function, part), tuple(tensors[0].shape[1:])
+        mode = " for training" if entry.training else ""
+        if entry.name:
+            seen.append(f"{entry.name} takes {', '.join(f'{k} {v.dtype.name} {v.shape}' for k, v in entry.takes)}")
+        else:
+            seen.append(f"its call{mode} takes {', '.join(f'{v.dtype.name} {v.shape}' for _, v in entry.takes)}")
+        if len(entry.takes) == 1 and _is_image(entry.takes[0][1]) and not mode:
+            what = f"signature {entry.name}" if entry.name else "its call"
+            output = 0 if not entry.gives else entry.gives.index(_output(name, what, entry.gives))
+            return entry.make(output), tuple(entry.takes[0][1].shape[1:])
     raise BuildError(
         f"{folder}: no signature takes one float image [N, H, W, 1 or 3] ({'; '.join(seen) or 'it has none'}); "
         "save it with such a signature (model.export)"
@@ -166,25 +116,7 @@ def _is_image(spec: Any) -> bool:
     return spec.dtype.name == "float32" and spec.shape.rank == 4 and spec.shape[3] in (1, 3, None)
 
 
-def _arguments(function: Any) -> tuple[list[Any], list[Any]]:
-    """Return the tensors that a function takes, and the values that it was made with."""
-    import tensorflow as tf
-
-    found = tf.nest.flatten(function.structured_input_signature)
-    tensors = [a for a in found if isinstance(a, tf.TensorSpec)]
-    return tensors, [a for a in found if isinstance(a, bool)]
-
-
-def _call(_owner: Any, function: Any, part: str | None, image: Any) -> Any:
-    given = function(image)
-    return given if part is None else given[part]
-
-
-def _run(_owner: Any, function: Any, argument: str, output: str, image: Any) -> Any:
-    return function(**{argument: image})[output]
-
-
-def _output(name: str, what: str, outputs: Any) -> str:
+def _output(name: str, what: str, outputs: Sequence[str]) -> str:
     keys = sorted(outputs)
     if len(keys) == 1:
         return str(keys[0])
