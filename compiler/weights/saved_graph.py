@@ -299,9 +299,11 @@ def _restored_keys(nodes: dict[str, Any]) -> dict[str, str]:
     for node in nodes.values():
         if node.op not in ("Assign", "AssignVariableOp") or len(node.input) < 2:
             continue
-        source, output = nodes.get(_node(node.input[1])), _output(node.input[1])
+        source: Any = nodes.get(_node(node.input[1]))
+        output = _output(node.input[1])
         while source is not None and source.op == "Identity" and source.input:
-            source, output = nodes.get(_node(source.input[0])), _output(source.input[0])
+            output = _output(source.input[0])
+            source = nodes.get(_node(source.input[0]))
         if source is None or source.op != "RestoreV2" or len(source.input) < 2:
             continue
         names = nodes.get(_node(source.input[1]))
