@@ -33,28 +33,29 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all.
+def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file, whole or not at all; where it is new and `private`, nobody but its owner may read it.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
-    with writing(path) as out:
+    with writing(path, private=private) as out:
         out.write(data)
 
 
 @contextlib.contextmanager
-def writing(path: Path, like: Path | None = None) -> Generator[IO[bytes]]:
+def writing(path: Path, like: Path | None = None, *, private: bool = False) -> Generator[IO[bytes]]:
     """Yield a file that takes the place of `path` when the block is left, and is gone where the block fails.
 
-    Its mode is that of `like`, by default that of the file it replaces; without one, a new file's.
+    Its mode is that of `like`, by default that of the file it replaces; without one, a new file's, or its
+    owner's alone where it is `private`.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
     part = path.with_name(_hidden(path))
     try:
-        with part.open("xb") as out:
+        with open(part, "xb", opener=_private if private else None) as out:
             yield out
             _sync(out)
         put_in_place(part, path, like)
@@ -140,6 +141,10 @@ def sync_folder(folder: Path) -> None:
     except OSError as e:
         if e.errno not in _NO_FOLDERS:
             raise
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 def _sync(out: IO[bytes]) -> None:

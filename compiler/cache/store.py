@@ -105,7 +105,7 @@ class FeatureCache:
         self.close()
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(0o700, parents=True, exist_ok=True)
         # Threads take turns under the lock; a second build waits for the other's transaction.
         self._db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
         for attempt in itertools.count():

@@ -156,7 +156,7 @@ def selftest_once(bundle: Bundle, engine: Engine, model: ModelFile) -> None:
         raise SelftestError(failure(bundle, result))
     if mark is not None:
         try:
-            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.parent.mkdir(0o700, parents=True, exist_ok=True)
             mark.touch()
         except OSError:
             pass  # it only costs the same moment again next time

@@ -24,7 +24,7 @@ img, .none { width: 128px; height: 128px; object-fit: contain; background: #8883
 
 
 def write_thumbnails(gallery: Gallery, folder: Path) -> int:
-    """Write each thumbnail as `<folder>/<class>/<id>.jpg`; return how many.
+    """Write each thumbnail as `<folder>/<class>/<id>.jpg`, for their owner's eyes alone; return how many.
 
     Raises:
         GalleryError: a file cannot be written or read.
@@ -33,6 +33,8 @@ def write_thumbnails(gallery: Gallery, folder: Path) -> int:
     for example in gallery.examples():
         jpeg = gallery.thumbnail(example.id)
         if jpeg is not None:
+            _make(folder)
+            _make(folder / _folder_name(example.label))
             _write(folder / _folder_name(example.label) / f"{example.id}.jpg", jpeg)
             written += 1
     return written
@@ -70,9 +72,16 @@ def _folder_name(label: str) -> str:
     return name.replace(".", "%2E") if set(name) == {"."} else name[:200]
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+    except OSError as e:
+        raise GalleryError(f"{folder}: cannot be written ({e.strerror or e})") from None
+
+
 def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, data)
+        write_file(path, data, private=True)
     except OSError as e:
         raise GalleryError(f"{path}: cannot be written ({e.strerror or e})") from None

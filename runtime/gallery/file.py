@@ -7,24 +7,40 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from tlc_edge.runtime.errors import GalleryError
 
+from .disk import disk_of, has_locks
+
 BUSY_SECONDS = 10.0
+_SOON = 0.5  # seconds after which to ask whether there are locks at all
+_READER_SECONDS = 1.0
 
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What the sqlite3 module raises; the second one where a damaged name gets into SQLite's own message."""
 
 
-def connect(path: Path, *, create: bool, read_only: bool) -> tuple[sqlite3.Connection, bool]:
-    """Open the file and read its header; return the connection and whether it was opened immutable.
+class Opened(NamedTuple):
+    """A connection, and what it can be relied on for."""
+
+    db: sqlite3.Connection
+    immutable: bool = False
+    """It takes the file for one that never changes, and never looks at it again."""
+    shared: bool = False
+    """Other machines may change the file, and what this one has in memory of it may be old."""
+
+
+def connect(path: Path, *, create: bool, read_only: bool) -> Opened:
+    """Open the file and read its header.
 
     A reader asks for a writable connection too: only such a one can replay what a power cut left in
-    the write-ahead log, and tidy the log away when it closes. `PRAGMA query_only` keeps it from writing.
-    Where the folder is read-only, or full, and there is no log, the file does not change: `immutable` reads it.
+    the write-ahead log or the journal, and tidy it away. `PRAGMA query_only` keeps it from writing.
+    Where the folder is read-only, or full, and there is no log, the file does not change: `immutable` reads it;
+    likewise where the file system refuses locks. A new file is for its owner alone: it is to hold pictures.
 
     Raises:
-        GalleryError: there is no such file, or it is not a readable SQLite file.
+        GalleryError: there is no such file, or it is not a readable SQLite file, or it cannot be locked.
     """
     if path.exists() and not path.is_file():
         raise GalleryError(f"{path}: not a file, so it cannot be a gallery; choose another with --gallery")
@@ -34,12 +50,26 @@ def connect(path: Path, *, create: bool, read_only: bool) -> tuple[sqlite3.Conne
         raise GalleryError(f"{path}: no such gallery; teach a first class with `tlc enroll`")
     if not path.parent.is_dir():
         raise GalleryError(f"{path.parent}: no such folder to keep {path.name} in; make it first")
+    disk = disk_of(path)
     with translated(path):
+        mode = "mode=rwc" if create else "mode=rw"
+        if create:
+            _make(path)
         try:
-            return _connect(path, "mode=rwc" if create else "mode=rw", read_only), False
-        except sqlite3.OperationalError as e:
+            try:
+                return Opened(_connect(path, mode, read_only, log=disk.local), shared=not disk.local)
+            except sqlite3.OperationalError as e:
+                if not _name(e).startswith("SQLITE_IOERR_SHM"):
+                    raise
+                return Opened(_connect(path, mode, read_only, log=False))  # no memory can be shared here
+        except (sqlite3.OperationalError, _NoLocksError) as e:
+            if isinstance(e, _NoLocksError) and not read_only:
+                raise GalleryError(
+                    f"{path}: {disk} refuses to lock files, and unlocked, two programs could spoil it; mount it with "
+                    "locks, or choose a place on this device with --gallery"
+                ) from None
             # The last two: no room on the disk for the log's index.
-            blocked = _code(e) in (
+            blocked = isinstance(e, _NoLocksError) or _code(e) in (
                 sqlite3.SQLITE_CANTOPEN,
                 sqlite3.SQLITE_READONLY,
                 sqlite3.SQLITE_IOERR,
@@ -47,40 +77,76 @@ def connect(path: Path, *, create: bool, read_only: bool) -> tuple[sqlite3.Conne
             )
             if not (read_only and blocked and os.access(path, os.R_OK)):
                 raise
-            if has_log(path):
-                raise GalleryError(
-                    f"{path}: cannot be read because its folder is read-only or full and {path.name}-wal is not "
-                    "yet part of it; copy both to a writable folder"
-                ) from None
-            return _connect(path, "mode=ro&immutable=1", read_only), True
+            for kind, name in (("wal", f"{path.name}-wal"), ("journal", f"{path.name}-journal")):
+                if _has(path, kind):
+                    raise GalleryError(
+                        f"{path}: cannot be read because its folder is read-only or full and {name} is not "
+                        "yet part of it; copy both to a writable folder"
+                    ) from None
+            return Opened(_connect(path, "mode=ro&immutable=1", read_only, log=True), immutable=True)
+
+
+class _NoLocksError(Exception):
+    """The file system refuses every lock."""
+
+
+def _make(path: Path) -> None:
+    with contextlib.suppress(OSError):  # it exists, or SQLite says why it cannot
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def has_log(path: Path) -> bool:
     """Return whether a write-ahead log with something in it lies beside the file."""
-    log = path.with_name(path.name + "-wal")
-    return log.exists() and log.stat().st_size > 0
+    return _has(path, "wal")
 
 
-def _connect(path: Path, mode: str, read_only: bool) -> sqlite3.Connection:
+def _has(path: Path, kind: str) -> bool:
+    beside = path.with_name(f"{path.name}-{kind}")
+    return beside.exists() and beside.stat().st_size > 0
+
+
+def _connect(path: Path, mode: str, read_only: bool, log: bool) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?{mode}",
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=_SOON,
         isolation_level=None,  # transactions are spelled out
         check_same_thread=False,  # Gallery holds a lock around every use
     )
     try:
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA cell_size_check = ON")
+        try:
+            _begin(db, log)
+        except sqlite3.OperationalError as e:
+            if _code(e) != sqlite3.SQLITE_BUSY:
+                raise
+            if not has_locks(path.parent):  # SQLite calls that busy too
+                raise _NoLocksError from None
+            db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+            _begin(db, log)
+        db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        db.execute(f"PRAGMA synchronous = {'FULL' if log else 'EXTRA'}")
+        db.execute("PRAGMA fullfsync = ON")
         db.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
-        db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # fails here where the file is unusable
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _begin(db: sqlite3.Connection, log: bool) -> None:
+    """Read the header, which fails where the file is unusable; turn a file with a log into one with a journal.
+
+    Alone with the file, SQLite needs no shared memory for the log.
+    """
+    if not log:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA locking_mode = NORMAL")
+    db.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def stamp(path: Path) -> tuple[int, ...]:
@@ -97,13 +163,36 @@ def use_log(db: sqlite3.Connection) -> None:
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            db.execute("PRAGMA journal_mode = WAL").fetchone()
-            return
+            if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
+                db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                return
+            break
         except sqlite3.OperationalError as e:
+            if _name(e).startswith("SQLITE_IOERR_SHM"):
+                break
             # SQLite does not wait for this lock by itself.
             if _code(e) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+    db.execute("PRAGMA synchronous = EXTRA")  # that a journal is gone must be on the disk too
+    _begin(db, log=False)
+
+
+def empty_log(db: sqlite3.Connection) -> None:
+    """Bring what was committed into the file itself, so that a copy of it alone is whole.
+
+    A reader that is in the middle of an older state keeps it from being done for as long; it is waited for, but not
+    for ever. The change is on the disk either way, so nothing is raised.
+    """
+    with contextlib.suppress(*SQLITE_ERRORS):
+        _, held, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if held == moved:
+            return
+        db.execute(f"PRAGMA busy_timeout = {_READER_SECONDS * 1000:.0f}")
+        try:
+            db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
 
 def roll_back(db: sqlite3.Connection) -> None:
@@ -153,6 +242,10 @@ def _sentence(e: Exception) -> str:
                 f"the gallery is damaged ({e}) and was left as it is; "
                 "save what is readable with `tlc gallery recover`, or move it away to start a new one"
             )
+
+
+def _name(e: Exception) -> str:
+    return str(getattr(e, "sqlite_errorname", ""))
 
 
 def _code(e: Exception) -> int:

@@ -27,11 +27,13 @@ from tlc_edge.runtime.errors import FingerprintError, GalleryError, UsageError
 from tlc_edge.runtime.forks import Forks
 
 from . import rows, schema
-from .file import SQLITE_ERRORS, connect, roll_back, stamp, translated, use_log
+from .file import SQLITE_ERRORS, Opened, connect, empty_log, roll_back, stamp, translated, use_log
 from .labels import clean_label
 from .limits import Limits, make_room, read_limits, write_limits
 from .packed import Packed, pack
 from .records import KEEP_OPERATIONS, START, Change, Cursor, Example, ExampleSource, GalleryRows
+
+_TRIES = 20
 
 
 class Gallery:
@@ -40,19 +42,16 @@ class Gallery:
     A fork waits for a transaction to end; the child has connections of its own.
     """
 
-    def __init__(
-        self, path: Path, db: sqlite3.Connection, immutable: bool, read_only: bool, clock: Callable[[], float]
-    ):
+    def __init__(self, path: Path, opened: Opened, read_only: bool, clock: Callable[[], float]):
         self.path = path
         self.read_only = read_only
-        self._db = db
-        self._immutable = immutable
+        self._db, self._immutable, self._shared = opened
         self._clock = clock
         self._lock = threading.RLock()
         self._changes = 0
         self._counted: tuple[tuple[int, int], dict[str, int]] | None = None
         self._stamp = stamp(path)
-        meta = dict(db.execute("SELECT key, value FROM meta"))
+        meta = dict(self._db.execute("SELECT key, value FROM meta"))
         try:
             self.fingerprint = str(meta["fingerprint"])
             self.width = int(meta["width"])
@@ -97,9 +96,7 @@ class Gallery:
             GalleryError: as `open`.
         """
         where = Path(path)
-        if not where.exists() or _holds_nothing(where):
-            return None
-        return cls.open(where, fingerprint, width, read_only=read_only)
+        return None if _holds_nothing(where) else cls.open(where, fingerprint, width, read_only=read_only)
 
     @classmethod
     def open_any(cls, path: str | os.PathLike[str], *, read_only: bool = True) -> Gallery:
@@ -118,7 +115,7 @@ class Gallery:
             GalleryError: as `open`.
         """
         where = Path(path)
-        return None if not where.exists() or _holds_nothing(where) else cls.open_any(where)
+        return None if _holds_nothing(where) else cls.open_any(where)
 
     @classmethod
     def _open(
@@ -129,17 +126,19 @@ class Gallery:
         read_only: bool,
         clock: Callable[[], float],
     ) -> Gallery:
-        db, immutable = connect(path, create=create and not read_only, read_only=read_only)
+        opened = connect(path, create=create and not read_only, read_only=read_only)
+        db = opened.db
         try:
             with translated(path):
                 current = schema.is_current(db, path)
                 if schema.is_unfinished(db) and (read_only or meta is None):
                     raise GalleryError(f"{path}: the gallery is empty; teach a first class with `tlc enroll`")
+                if not read_only and not opened.shared:
+                    use_log(db)
                 if not current and not read_only:  # reading needs nothing that came after the first version
                     schema.upgrade(db, path, {**(meta or {}), "created": _iso(clock()), "rewrites": "0"})
-                elif not read_only:
-                    use_log(db)
-                return cls(path, db, immutable, read_only, clock)
+                    empty_log(db)
+                return cls(path, opened, read_only, clock)
         except BaseException:
             db.close()
             raise
@@ -367,8 +366,7 @@ class Gallery:
     def data_version(self) -> tuple[int, int]:
         """Return a value that differs after every change, whoever made it; cheap enough to ask each frame."""
         with self._lock, translated(self.path):
-            if self._immutable and self._stamp != stamp(self.path):
-                self._reconnect()
+            self._look_again()
             return _version(self._db), self._changes
 
     def check(self) -> list[str]:
@@ -395,16 +393,18 @@ class Gallery:
             GalleryError: the file cannot be written, and is unchanged.
         """
         with self.idle():
+            self._begin()
             before = self._db.total_changes
             try:
-                self._db.execute("BEGIN IMMEDIATE")
                 rows.purge(self._db)
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
                 roll_back(self._db)
                 raise
-            self._changes += self._db.total_changes != before
+            if self._db.total_changes != before:
+                self._changes += 1
+                empty_log(self._db)
 
     @contextlib.contextmanager
     def idle(self) -> Generator[sqlite3.Connection, None, None]:
@@ -429,6 +429,7 @@ class Gallery:
             GalleryError: the file cannot be read.
         """
         with self._lock, translated(self.path):
+            self._look_again()
             try:
                 self._db.execute("BEGIN")
                 yield self._db
@@ -455,11 +456,35 @@ class Gallery:
             rows.count_rewrite(self._db)
         return int(cursor.lastrowid or 0), at
 
+    def _begin(self) -> None:
+        """Begin to write, on what is in the file now."""
+        if not self._shared:
+            self._db.execute("BEGIN IMMEDIATE")
+            return
+        for _ in range(_TRIES):
+            self._reconnect()
+            self._db.execute("BEGIN IMMEDIATE")
+            # Nobody else writes from here on. A file that is opened now is read anew; what was read just before may be
+            # what this machine had in memory, and another has written since.
+            with contextlib.closing(connect(self.path, create=False, read_only=True).db) as fresh:
+                if _state(fresh) == _state(self._db):
+                    return
+            roll_back(self._db)
+        raise sqlite3.OperationalError(f"other devices change it all the time; {_TRIES} attempts failed")
+
+    def _look_again(self) -> None:
+        """Open the file anew where the connection would not see by itself what others wrote."""
+        if (self._immutable or self._shared) and self._stamp != stamp(self.path):
+            self._reconnect()
+
     def _reconnect(self) -> None:
-        # An immutable connection never looks at the file again by itself.
-        db, immutable = connect(self.path, create=False, read_only=True)
+        now = stamp(self.path)
+        if self._shared and now[:2] != self.file:
+            raise GalleryError(f"{self.path}: was moved or replaced while in use; open it again")
+        opened = connect(self.path, create=False, read_only=self.read_only)
         self._db.close()
-        self._db, self._immutable, self._stamp = db, immutable, stamp(self.path)
+        self._db, self._immutable, self._shared = opened
+        self._stamp = now
         self._changes += 1
 
     def hold(self) -> None:
@@ -478,7 +503,7 @@ class Gallery:
         """Take a connection of one's own in its place; where the file cannot be opened, the gallery is closed."""
         with contextlib.suppress(GalleryError):
             if not self._closed and stamp(self.path)[:2] == self.file:
-                self._db, self._immutable = connect(self.path, create=False, read_only=self.read_only)
+                self._db, self._immutable, self._shared = connect(self.path, create=False, read_only=self.read_only)
                 self._changes += 1
 
 
@@ -498,11 +523,21 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
+def _state(db: sqlite3.Connection) -> tuple[int, ...]:
+    """Return numbers of which one differs after every change, whoever made it."""
+    latest = db.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()[0]
+    rewrites = db.execute("SELECT value FROM meta WHERE key = 'rewrites'").fetchone()[0]
+    return int(latest), int(rewrites)
+
+
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _holds_nothing(path: Path) -> bool:
-    db, _ = connect(path, create=False, read_only=True)
+    """Return whether nothing was ever enrolled: no file, or one whose creation did not get to its end."""
+    if not path.exists() or stamp(path)[2:] == (0, stamp(path)[3], 0):
+        return True  # no need to open what has no bytes, here or in a log: that may be just what failed
+    db = connect(path, create=False, read_only=True).db
     with contextlib.closing(db), translated(path):
         return schema.is_unfinished(db)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tlc_edge.runtime.errors import GalleryError
 
-from .file import roll_back, use_log
+from .file import roll_back
 
 APPLICATION_ID = 0x746C6347  # "tlcG"
 
@@ -93,7 +93,6 @@ def upgrade(
         GalleryError: as `is_current`.
         sqlite3.Error: the file cannot be written; it is then as it was.
     """
-    use_log(db)
     try:
         db.execute("BEGIN IMMEDIATE")
         # Asked again under the lock: another process may have been here first.
