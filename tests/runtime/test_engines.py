@@ -25,6 +25,7 @@ from tlc_edge.runtime.engines.open import (
     open_model,
     threads_for,
 )
+from tlc_edge.runtime.engines.tiny_models import MODELS
 from tlc_edge.runtime.errors import BundleError, EngineError, UsageError
 from tlc_edge.runtime.images.load import load_image
 
@@ -107,6 +108,16 @@ def test_threads_out_of_range_are_refused(bundle: Bundle, threads: int) -> None:
     """An engine would hang or crash."""
     with pytest.raises(UsageError, match=rf"threads is {threads}, expected 0 \(every core\) to 128"):
         open_engine(bundle, threads=threads)
+
+
+def test_a_model_alone_runs_with_every_core_and_with_the_most_threads() -> None:
+    installed(ONNX)
+    for threads in (0, MAX_THREADS):
+        (half,) = open_model(ONNX, MODELS["onnx"], threads, ("embedding",)).run(np.array([[[1, 8, 255]]], np.uint8))
+        assert half.ravel().tolist() == [0.5, 4.0, 127.5]
+    for threads in (-1, MAX_THREADS + 1):
+        with pytest.raises(UsageError, match=rf"threads is {threads}, expected 0 "):
+            open_model(ONNX, MODELS["onnx"], threads, ("embedding",))
 
 
 def meant_for(target: dict[str, object]) -> Bundle:
