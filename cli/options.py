@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,13 +40,15 @@ cache_option: Decorator = click.option(
     help="Where features, downloads and unpacked archives are kept.  [default: $TLC_CACHE, or ~/.cache/tlc]",
 )
 
-data_options = all_of(
+_DATA = all_of(
     click.option(
         "--data",
         required=True,
+        multiple=True,
         metavar="SRC",
         help="Labelled images: one folder per class, a .csv with path,label[,split], a table of pixels (with --labels "
-        "and --shape), an .npz, a .zip or .tar of images, the address of one, another tool's export, or sample:digits.",
+        "and --shape), an .npz, a .zip or .tar of images, the address of one, another tool's export, a device's "
+        ".gallery, or sample:digits. May be repeated.",
     ),
     click.option("--labels", metavar="FILE", help="Labels of a table of pixels: one column of names, or one-hot ones."),
     click.option("--shape", metavar="H,W[,C]", help="Shape of the images in a table of pixels, such as 28,28,1."),
@@ -65,6 +68,18 @@ data_options = all_of(
     click.option("--strict", is_flag=True, help="Fail where an image would be skipped."),
     cache_option,
 )
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where labelled images are; it gets the sources as `data` and `more`."""
+
+    @functools.wraps(command)
+    def with_sources(data: tuple[str, ...], **rest: Any) -> None:
+        command(data=data[0], more=data[1:], **rest)
+
+    added: Callable[..., None] = _DATA(with_sources)
+    return added
+
 
 # --- what runs a model, and what was enrolled
 

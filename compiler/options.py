@@ -58,7 +58,7 @@ class Options:
     """What a build is asked for."""
 
     data: str
-    """Folder, `.csv`, `.npz`, archive, address or `sample:digits`; see `Origin`."""
+    """Folder, `.csv`, `.npz`, archive, gallery, address or `sample:digits`; see `Origin`."""
     targets: tuple[str, ...]
     output: Path
     backbone: str = DEFAULT
@@ -108,6 +108,8 @@ class Options:
     """Of names in an archive, or of a `.csv`, that are not UTF-8."""
     crop: str | None = None
     """`boxes`: make an image of each box where photos have boxes."""
+    more: tuple[str, ...] = ()
+    """Further sources of the same data set, read after `data`."""
     cache: str | None = None
     """Folder of the feature cache, `off`, or None for the user's own."""
     thumbnails: bool = True

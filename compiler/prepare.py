@@ -45,7 +45,9 @@ def list_images(order: Order, progress: Count) -> ImageList:
         DataError: they cannot be found or read, or a class has too few.
     """
     asked = order.options
-    origin = Origin(asked.data, asked.labels, asked.shape, asked.checksum, asked.cache, asked.encoding, asked.crop)
+    origin = Origin(
+        asked.data, asked.labels, asked.shape, asked.checksum, asked.cache, asked.encoding, asked.crop, asked.more
+    )
     dataset = load_dataset(origin, strict=asked.strict, limit=asked.limit, progress=progress)
     planned = split_samples(dataset.samples, dataset.skipped, asked.seed)
     foreign = load_foreign(asked.unknown_data) if asked.unknown_data is not None else ()

@@ -58,6 +58,12 @@ def take_embedded(images: Iterable[Embedded], key: str, reading: Reading) -> lis
     """Return the images that a file holds; `key` is a hash of it."""
     made = Made(reading, key)
     return [
-        Sample(made.keep(hashlib.sha256(of.data).hexdigest(), of.data), of.label.strip(), of.split, of.name)
+        Sample(
+            made.keep(hashlib.sha256(of.data).hexdigest(), of.data),
+            of.label.strip(),
+            of.split,
+            of.name,
+            sha256=of.sha256,
+        )
         for of in images
     ]

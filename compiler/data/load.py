@@ -7,15 +7,17 @@ is imported when there is one). Nothing is decoded while a data set is loaded: s
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import Protocol
 
 from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.progress import Count, silent
 
-from . import address, archive, csv_list, folder, npz, pixel_table, sample_set
+from . import address, archive, csv_list, folder, gallery, npz, pixel_table, sample_set
 from .decode import decode, decode_all
 from .exports import forms as exports
 from .records import Dataset, Origin, Reading, Sample, Skipped, refuse
+from .together import Part, put_together
 
 __all__ = ["Dataset", "Origin", "Sample", "Skipped", "decode", "decode_all", "load_dataset"]
 
@@ -42,7 +44,7 @@ class Form(Protocol):
         ...
 
 
-FORMS: tuple[Form, ...] = (pixel_table, sample_set, address, archive, exports, folder, csv_list, npz)
+FORMS: tuple[Form, ...] = (pixel_table, sample_set, address, archive, exports, folder, csv_list, npz, gallery)
 """The forms of data sets; the first that claims one reads it."""
 
 
@@ -64,15 +66,34 @@ def load_dataset(
         raise UsageError("a table of pixels needs both --labels and --shape; give the other one too")
     if origin.checksum is not None and not address.claims(origin):
         raise UsageError(f"--checksum is for addresses, but the data are {name!r}; leave it out")
+    if origin.more and (origin.labels or origin.checksum):
+        raise UsageError(
+            "--labels, --shape and --checksum say something of one source; give one --data, or leave them out"
+        )
     reading = Reading(origin, _expected(), limit, progress, _read)
     try:
-        return _finish(_read(reading), reading, strict)
+        samples = _read_all(reading) if origin.more else _read(reading)
+        return _finish(samples, reading, strict)
     except OSError as e:
         raise DataError(f"{e.filename or name}: cannot be read ({e.strerror or e})") from None
     except DataError as e:
         for note in reading.notes:  # what was passed over may be what was meant
             e.add_note(note)
         raise
+
+
+def _read_all(reading: Reading) -> list[Sample]:
+    """Read several data sets as one.
+
+    Raises:
+        TlcError: one cannot be read.
+    """
+    parts: list[Part] = []
+    for source in (reading.origin.data, *reading.origin.more):
+        skipped: list[Skipped] = []
+        one = replace(reading, origin=replace(reading.origin, data=source, more=()), skipped=skipped)
+        parts.append(Part(source, _read(one), skipped))
+    return put_together(parts, reading.skipped, reading.notes)
 
 
 def _read(reading: Reading) -> list[Sample]:

@@ -37,6 +37,8 @@ class Sample:
     """Unique in its data set, the same on every machine; for messages and reports."""
     group: str | None = None
     """What it was cut out of: images of one group stay on one side of the split."""
+    sha256: str | None = None
+    """Of the image that it was made from; None: of its own bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,8 @@ class Origin:
     """Of the names in an archive and of the text of a `.csv` that are not UTF-8."""
     crop: str | None = None
     """`boxes`: make an image of each box where photos have boxes."""
+    more: tuple[str, ...] = ()
+    """Further sources of the same data set, read after `data`."""
 
 
 @dataclass(frozen=True, eq=False)

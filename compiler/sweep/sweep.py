@@ -55,6 +55,17 @@ class SweepOptions:
     shape: str | None = None
     checksum: str | None = None
     cache: str | None = None
+    encoding: str | None = None
+    crop: str | None = None
+    more: tuple[str, ...] = ()
+    """Further sources of the same data set, read after `data`."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where its data are."""
+        return Origin(
+            self.data, self.labels, self.shape, self.checksum, self.cache, self.encoding, self.crop, self.more
+        )
 
 
 @dataclass(frozen=True)
@@ -104,8 +115,7 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
         target = load_target(options.target)
         for name in options.backbones:
             find_backbone(name, options.asked)
-        origin = Origin(options.data, options.labels, options.shape, options.checksum, options.cache)
-        dataset = load_dataset(origin, strict=options.strict, limit=options.limit, progress=report)
+        dataset = load_dataset(options.origin, strict=options.strict, limit=options.limit, progress=report)
     with step("load TensorFlow"):
         load_tensorflow()
     rows: list[SweepRow] = []
