@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tlc_edge.compiler.network.fold import fold, normalises
+from tlc_edge.compiler.network.arithmetic import Map
+from tlc_edge.compiler.network.begins import begins
+from tlc_edge.compiler.network.fold import fold
 from tlc_edge.compiler.network.layers import Node, nodes
 from tlc_edge.compiler.network.pixels import PIXELS, Pixels
 from tlc_edge.compiler.options import Asked
@@ -65,7 +67,7 @@ def adopt(
         )
     pixels = pixels or asked.pixels
     if pixels is None:
-        pixels, why = _trained_on(model)
+        pixels, why = _trained_on(name, model)
         notes = (*notes, f"{name} is taken to have been trained on pixels {pixels}, {why}; say --pixels if not")
     folded = fold(model, PIXELS[pixels], native or size or USUAL_SIZE)
     rows = nodes(folded.model)
@@ -119,9 +121,21 @@ def input_size(name: str, model: Any) -> tuple[int, int] | None:
     return None if None in shape[:2] else (int(shape[0]), int(shape[1]))
 
 
-def _trained_on(model: Any) -> tuple[str, str]:
-    """Return what a network seems to have been trained on, and the sign of it."""
-    if normalises(model):
+def _trained_on(name: str, model: Any) -> tuple[str, str]:
+    """Return what a network seems to have been trained on, and the sign of it.
+
+    Raises:
+        BuildError: it begins with arithmetic that is no usual normalisation of pixels from 0 to 255.
+    """
+    begin = begins(model)
+    changing = [m for m in begin.maps if not m.idle]
+    if begin.unclear or not all(map(_normalises, changing)):
+        first = f"{begin.unclear[0]}, which" if begin.unclear else "arithmetic on its pixels that"
+        raise BuildError(
+            f"{name} begins with {first} does not say what pixels it takes; name them, "
+            f"--pixels {', '.join(PIXELS)}: what the network is given where it is used, before that"
+        )
+    if changing:
         return "0..255", "as it begins by normalising them"
     names = [model.name, *(layer.name for layer in model.layers if hasattr(layer, "layers"))]
     for name in names:
@@ -131,6 +145,15 @@ def _trained_on(model: Any) -> tuple[str, str]:
                 return pixels, f"as Keras' own networks named like {name}"
     grey = model.inputs[0].shape[3] == 1
     return ("0..1", "as most grey-scale networks") if grey else ("-1..1", "as most networks in colour")
+
+
+def _normalises(image: Map) -> bool:
+    """Return whether pixels from 0 to 255 become what networks are trained on: a few units wide, or only centred."""
+    low = image.offset + 255 * np.minimum(image.matrix, 0).sum(1)
+    high = image.offset + 255 * np.maximum(image.matrix, 0).sum(1)
+    width = float((high - low).max())
+    centred = width <= 256 and bool((low <= -50).all() and (high >= 50).all())
+    return 0.2 <= width <= 32 or centred
 
 
 def _named(rows: Sequence[Node], name: str) -> Node:

@@ -8,7 +8,7 @@ model that is given stays as it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from tlc_edge.compiler.records import InputSpec
 from tlc_edge.compiler.weights.derived import derive_state
 from tlc_edge.runtime.errors import BuildError, first_line
 
+from .arithmetic import Map, through
 from .layers import functional
 from .normalise import NAME, normalise, presence, take_in, widen
 from .pixels import Pixels, input_spec
@@ -52,6 +53,8 @@ class _Wire:
 
     source: Any = None
     readers: list[Any] = field(default_factory=list[Any])
+    image: Map | None = None
+    """What it is of the image, where that is arithmetic alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +108,7 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
             start = image if value is None else widen(image, value)
             intake = _Intake(rest, value)
     made = _Rebuilt(plan, intake)
-    output = _replay(graph, [start], made.call)
+    output = replay(graph, [start], made.call)
     if len(output) != 1:
         ends = [tensor._keras_history.operation.name for tensor in graph.outputs]
         raise BuildError(
@@ -117,12 +120,7 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
     return Folded(rebuilt, spec, made.merged)
 
 
-def normalises(model: Any) -> bool:
-    """Return whether a Keras model begins with layers that normalise its input."""
-    return bool(_plan(functional(model), Pixels((1.0,), (0.0,))).leading)
-
-
-def _replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, Any], Any]) -> list[Any]:
+def replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, Any], Any]) -> list[Any]:
     """Run through a model's graph, with `call(layer, args, kwargs)` for each layer of it and of models in it."""
     from keras import Model, tree
 
@@ -131,7 +129,7 @@ def _replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, Any], Any])
             inner = functional(operation)
             if not hasattr(inner, "_run_through_graph"):
                 raise BuildError(f"{operation.name} is a model with code of its own; save it as a SavedModel instead")
-            outputs = _replay(inner, tree.flatten(args), call)
+            outputs = replay(inner, tree.flatten(args), call)
             return outputs[0] if len(outputs) == 1 else outputs
         return call(operation, args, {k: v for k, v in kwargs.items() if k not in ("training", "mask")})
 
@@ -149,27 +147,24 @@ def _plan(graph: Any, pixels: Pixels) -> _Plan:
 
     def look(layer: Any, args: Any, kwargs: Any) -> _Wire:
         wires = [w for w in tree.flatten((args, kwargs)) if isinstance(w, _Wire)]
-        if _idle(layer) and len(wires) == 1:
+        if idle(layer) and len(wires) == 1:
             return wires[0]
         uses[id(layer)] += 1
         for wire in wires:
             wire.readers.append(layer)
         if type(layer).__name__ == "BatchNormalization":
             norms.append((layer, wires[0]))
-        return outputs_of.setdefault(id(layer), _Wire(layer))
+        image = through(layer, args, kwargs, _image) if wires and all(w.image for w in wires) else None
+        return outputs_of.setdefault(id(layer), _Wire(layer, image=image))
 
-    edge = _Wire()
-    outputs = _replay(graph, [edge], look)
-
-    leading: set[int] = set()
-    while len(edge.readers) == 1 and edge not in outputs:
-        layer = edge.readers[0]
-        found = _affine(layer)
-        if found is None or uses[id(layer)] > 1:
-            break
-        leading.add(id(layer))
-        pixels = pixels.then(*found)
-        edge = outputs_of[id(layer)]
+    edge = start = _Wire(image=Map.identity(int(graph.inputs[0].shape[3])))
+    outputs = replay(graph, [start], look)
+    edge, leading = _edge(start, outputs_of, outputs, uses)
+    taken = None if edge.image is None else edge.image.after(pixels)
+    if taken is None:
+        edge, leading = start, set()
+    else:
+        pixels = taken
 
     into: dict[int, Any] = {}
     back: dict[int, Any] = {}
@@ -191,7 +186,25 @@ def _plan(graph: Any, pixels: Pixels) -> _Plan:
     return _Plan(into, back, frozenset(leading), pixels, first, padded)
 
 
-def _idle(layer: Any) -> bool:
+def _image(value: Any) -> Map | None:
+    return value.image if isinstance(value, _Wire) else None
+
+
+def _edge(
+    start: _Wire, outputs_of: Mapping[int, _Wire], outputs: Sequence[Any], uses: Mapping[int, int]
+) -> tuple[_Wire, set[int]]:
+    """Return the one tensor through which the image goes into the network, and the ids of the layers before it."""
+    arithmetic = {key for key, wire in outputs_of.items() if wire.image is not None}
+    wires = [start, *(outputs_of[key] for key in arithmetic)]
+    ends = [w for w in wires if any(id(r) not in arithmetic for r in w.readers)]
+    alone = len(ends) == 1 and not any(w is o for w in wires for o in outputs)
+    if not alone or any(uses[key] > 1 for key in arithmetic):
+        return start, set()
+    return ends[0], arithmetic
+
+
+def idle(layer: Any) -> bool:
+    """Return whether a layer does nothing at inference."""
     name = type(layer).__name__
     return name in _IDLE or (name == "Activation" and _linear(layer))
 
@@ -206,29 +219,6 @@ def _on_channels(norm: Any) -> bool:
     return norm.axis in (-1, norm.input_spec.ndim - 1)
 
 
-def _affine(layer: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return scale and offset of a layer that normalises its input, channel by channel at most."""
-    kind = type(layer).__name__
-    if kind == "Rescaling":
-        return _by_channel(layer.scale, layer.offset)
-    if kind == "Normalization" and not getattr(layer, "invert", False):
-        mean, variance = layer.mean, layer.variance
-        if layer.input_mean is None:  # the variables, and not what the layer once computed from them
-            mean, variance = (np.reshape(v, layer.mean.shape) for v in (layer.adapt_mean, layer.adapt_variance))
-        # As the layer itself does it, so that a variance of zero is no trouble.
-        deviation = np.maximum(np.sqrt(np.asarray(variance, np.float64)), 1e-7)
-        return _by_channel(1 / deviation, -np.asarray(mean, np.float64) / deviation)
-    return None
-
-
-def _by_channel(scale: Any, offset: Any) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return both as vectors, of one number or one for each channel; None where they differ from place to place."""
-    both = [np.asarray(v, np.float64) for v in (scale, offset)]
-    return (
-        None if any(v.size > max(1, v.shape[-1] if v.ndim else 1) for v in both) else (both[0].ravel(), both[1].ravel())
-    )
-
-
 class _Rebuilt:
     """The new layers, made as the given network is run through."""
 
@@ -240,11 +230,13 @@ class _Rebuilt:
         self._names: Counter[str] = Counter(("image", NAME))
 
     def call(self, layer: Any, args: Any, kwargs: Any) -> Any:
-        if _idle(layer):
+        from keras import KerasTensor, tree
+
+        if idle(layer):
             return args[0]
         if id(layer) in self._plan.leading:
             self.merged[layer.name] = "image"
-            return args[0]
+            return next(t for t in tree.flatten((args, kwargs)) if isinstance(t, KerasTensor))
         if id(layer) in self._plan.norms:
             into = self._plan.norms[id(layer)]
             self.merged[layer.name] = self._layers[id(into)][1].name

@@ -49,7 +49,8 @@ def input_spec(pixels: Pixels, height: int, width: int, channels: int) -> tuple[
     """
     if channels == 1 and pixels.bgr:
         pixels = Pixels(pixels.scale, pixels.offset)
-    if not pixels.bgr and len(set(pixels.scale)) == 1 and len(set(pixels.offset)) == 1:
+    # A scale below zero cannot be that of an int8 input.
+    if not pixels.bgr and len(set(pixels.scale)) == 1 and len(set(pixels.offset)) == 1 and pixels.scale[0] > 0:
         scale, offset = pixels.scale[0], pixels.offset[0]
         # `0.0 -` and not `-`: an offset of zero must not become a mean of minus zero.
         return InputSpec(height, width, channels, mean=0.0 - offset / scale, std=1 / scale), None

@@ -14,6 +14,7 @@ from typing import Any
 
 from tlc_edge.runtime.errors import BuildError, first_line
 
+from .arithmetic import Operation, operation
 from .code import refuse_code
 
 _MODELS = frozenset({"Model", "Functional", "Sequential"})
@@ -91,9 +92,9 @@ def _sequential(config: Any, source: _Source) -> Any:
 def _functional(config: Any, source: _Source) -> Any:
     from keras import Input, Model, tree
 
-    made: dict[str, list[Any]] = {}
+    made: dict[str, list[Any] | Operation] = {}
     outputs: dict[tuple[str, int], Any] = {}
-    waiting: list[tuple[str, int, Any]] = []
+    waiting: list[tuple[str, int, _Call]] = []
     inputs: list[Any] = []
     for item in config["layers"]:
         name = item.get("name") or item["config"]["name"]
@@ -102,18 +103,28 @@ def _functional(config: Any, source: _Source) -> Any:
             outputs[name, 0] = tensor
             inputs.append(tensor)
             continue
-        made[name] = _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, source)
-        waiting += [(name, i, _references(node)) for i, node in enumerate(item["inbound_nodes"])]
+        plain = operation(item, source.where)
+        made[name] = plain or _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, source)
+        waiting += [(name, i, _call(node, plain is not None)) for i, node in enumerate(item["inbound_nodes"])]
+
+    def resolved(value: Any) -> Any:
+        return outputs[value[0], value[1]] if isinstance(value, _Reference) else value
+
     while waiting:
-        later: list[tuple[str, int, Any]] = []
-        for name, index, references in waiting:
-            keys = [(r[0], r[1]) for r in tree.flatten(references) if isinstance(r, _Reference)]
+        later: list[tuple[str, int, _Call]] = []
+        for name, index, call in waiting:
+            keys = [(r[0], r[1]) for r in tree.flatten((call.args, call.kwargs)) if isinstance(r, _Reference)]
             if not all(key in outputs for key in keys):
-                later.append((name, index, references))
+                later.append((name, index, call))
                 continue
-            given = tree.map_structure(lambda r: outputs[r[0], r[1]], references)
-            for layer in made[name]:
-                given = layer(given)
+            args, kwargs = (tree.map_structure(resolved, part) for part in (call.args, call.kwargs))
+            steps = made[name]
+            if callable(steps):
+                given = steps(args, kwargs)
+            else:
+                given = args[0]
+                for layer in steps:
+                    given = layer(given)
             outputs[name, index] = given
         if len(later) == len(waiting):
             raise BuildError(f"{source.where}: layer {later[0][0]} reads a layer that is not there")
@@ -134,6 +145,49 @@ class _Reference:
         return self._pair[i]
 
 
+@dataclass(frozen=True)
+class _Call:
+    """One use of a layer or an operation; of a layer only what it reads."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+def _call(node: Any, arithmetic: bool) -> _Call:
+    if not arithmetic:
+        return _Call([_references(node)], {})
+    if isinstance(node, dict):
+        return _Call(_with_references(node["args"]), _with_references(node["kwargs"]))
+    entries = node if not node or not isinstance(node[0], str) else [node]
+    first = [r[2] if r[0] == "_CONSTANT_VALUE" else _Reference(r[0], int(r[1])) for r in entries]
+    kwargs = {k: _as_reference(v) for k, v in (entries[0][3] if len(entries[0]) > 3 else {}).items()}
+    return _Call([first if len(first) > 1 else first[0]], kwargs)
+
+
+def _with_references(value: Any) -> Any:
+    """Return arguments as Keras 3 writes them down, with each tensor a reference."""
+    if isinstance(value, list):
+        return [_with_references(v) for v in value]
+    if not isinstance(value, dict) or value.get("class_name") in (
+        "__slice__",
+        "__ellipsis__",
+        "__numpy__",
+        "__tensor__",
+    ):
+        return value
+    if value.get("class_name") == "__tuple__":
+        return _with_references(value["items"])
+    found: list[_Reference] = []
+    _find_tensors(value, found)
+    return found[0] if value.get("class_name") else {k: _with_references(v) for k, v in value.items()}
+
+
+def _as_reference(value: Any) -> Any:
+    """Return an argument of Keras 2: a tensor is the name of its layer, and two numbers."""
+    tensor = isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)
+    return _Reference(value[0], int(value[1])) if tensor else value
+
+
 def _references(node: Any) -> Any:
     """Return what a node reads: one reference or a list of them."""
     found: list[_Reference] = []
@@ -143,8 +197,9 @@ def _references(node: Any) -> Any:
         found.append(_Reference(node[0], int(node[1])))
     else:
         for r in node:
-            if len(r) > 3 and r[3]:
-                raise BuildError(f"the call of a layer on {r[0]} has arguments of its own ({', '.join(r[3])})")
+            given = sorted(k for k, v in (r[3] if len(r) > 3 else {}).items() if k not in ("training", "mask"))
+            if given:
+                raise BuildError(f"the call of a layer on {r[0]} has arguments of its own ({', '.join(given)})")
             found.append(_Reference(r[0], int(r[1])))
     return found[0] if len(found) == 1 else found
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tfjs_files import write_tfjs
 
 from tlc_edge.compiler.backbones.find import load_backbone
 from tlc_edge.compiler.backbones.keras_applications import APPLICATIONS, SQUARE_ROOTS
@@ -60,23 +60,6 @@ def features(backbone: Any) -> Any:
 
 def close(got: Any, want: Any) -> None:
     np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
-
-
-def write_tfjs(model: Any, folder: Path) -> None:
-    """Write a network as the TensorFlow.js converter does."""
-    folder.mkdir()
-    data, specs = b"", []
-    for variable in model.weights:
-        array = np.asarray(variable)
-        array = array.astype(np.int32 if array.dtype.kind == "i" else np.float32)
-        specs.append({"name": variable.path, "shape": list(array.shape), "dtype": str(array.dtype)})
-        data += array.tobytes()
-    (folder / "shard.bin").write_bytes(data)
-    topology = {"keras_version": "3.0", "model_config": json.loads(model.to_json())}
-    manifest = [{"paths": ["shard.bin"], "weights": specs}]
-    (folder / "model.json").write_text(
-        json.dumps({"format": "layers-model", "modelTopology": topology, "weightsManifest": manifest})
-    )
 
 
 @pytest.mark.parametrize("place", PLACES)
