@@ -1,7 +1,8 @@
-"""Print what a camera sees whenever it changes, until Ctrl-C or the end of the video.
+"""Print what a camera sees whenever it changes, until Ctrl-C, SIGTERM or the end of the video.
 
 The answer is smoothed: a label is told when it has more than two thirds of the latest frames, and
-stays until another one has. A camera that goes away is waited for. A folder is watched for new images.
+stays until another one has. A camera that goes away is waited for. A folder is watched for new images, and
+the folders in it. An address may give a stream, or one photo per request.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import click
 from tlc_edge.cli.numbers import Finite
 from tlc_edge.cli.options import device_options, unknown_option
 from tlc_edge.cli.output import say
+from tlc_edge.cli.terminate import sigterm_as_interrupt
 from tlc_edge.runtime.watch.steady import usual_window
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     type=Finite(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Look at a live camera this often.  [default: every frame]",
+    help="Look at a live camera this often.  [default: every frame; photos of an address each second]",
 )
 @click.option("--webhook", metavar="URL", help="POST each change there as JSON.")
 @click.option(
@@ -70,12 +72,14 @@ def watch(
     from tlc_edge.runtime.watch.steady import Steady
     from tlc_edge.runtime.watch.watch import watch as run
 
-    with ExitStack() as stack:
+    with sigterm_as_interrupt(), ExitStack() as stack:
         classifier = stack.enter_context(Classifier.open(bundle, unknown=rate, **options))
         receivers: list[Receiver] = [*([Webhook(webhook)] if webhook else []), *([Mqtt(mqtt)] if mqtt else [])]
-        frames = stack.enter_context(closing(open_frames(camera, every)))
+        watched = open_frames(camera, every)
+        frames = stack.enter_context(closing(watched.frames))
         steady = Steady(smooth or usual_window(is_folder(camera)))
         outboxes = [stack.enter_context(Outbox(r, say)) for r in receivers]
+        say(f"watching {watched.text}")
         for event in run(classifier, frames, steady, say):
             document = json.dumps(event.document(), ensure_ascii=True)
             click.echo(document if as_json else _line(event))
@@ -86,5 +90,12 @@ def watch(
 def _line(event: Event) -> str:
     p = event.prediction
     label = f"unknown (nearest: {p.label} {p.score:.2f})" if p.unknown else f"{p.label} {p.score:.2f}"
-    parts = [event.time, event.name, label, f"(was: {event.was})" if event.was is not None else None]
+    when = event.time if event.seconds is None else _in_video(event.seconds)
+    parts = [when, event.name, label, f"(was: {event.was})" if event.was is not None else None]
     return "  ".join(part for part in parts if part)
+
+
+def _in_video(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds, 3), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{rest:06.3f}"

@@ -22,6 +22,8 @@ from tlc_edge.runtime.errors import DeviceError
 from tlc_edge.runtime.images.load import source_name
 from tlc_edge.runtime.quiet import quiet
 
+from .address import is_address, shown
+
 Pixels = NDArray[np.uint8]
 _STALLED = 10.0
 """Seconds without a frame after which the person is told."""
@@ -55,7 +57,8 @@ class _OpenCv:
     def __init__(self, where: str) -> None:
         cv2 = _opencv(where)
         self._error: type[Exception] = cv2.error
-        if "://" in where:
+        self._milliseconds = int(cv2.CAP_PROP_POS_MSEC)
+        if is_address(where):
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT]
             self._capture: Any = cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
         else:
@@ -63,7 +66,7 @@ class _OpenCv:
         if not self._capture.isOpened():
             self._capture.release()
             check = _WHOLE if is_video_file(where) else "check that it is there and that nothing else uses it"
-            raise DeviceError(f"{_named(where)} cannot be opened; {check}")
+            raise DeviceError(f"{named(where)} cannot be opened; {check}")
 
     def read(self) -> Pixels | None:
         try:
@@ -71,6 +74,10 @@ class _OpenCv:
         except self._error:
             return None  # a stream that changes its size or breaks in the middle
         return cast("Pixels", frame) if good and frame is not None else None
+
+    def seconds(self) -> float:
+        """Return when the frame that was read last is shown, in seconds from the start of the video."""
+        return max(0.0, float(self._capture.get(self._milliseconds)) / 1000)
 
     def close(self) -> None:
         self._capture.release()
@@ -111,8 +118,8 @@ def is_video_file(where: str) -> bool:
         return False
 
 
-def read_video(where: str) -> tuple[Generator[Pixels], str]:
-    """Open a video file; return its frames, every one of them, and the order of their colours.
+def read_video(where: str) -> tuple[Generator[tuple[Pixels, float]], str]:
+    """Open a video file; return its frames, every one of them with its time in seconds, and the order of their colours.
 
     Raises:
         DeviceError: it cannot be opened, not one frame of it can be read, or OpenCV is missing.
@@ -123,15 +130,15 @@ def read_video(where: str) -> tuple[Generator[Pixels], str]:
         first = capture.read()
     if first is None:
         capture.close()
-        raise DeviceError(f"{_named(where)}: not one frame can be read; {_WHOLE}")
+        raise DeviceError(f"{named(where)}: not one frame can be read; {_WHOLE}")
     return _frames(first, capture), capture.order
 
 
-def _frames(first: Pixels, capture: Capture) -> Generator[Pixels]:
+def _frames(first: Pixels, capture: _OpenCv) -> Generator[tuple[Pixels, float]]:
     frame: Pixels | None = first
     try:
         while frame is not None:
-            yield frame
+            yield frame, capture.seconds()
             frame = capture.read()
     finally:
         capture.close()
@@ -143,11 +150,11 @@ def open_live(where: str) -> Generator[tuple[Pixels, str] | str]:
     Raises:
         DeviceError: there is none, or OpenCV is missing.
     """
-    if not where.isdecimal() and "://" not in where and not _is_device(where):
+    if not where.isdecimal() and not is_address(where) and not _is_device(where):
         raise DeviceError(
             f"{source_name(where)}: no such file or folder; give a camera's number, a video, a folder or an address"
         )
-    return live_frames(lambda: _capture(where), _named(where))
+    return live_frames(lambda: _capture(where), named(where))
 
 
 def live_frames(
@@ -258,7 +265,7 @@ def _opencv(where: str) -> Any:
         missing = isinstance(e, ModuleNotFoundError) and e.name == "cv2"
         why = "is not installed" if missing else f"does not load ({e})"
         raise DeviceError(
-            f"{_named(where)} needs OpenCV, which {why}; run: pip install opencv-python-headless"
+            f"{named(where)} needs OpenCV, which {why}; run: pip install opencv-python-headless"
         ) from None
 
 
@@ -266,10 +273,8 @@ def _is_device(where: str) -> bool:
     return os.path.exists(where)  # noqa: PTH110 - Path raises for some names
 
 
-def _named(where: str) -> str:
+def named(where: str) -> str:
+    """Return what messages call it: no secret of an address is for the terminal."""
     if where.isdecimal():
         return f"camera {where}"
-    scheme, mark, rest = where.partition("://")
-    host, slash, path = rest.partition("/")
-    # A password in an address is not for the terminal.
-    return source_name(f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else where)
+    return shown(where) if is_address(where) else source_name(where)

@@ -6,6 +6,7 @@ and survive that they vanish.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Generator
@@ -15,7 +16,9 @@ from pathlib import Path
 from tlc_edge.runtime.errors import DeviceError
 from tlc_edge.runtime.images.load import Source, source_name
 
-from .camera import is_video_file, open_live, read_video
+from .address import is_address
+from .camera import is_video_file, named, open_live, read_video
+from .snapshots import USUAL, Snapshots, snapshots
 
 _POLL = 0.25
 _KEPT = 10_000
@@ -32,6 +35,8 @@ class Frame:
     order: str = "RGB"
     name: str | None = None
     """The file that it is, where it is one."""
+    seconds: float | None = None
+    """Its time in the video, where it is of one."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,39 @@ class Gap:
 Frames = Generator[Frame | Gap]
 
 
-def open_frames(where: str, every: float = 0.0) -> Frames:
-    """Return the frames of a camera (its number or device), an address, a video file, or a folder of images.
+@dataclass(frozen=True)
+class Watched:
+    """What is watched."""
 
-    Of a live camera each frame is the newest there is, at most one in `every` seconds.
+    text: str
+    """For the person; no secret of an address is in it."""
+    frames: Frames
+
+
+def open_frames(where: str, every: float = 0.0) -> Watched:
+    """Open a camera (its number or device), an address, a video file, or a folder of images.
+
+    Of a live camera each frame is the newest there is, at most one in `every` seconds. An address that gives one
+    photo per request is asked every `every` seconds, or each second where that is 0.
 
     Raises:
         DeviceError: there is no such thing, it cannot be opened, or OpenCV is missing; at once, not later.
     """
     if is_folder(where):
-        return new_images(Path(where))
+        return Watched(f"{source_name(where)} and its sub-folders for new images", new_images(Path(where)))
     if is_video_file(where):
         read, order = read_video(where)
-        return (Frame(image, order) for image in read)
-    return _live(where, every)
+        frames: Frames = (Frame(image, order, seconds=seconds) for image, seconds in read)
+        return Watched(f"{source_name(where)} to its end", frames)
+    if is_address(where) and where.lower().startswith(("http://", "https://")):
+        camera = Snapshots(where)
+        first = camera.fetch()
+        if first is not None:
+            every = every or USUAL
+            photos = snapshots(first, camera.fetch, camera.name, every)
+            return Watched(f"{camera.name}, a photo every {every:g} s", _photos(photos))
+    often = f", a frame every {every:g} s" if every else ""
+    return Watched(f"{named(where)}{often}", _live(where, every))
 
 
 def is_folder(where: str) -> bool:
@@ -66,12 +90,13 @@ def is_folder(where: str) -> bool:
 
 
 def new_images(folder: Path, poll: float = _POLL) -> Frames:
-    """Yield each image that is put into `folder` or changed there from now on, when it is whole, oldest first.
+    """Yield each image that is put into `folder`, or a folder in it, or changed there, when it is whole, oldest first.
 
-    A file is whole when its size and time stay the same from one look to the next. Hidden files are left out:
-    programs write those that are not done yet.
+    Folders that come later count too, at any depth. A file is whole when its size and time stay the same from one
+    look to the next. Hidden files and folders are left out: programs write those that are not done yet. Links to
+    folders are not followed.
     """
-    seen = _look(folder)
+    seen = _look(folder, set())
     if seen is None:
         raise DeviceError(
             f"{source_name(folder)}: cannot be read; give a folder, a camera's number, a file or an address"
@@ -80,11 +105,13 @@ def new_images(folder: Path, poll: float = _POLL) -> Frames:
 
 
 def _watch_folder(folder: Path, seen: dict[str, _Stamp], poll: float) -> Frames:
+    told: set[str] = set()
     growing: dict[str, _Stamp] = {}
     gone = False
     while True:
         start = time.monotonic()
-        found = _look(folder)
+        closed: set[str] = set()
+        found = _look(folder, closed)
         took = time.monotonic() - start
         if found is None:
             if not gone:
@@ -94,6 +121,9 @@ def _watch_folder(folder: Path, seen: dict[str, _Stamp], poll: float) -> Frames:
             if gone:
                 yield Gap(f"{folder}: back")
             gone = False
+            for way in sorted(closed - told):
+                yield Gap(f"{source_name(folder / way)}: may not be read; passed over")
+            told |= closed
             changed = {name: stamp for name, stamp in found.items() if seen.get(name) != stamp}
             ready = [name for name, stamp in changed.items() if growing.get(name) == stamp]
             growing = {name: stamp for name, stamp in changed.items() if name not in ready}
@@ -107,21 +137,44 @@ def _watch_folder(folder: Path, seen: dict[str, _Stamp], poll: float) -> Frames:
         time.sleep(max(poll, 10 * took))
 
 
-def _look(folder: Path) -> dict[str, _Stamp] | None:
-    """Return time and size of every file that is not hidden; None where the folder cannot be read."""
+def _look(top: Path, closed: set[str]) -> dict[str, _Stamp] | None:
+    """Return time and size of every file that is not hidden, by its way from `top`; None where that cannot be read.
+
+    The ways of folders in it that may not be read are added to `closed`.
+    """
     found: dict[str, _Stamp] = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    if not entry.name.startswith(".") and entry.is_file():
-                        status = entry.stat()
-                        found[entry.name] = (status.st_mtime_ns, status.st_size)
-                except OSError:
-                    continue  # gone between the two
-    except (OSError, ValueError):
-        return None
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        try:
+            with os.scandir(top / below) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):  # gone between the two
+                        _take(entry, below, found, folders)
+        except PermissionError:
+            if not below:
+                return None
+            closed.add(below)
+        except (OSError, ValueError):
+            if not below:
+                return None
     return found
+
+
+def _take(entry: os.DirEntry[str], below: str, found: dict[str, _Stamp], folders: list[str]) -> None:
+    if entry.name.startswith("."):
+        return
+    way = os.path.join(below, entry.name)  # noqa: PTH118 - the keys are strings: there may be very many
+    if entry.is_dir(follow_symlinks=False):
+        folders.append(way)
+    elif entry.is_file():
+        status = entry.stat()
+        found[way] = (status.st_mtime_ns, status.st_size)
+
+
+def _photos(items: Generator[bytes | str]) -> Frames:
+    for item in items:
+        yield Gap(item) if isinstance(item, str) else Frame(item)
 
 
 def _live(where: str, every: float) -> Frames:

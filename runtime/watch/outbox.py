@@ -17,6 +17,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _GRACE = 5.0
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM), as a service manager does: a Ctrl-C with time to send what is left."""
+
+
 class RefusedError(Exception):
     """The server took the message and does not want it; sending it again would not help."""
 
@@ -98,8 +102,16 @@ class Outbox:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        # Whoever presses Ctrl-C does not wish to wait for a server.
-        missing = self.close(0.5 if kind is not None else None)
+        # Whoever presses Ctrl-C does not wish to wait for a server; a service manager does.
+        hurry = isinstance(error, KeyboardInterrupt) and not isinstance(error, Terminated)
+        try:
+            missing = self.close(0.5 if hurry else None)
+        except KeyboardInterrupt:  # pressed once more meanwhile
+            self._say(self.close(0.0))
+            raise
+        self._say(missing)
+
+    def _say(self, missing: int) -> None:
         if missing:
             self._note(f"{self._receiver.name}: {missing} message{'s' if missing > 1 else ''} not delivered")
 

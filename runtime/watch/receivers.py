@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from tlc_edge.runtime.errors import DeviceError, UsageError
 
+from .address import shown
 from .outbox import RefusedError
 
 _TIMEOUT = 5.0
@@ -28,7 +29,7 @@ class Webhook:
         """Raises UsageError where `url` is no http or https address."""
         parts = _split(url, "--webhook")
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise UsageError(f"--webhook {url!r}: expected http://HOST… or https://HOST…, without a user's name")
+            raise UsageError(f"--webhook {shown(url)}: expected http://HOST… or https://HOST…, without a user's name")
         self.name = f"webhook {parts.hostname}"
         self._url = url
         self._open = urllib.request.build_opener(_NoRedirect).open
@@ -74,7 +75,9 @@ class Mqtt:
         self._topic = parts.path.removeprefix("/")
         wild = any(c in address for c in "+#?\0")
         if not parts.hostname or not self._topic or wild or "@" in parts.netloc or "//" in address:
-            raise UsageError(f"--mqtt {address!r}: expected HOST[:PORT]/TOPIC, for example localhost/kitchen/camera")
+            raise UsageError(
+                f"--mqtt {shown(address)}: expected HOST[:PORT]/TOPIC, for example localhost/kitchen/camera"
+            )
         try:
             mqtt: Any = importlib.import_module("paho.mqtt.client")
         except ImportError:
@@ -136,6 +139,6 @@ def _split(address: str, option: str) -> SplitResult:
     try:
         parts = urlsplit(address)
         _ = parts.port
-    except ValueError as e:
-        raise UsageError(f"{option} {address.removeprefix('//')!r}: {e}") from None
+    except ValueError:  # its words hold what stands where the port should, and that may be half a password
+        raise UsageError(f"{option} {shown(address.removeprefix('//'))}: its host or port is none") from None
     return parts

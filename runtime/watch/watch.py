@@ -31,6 +31,8 @@ class Event:
     """The label before, `unknown`, or None for the first one."""
     name: str | None
     """The frame's file, where it is one."""
+    seconds: float | None = None
+    """The frame's time in the video, where it is of one."""
 
     def document(self) -> dict[str, Any]:
         """Return the event as JSON values."""
@@ -44,6 +46,7 @@ class Event:
             "was": self.was,
             "frame": self.frame,
             "image": self.name,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
         }
 
 
@@ -72,9 +75,9 @@ def watch(
         was = (UNKNOWN if steady.label is None else steady.label) if steady.announced else None
         if steady.see(label):
             latest.clear()
-            yield Event(_now(), count, prediction, was, frame.name)
+            yield Event(_now(), count, prediction, was, frame.name, frame.seconds)
         elif not steady.announced:
-            latest[label] = Event(_now(), count, prediction, was, frame.name)
+            latest[label] = Event(_now(), count, prediction, was, frame.name, frame.seconds)
     if steady.end():
         yield latest[steady.label]
     elif count and not steady.announced:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from tlc_edge.runtime.errors import DeviceError
 from tlc_edge.runtime.watch import frames as frames_module
+from tlc_edge.runtime.watch.address import shown
 from tlc_edge.runtime.watch.camera import live_frames, open_live
 from tlc_edge.runtime.watch.frames import Frame, Frames, Gap, new_images, open_frames
 
@@ -136,7 +137,9 @@ def test_new_and_changed_files_come_once_and_the_rest_does_not(folder: Path, wat
     watched.wait(lambda got: len(got) == 1)
     grey(3).save(folder / ".hidden.png")
     (folder / "sub").mkdir()
-    grey(3).save(folder / "sub" / "c.png")
+    (folder / ".thumbs").mkdir()
+    grey(3).save(folder / ".thumbs" / "c.png")
+    (folder / "loop").symlink_to(folder)
     looks.settle()
     put(4, folder / "old.png")  # written anew
     watched.wait(lambda got: len(got) == 2)
@@ -146,6 +149,22 @@ def test_new_and_changed_files_come_once_and_the_rest_does_not(folder: Path, wat
     looks.settle()
     assert names(watched.got) == ["b.png", "old.png", "a.png"]
     assert all(isinstance(f, Frame) and f.image == folder / Path(f.name or "").name for f in watched.got)
+
+
+def test_dated_folders_that_come_later_are_looked_into(folder: Path, watched: Watcher, looks: Looks) -> None:
+    day = folder / "2026" / "11" / "30"
+    day.mkdir(parents=True)
+    looks.settle()
+    put(2, day / "120501.jpg")
+    watched.wait(lambda got: len(got) == 1)
+    put(3, folder / "top.jpg")
+    watched.wait(lambda got: len(got) == 2)
+    shutil.rmtree(folder / "2026")  # as cameras do when the card is full
+    looks.settle()
+    (folder / "2027").mkdir()
+    put(4, folder / "2027" / "0.jpg")
+    got = watched.wait(lambda got: len(got) == 3)
+    assert [f.name for f in got] == [str(day / "120501.jpg"), str(folder / "top.jpg"), str(folder / "2027" / "0.jpg")]
 
 
 def test_those_that_come_together_come_in_the_order_of_their_time(
@@ -216,7 +235,7 @@ def test_a_place_that_is_none(where: str, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("where", ["97", "rtsp://user:secret@127.0.0.1:1/x", "/dev/null"])
 def test_a_camera_that_is_not_there_is_told_at_once(where: str) -> None:
     pytest.importorskip("cv2")
-    with pytest.raises(DeviceError, match=r"^(camera 97|rtsp://127\.0\.0\.1:1/x|/dev/null) cannot be opened; check"):
+    with pytest.raises(DeviceError, match=r"^(camera 97|rtsp://127\.0\.0\.1:1/…|/dev/null) cannot be opened; check"):
         open_frames(where)
 
 
@@ -247,13 +266,14 @@ def test_every_frame_of_a_video_in_its_order(tmp_path: Path) -> None:
         frame[...] = (i * 12, 0, 255)  # blue, green, red
         writer.write(frame)
     writer.release()
-    frames = list(open_frames(path))
+    frames = list(open_frames(path).frames)
     assert len(frames) == 20
     for i, frame in enumerate(frames):
         assert isinstance(frame, Frame)
         assert frame.order == "BGR"
         assert isinstance(frame.image, np.ndarray)
         assert np.abs(frame.image[24, 32].astype(int) - (i * 12, 0, 255)).max() < 16
+        assert frame.seconds == pytest.approx(i / 10, abs=0.001)  # ten frames a second
 
 
 # --- a live camera
@@ -419,12 +439,141 @@ def test_an_address_that_goes_away_and_comes_back() -> None:
     got = watcher.wait(lambda got: values(got)[-1] > 150)
     watcher.end()
     told = [item.split(";")[0] for item in got if isinstance(item, str)]
-    assert told[0] == f"http://127.0.0.1:{port}/video: no picture any more"
-    assert told[1].startswith(f"http://127.0.0.1:{port}/video: back after ")
+    assert told[0] == f"http://127.0.0.1:{port}/…: no picture any more"
+    assert told[1].startswith(f"http://127.0.0.1:{port}/…: back after ")
     assert abs(values(got)[0] - 40) < 6
     watcher.join()
     frames.close()
     second.drop()
+
+
+# --- an address that gives one photo per request
+
+
+class Photos(ThreadingHTTPServer):
+    """A camera with a password, that counts what it is asked; `answer` is a status and a body."""
+
+    daemon_threads = True
+
+    def __init__(self, wants: str | None = None, kind: str = "image/jpeg") -> None:
+        self.wants, self.kind, self.count, self.answer = wants, kind, 0, (200, jpeg(9))
+        super().__init__(("127.0.0.1", 0), PhotoHandler)
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class PhotoHandler(BaseHTTPRequestHandler):
+    server: Photos
+
+    def do_GET(self) -> None:
+        wants = self.server.wants
+        ok = wants is None or wants in (self.headers.get("Authorization") or "")
+        self.server.count += ok
+        status, body = self.server.answer if ok else (401, b"")
+        self.send_response(status)
+        if not ok:
+            asks = 'Digest realm="cam", nonce="1", qop="auth"' if wants == "Digest" else 'Basic realm="cam"'
+            self.send_header("WWW-Authenticate", asks)
+        self.send_header("Content-Type", self.server.kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def photo_camera() -> Iterator[Callable[..., Photos]]:
+    made: list[Photos] = []
+
+    def make(*args: str | None) -> Photos:
+        made.append(Photos(*args))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("wants", "user", "kind"),
+    [
+        (None, "", "image/jpeg"),
+        (None, "", "application/octet-stream"),
+        (None, "", "text/plain"),  # some say so of a picture
+        ("Digest", "me:pw@", "image/jpeg"),
+        ("Basic bWU6cEB3", "me:p%40w@", "image/jpeg"),
+    ],
+)
+def test_an_address_of_single_photos_is_asked_again_and_again(
+    photo_camera: Callable[..., Photos], wants: str | None, user: str, kind: str
+) -> None:
+    camera = photo_camera(wants, kind)
+    watched = open_frames(f"http://{user}127.0.0.1:{camera.port}/snapshot.cgi?channel=1", 0.01)
+    assert watched.text == f"http://127.0.0.1:{camera.port}/…, a photo every 0.01 s"
+    got = [next(watched.frames) for _ in range(3)]
+    assert [f.image if isinstance(f, Frame) else f.text for f in got] == [camera.answer[1]] * 3
+    assert camera.count == 3
+
+
+def test_photos_that_do_not_come_are_waited_for(photo_camera: Callable[..., Photos]) -> None:
+    camera = photo_camera()
+    name = f"http://127.0.0.1:{camera.port}/…"
+    frames = open_frames(f"http://127.0.0.1:{camera.port}/x", 0.01).frames
+    assert isinstance(next(frames), Frame)
+    camera.answer = (503, b"")
+    gone = next(frames)
+    assert isinstance(gone, Gap)
+    assert gone.text == (
+        f"{name}: no picture any more (answers 503 Service Unavailable; check the address); waiting for it"
+    )
+    camera.answer = (200, jpeg(80))
+    back = next(frames)
+    assert isinstance(back, Gap)
+    assert re.fullmatch(rf"{re.escape(name)}: back after \d+ s", back.text)
+    assert isinstance(next(frames), Frame)
+
+
+@pytest.mark.parametrize(
+    ("wants", "kind", "answer", "said"),
+    [
+        ("Basic x", "image/jpeg", (200, b""), "refuses (401 Unauthorized); check the user's name and the password"),
+        (None, "text/html", (200, b"<html><img src=/x></html>"), "gives a page (text/html), no picture and no stream"),
+        (None, "image/jpeg", (404, b""), "answers 404 Not Found; check the address"),
+    ],
+)
+def test_an_address_that_gives_no_picture_is_told_at_once(
+    photo_camera: Callable[..., Photos], wants: str | None, kind: str, answer: tuple[int, bytes], said: str
+) -> None:
+    camera = photo_camera(wants, kind)
+    camera.answer = answer
+    with pytest.raises(DeviceError, match=re.escape(f"http://127.0.0.1:{camera.port}/… {said}")):
+        open_frames(f"http://me:secret@127.0.0.1:{camera.port}/x?token=secret")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://host/video", "http://host/…"),
+        ("http://host:81", "http://host:81"),
+        ("rtsp://admin:SECRET@host:554/stream1", "rtsp://host:554/…"),
+        ("rtsp://host:554/user=admin_password=SECRET_channel=1_stream=0.sdp", "rtsp://host:554/…"),
+        ("http://host/api/webhook/SECRET", "http://host/…"),
+        ("http://host?pwd=SECRET", "http://host/…"),
+        ("rtsp://admin:p@SECRET@host/x", "rtsp://host/…"),
+        ("rtsp://admin:p@/SECRET@host/x", "rtsp://…"),
+        ("rtsp://admin:SECRET/w@host/x", "rtsp://…"),
+        ("rtsp://admin:SECRET?w@host/x", "rtsp://…"),
+        ("rtsp://admin:SECRET", "rtsp://…"),
+        ("http://[fe80::1]:80/x", "http://[fe80::1]:80/…"),
+        ("http://[SECRET", "http://…"),
+        ("admin:SECRET@host", "…"),
+    ],
+)
+def test_no_secret_of_an_address_is_shown(address: str, said: str) -> None:
+    assert shown(address) == said
 
 
 def test_at_most_one_frame_in_so_many_seconds(flaky: type[Flaky], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,7 +589,7 @@ def test_at_most_one_frame_in_so_many_seconds(flaky: type[Flaky], monkeypatch: p
     monkeypatch.setattr(frames_module, "time", SimpleNamespace(monotonic=tick))
 
     def times(every: float) -> NDArray[np.float64]:
-        source: Frames = open_frames("0", every)
+        source: Frames = open_frames("0", every).frames
         found = [ticks / 10 for _, _ in zip(range(4), source, strict=False)]
         source.close()
         return np.array(found)

@@ -151,22 +151,24 @@ def test_what_is_enrolled_meanwhile_is_seen(bundle_path: Path, photos: Path) -> 
 
 def test_a_video_for_people(tlc: Tlc, bundle_path: Path, video: Path) -> None:
     done = tlc("watch", bundle_path, "--camera", video)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, f"watching {video} to its end\n")
     first, second = done.out.splitlines()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00  0 [01]\.\d\d", first)
-    assert re.fullmatch(r"\S+  1 [01]\.\d\d  \(was: 0\)", second)
+    assert re.fullmatch(r"0:00:00\.300  0 [01]\.\d\d", first)  # the time in the video: the fourth of ten a second
+    assert re.fullmatch(r"0:00:02\.\d00  1 [01]\.\d\d  \(was: 0\)", second)
 
 
 def test_a_video_for_machines_and_a_webhook(tlc: Tlc, bundle_path: Path, video: Path) -> None:
     server = Server()
     done = tlc("watch", bundle_path, "--camera", video, "--json", "--smooth", 1, "--webhook", url(server.port))
     server.stop()
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, f"watching {video} to its end\n")
     events = [json.loads(line) for line in done.out.splitlines()]
     changes = [(e["label"], e["was"], e["frame"]) for e in events]
     odd = changes[1][0]  # whatever a network of forty digits takes that frame for
     assert changes == [("0", None, 1), (odd, "0", 11), ("0", odd, 12), ("1", "0", 21)]
-    assert all(e.keys() == {"time", "label", "score", "source", "unknown", "was", "frame", "image"} for e in events)
+    assert all(
+        e.keys() == {"time", "label", "score", "source", "unknown", "was", "frame", "image", "seconds"} for e in events
+    )
     assert [json.loads(body) for body in server.bodies()] == events
 
 
@@ -175,6 +177,7 @@ def test_a_dead_webhook_is_told_and_costs_no_line(tlc: Tlc, bundle_path: Path, v
     assert done.code == 0
     assert len(done.out.splitlines()) == 2
     assert done.err.splitlines() == [
+        f"watching {video} to its end",
         "webhook 127.0.0.1: Connection refused; trying again",
         "webhook 127.0.0.1: 2 messages not delivered",
     ]
@@ -190,7 +193,7 @@ def test_a_photo_and_a_video_shorter_than_the_smoothing_are_answered(
         Image.fromarray(picture).save(photo)
         for path in (photo, write_video(tmp_path / f"two_{label}.avi", [picture] * 2)):
             done = tlc("watch", bundle_path, "--camera", path, "--json")
-            assert (done.code, done.err) == (0, ""), path
+            assert (done.code, done.err) == (0, f"watching {path} to its end\n"), path
             event = done.json()
             assert (event["label"], event["was"]) == (label, None), path
 
@@ -219,8 +222,8 @@ def test_a_file_without_a_frame_is_told(tlc: Tlc, bundle_path: Path, photos: Pat
     ("options", "said"),
     [
         (["--camera", "nowhere"], "Error: nowhere: no such file or folder; give a camera's number, a video"),
-        (["--camera", ".", "--webhook", "kitchen"], "Error: --webhook 'kitchen': expected http://HOST"),
-        (["--camera", ".", "--mqtt", "kitchen"], "Error: --mqtt 'kitchen': expected HOST[:PORT]/TOPIC"),
+        (["--camera", ".", "--webhook", "kitchen"], "Error: --webhook …: expected http://HOST"),
+        (["--camera", ".", "--mqtt", "kitchen"], "Error: --mqtt …: expected HOST[:PORT]/TOPIC"),
         (["--camera", ".", "--smooth", "20000"], "Error: smoothing over 20000 frames, expected 1 to 10000"),
         ([], "Missing option '--camera'"),
     ],
@@ -253,8 +256,8 @@ class Running:
         self._readers[-1].start()
         return lines
 
-    def stop(self) -> int:
-        self.child.send_signal(signal.SIGINT)
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        self.child.send_signal(how)
         code = self.child.wait(PATIENCE)
         for reader in self._readers:
             reader.join(PATIENCE)
@@ -275,6 +278,7 @@ def test_a_folder_until_ctrl_c(bundle_path: Path, photos: Path, tmp_path: Path) 
     text.write_text("no image")
     running = Running("watch", bundle_path, "--camera", folder, "--json")
     try:
+        assert running.err.get(timeout=PATIENCE) == f"watching {folder} and its sub-folders for new images\n"
         number = 0
         while running.out.empty():  # until it has begun to look
             assert running.child.poll() is None, running.err.get(timeout=1)
@@ -293,6 +297,31 @@ def test_a_folder_until_ctrl_c(bundle_path: Path, photos: Path, tmp_path: Path) 
         code = running.stop()
     assert code == 1
     assert "".join(running.err.get(timeout=PATIENCE) for _ in range(2)) == f"\n{LINE}\n"
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["slow", "dead"])
+def test_sigterm_sends_what_is_left_or_says_what_is_lost(
+    bundle_path: Path, photos: Path, tmp_path: Path, answers: bool
+) -> None:
+    (tmp_path / "in").mkdir()
+    go = threading.Event()
+    server = Server(0, go)
+    port = server.port if answers else free_port()
+    running = Running("watch", bundle_path, "--camera", tmp_path / "in", "--json", "--webhook", url(port))
+    try:
+        assert running.err.get(timeout=PATIENCE).startswith("watching ")
+        for number, label in enumerate("0101"):
+            put(photos / label / "0.png", tmp_path / "in", f"{number}.png")
+            running.out.get(timeout=PATIENCE)
+        threading.Timer(0.5, go.set).start()
+    finally:
+        code = running.stop(signal.SIGTERM)
+    server.stop()
+    said = [running.err.get() for _ in range(running.err.qsize())]
+    assert code == -signal.SIGTERM  # which systemd takes for a good end, and a shell for 143
+    lost = ["webhook 127.0.0.1: Connection refused; trying again\n", "webhook 127.0.0.1: 4 messages not delivered\n"]
+    assert said == [*([] if answers else lost), f"{LINE}\n"]
+    assert [json.loads(body)["label"] for body in server.bodies()] == list("0101" if answers else "")
 
 
 # --- for however long
