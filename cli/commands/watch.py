@@ -82,9 +82,9 @@ def watch(
         say(f"watching {watched.text}")
         for event in run(classifier, frames, steady, say):
             document = json.dumps(event.document(), ensure_ascii=True)
-            click.echo(document if as_json else _line(event))
-            for outbox in outboxes:
+            for outbox in outboxes:  # first: what was printed before an end is then on its way, or said to be lost
                 outbox.put(document.encode())
+            click.echo(document if as_json else _line(event))
 
 
 def _line(event: Event) -> str:
