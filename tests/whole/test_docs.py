@@ -85,7 +85,7 @@ def test_the_examples_of_the_help_can_be_read_by_their_commands() -> None:
             found = command.get_command(click.Context(command), words.pop(0))
             assert found is not None, example
             command = found
-        command.make_parser(click.Context(command)).parse_args(words)
+        command.make_parser(click.Context(command, **cli.context_settings)).parse_args(words)
 
 
 def test_python_blocks_import_what_there_is() -> None:

@@ -34,11 +34,13 @@ def cli_page(group: click.Group) -> str:
         ("command", "what it does"),
         ((f"[`{name}`](#{name.replace(' ', '-')})", command.get_short_help_str(200)) for name, command in found),
     )
-    return _ABOUT + listed + "".join(_section(name, command) for name, command in found)
+    return _ABOUT + listed + "".join(_section(name, command, group) for name, command in found)
 
 
-def _section(name: str, command: click.Command) -> str:
-    pieces = " ".join(command.collect_usage_pieces(click.Context(command, info_name=name)))
+def _section(name: str, command: click.Command, root: click.Group) -> str:
+    # With the root's settings, as when it is run: click makes a command's help option once and keeps it.
+    context = click.Context(command, info_name=name, **root.context_settings)
+    pieces = " ".join(command.collect_usage_pieces(context))
     text = f"\n## {name}\n\n{code(f'{name} {pieces}')}\n\n{_prose(command.help or '')}"
     if isinstance(command, click.Group):
         return text
