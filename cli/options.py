@@ -13,6 +13,8 @@ import click
 from tlc_edge.runtime.engines.table import engine_names
 from tlc_edge.runtime.errors import ImageError
 
+from .numbers import Finite
+
 if TYPE_CHECKING:
     from tlc_edge.runtime.images.load import Source
 
@@ -80,6 +82,16 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
     added: Callable[..., None] = _DATA(with_sources)
     return added
 
+
+# --- what a file must reach
+
+demand_options = all_of(
+    click.option("--min-accuracy", type=Finite(0, 1), metavar="SHARE", help="Fail where a file is right less often."),
+    click.option(
+        "--min-class-recall", type=Finite(0, 1), metavar="SHARE", help="Fail where it finds less of any one class."
+    ),
+    click.option("--sure", is_flag=True, help="Judge both by the lower end of the 95 % interval."),
+)
 
 # --- what runs a model, and what was enrolled
 

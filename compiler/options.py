@@ -81,6 +81,12 @@ class Options:
     """Points of accuracy that a file may lose against the float graph."""
     ladder: bool = True
     """Where a file loses more, make it in other ways until one is good enough; else fail."""
+    min_accuracy: float | None = None
+    """Share of held-out images that each file must answer right; else nothing is written."""
+    min_class_recall: float | None = None
+    """The same of the images of each class."""
+    sure: bool = False
+    """Judge both by the lower end of the 95 % interval."""
     unknown_rate: float = 0.05
     """False-alarm rate that `unknown` is calibrated to."""
     unknown_data: str | None = None

@@ -14,6 +14,7 @@ from tlc_edge.compiler.fine_tune.step import check_fine_tune
 from tlc_edge.compiler.limits.check import check_target
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind, file_kinds, trunk_kinds
 from tlc_edge.compiler.train.heads import check_head
+from tlc_edge.compiler.verify.demands import Demands
 from tlc_edge.runtime.bundle.bundle import check_writable
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.runtime.knn.unknown import checked_rate
@@ -58,6 +59,7 @@ def check(options: Options) -> Order:
     require_toolchain()
     check_numbers(options)
     checked_rate(options.unknown_rate)
+    demands_of(options).check()
     targets = tuple(load_target(name) for name in options.targets)
     backbone_source = find_backbone(options.backbone, options.asked)
     check_head(options.head)
@@ -74,6 +76,11 @@ def check(options: Options) -> Order:
         outputs=_outputs(options, targets),
         views=tuple(copies(options.augment, options.copies, options.seed)),
     )
+
+
+def demands_of(options: Options) -> Demands:
+    """Return what the files must reach."""
+    return Demands(options.min_accuracy, options.min_class_recall, options.sure)
 
 
 def _outputs(options: Options, targets: Sequence[Target]) -> tuple[Path, ...]:

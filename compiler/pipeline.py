@@ -22,6 +22,7 @@ from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.report.evidence import ODD_THUMBNAILS, Evidence, Exemplars, Pictures
 from tlc_edge.compiler.report.settings import Settings
 from tlc_edge.compiler.study.study import Study, study
+from tlc_edge.compiler.verify.demands import recalls, refuse
 from tlc_edge.compiler.verify.parity import build_parity
 from tlc_edge.compiler.verify.timing import median_milliseconds
 from tlc_edge.compiler.verify.trunk_layers import trunk_layers
@@ -33,7 +34,7 @@ from tlc_edge.runtime.progress import Count
 from .fit import Fitted, fit
 from .ladder import climb, ladder_text
 from .options import PER_CLASS, Options
-from .order import Order, check
+from .order import Order, check, demands_of
 from .prepare import ImageList, check_tuning, featurize_all, list_images, lower, split_data, tune
 from .result import Built, Result, Rung
 from .steps import Progress, Steps, no_progress
@@ -87,6 +88,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     fitted = fit(order, files, data, held_out, trunks, step)
     fitted, rungs = climb(order, fitted, data, held_out, calibration, step)
 
+    check_demands(order, fitted, data)  # before more work goes into what would not be written
+
     with step("choose exemplars"):  # training images that cover their class, to travel with the bundle
         count = options.exemplars if fitted.fused.head.layers else PER_CLASS
         chosen = choose_exemplars(fitted.embedded, data.train.classes, len(data.labels), count)
@@ -129,6 +132,22 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         parity=studied.parity,
         rungs=rungs,
     )
+
+
+def check_demands(order: Order, fitted: Fitted, data: Data) -> None:
+    """Check that each file reaches what was demanded of it.
+
+    Raises:
+        BuildError: one does not.
+    """
+    demands, truth = demands_of(order.options), fitted.reference.held_out.truth
+    missed: list[str] = []
+    for judged in fitted.judged.values():
+        right = int((judged.answers == truth).sum())
+        classes = recalls(judged.answers, truth, data.labels)
+        missed += demands.misses(judged.score.file, right, len(truth), classes)
+    if missed:
+        raise refuse(missed, built=True)
 
 
 def measure_unknown(

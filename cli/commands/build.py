@@ -18,7 +18,7 @@ from tlc_edge.cli.build_options import loading_options, pool_option, scheme_opti
 from tlc_edge.cli.build_summary import document, print_summary
 from tlc_edge.cli.notes import say_notes
 from tlc_edge.cli.numbers import Finite
-from tlc_edge.cli.options import data_options, json_option, unknown_option
+from tlc_edge.cli.options import data_options, demand_options, json_option, unknown_option
 from tlc_edge.cli.output import StepLines, put_json
 from tlc_edge.compiler.options import AUGMENTATIONS, DEFAULT_AUGMENT, Asked, FineTune, Options, parse_augment
 from tlc_edge.compiler.train.heads import head_help
@@ -123,6 +123,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     default=Options.ladder,
     help="Where a file loses more, try other ways to make it, or fail at once.  [default: try]",
 )
+@demand_options
 @unknown_option("unknown_rate", Options.unknown_rate)
 @click.option(
     "--unknown-data",

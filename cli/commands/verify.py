@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc_edge.cli.options import data_options, engine_option, json_option, threads_option
+from tlc_edge.cli.options import data_options, demand_options, engine_option, json_option, threads_option
 from tlc_edge.cli.output import StepLines, put_json, say, size, table
 from tlc_edge.cli.parity_table import print_parity
 
@@ -28,6 +28,7 @@ _SHOWN = 20
 @engine_option(", or all that are installed", "the best for each model")
 @threads_option("one per core")
 @click.option("--layers", is_flag=True, help="Show which layers lose most against the bundle's float32 model.")
+@demand_options
 @json_option
 def verify(
     bundle: str,
@@ -36,29 +37,43 @@ def verify(
     layers: bool,
     limit: int | None,
     strict: bool,
+    min_accuracy: float | None,
+    min_class_recall: float | None,
+    sure: bool,
     as_json: bool,
     **origin: Any,
 ) -> None:
     from tlc_edge.compiler.data.load import Origin
+    from tlc_edge.compiler.verify.demands import Demands, refuse
     from tlc_edge.compiler.verify.verify import verify as run
     from tlc_edge.runtime.bundle.bundle import Bundle
 
     opened = Bundle.open(bundle)
     with StepLines(quiet=as_json) as progress:
         done = run(
-            opened, Origin(**origin), engine, threads, layers=layers, strict=strict, limit=limit, progress=progress
+            opened,
+            Origin(**origin),
+            engine,
+            threads,
+            layers=layers,
+            strict=strict,
+            limit=limit,
+            demands=Demands(min_accuracy, min_class_recall, sure),
+            progress=progress,
         )
     for note in (*done.notes, *done.found.problems):
         say(note)
     for s in done.found.skipped:
         say(f"skipped {s.name}: {s.reason}")
-    if not as_json:
+    if as_json:
+        document = _document(done)
+        if layers:
+            document["layers"] = done.layers and {file: _layer_rows(errors) for file, errors in done.layers.items()}
+        put_json(document)
+    else:
         _print(done)
-        return
-    document = _document(done)
-    if layers:
-        document["layers"] = done.layers and {file: _layer_rows(errors) for file, errors in done.layers.items()}
-    put_json(document)
+    if done.missed:
+        raise refuse(done.missed, built=False)
 
 
 def _document(done: Verification) -> dict[str, Any]:
@@ -72,6 +87,7 @@ def _document(done: Verification) -> dict[str, Any]:
         "skipped": [s.name for s in found.skipped],
         "problems": list(found.problems),
         "notes": list(done.notes),
+        "missed": list(done.missed),
     }
 
 
@@ -81,13 +97,15 @@ def _print(done: Verification) -> None:
     rows = [
         (
             *(s.file, s.engine, s.scheme, size(s.bytes)),
-            *("-" if share is None else f"{share:.3f}" for share in (s.accuracy, s.agreement)),
+            "-" if s.accuracy is None else f"{s.accuracy:.3f}",
+            "-" if s.interval is None else f"{s.interval[0]:.3f} to {s.interval[1]:.3f}",
+            "-" if s.agreement is None else f"{s.agreement:.3f}",
             "-" if s.embedding_cosine is None else f"{s.embedding_cosine:.4f}",
         )
         for s in found.scores
     ]
     click.echo(f"{found.images} images")
-    head = ("model", "engine", "scheme", "size", "accuracy", "same answer as float", "embedding cosine")
+    head = ("model", "engine", "scheme", "size", "accuracy", "95 % interval", "as float", "cosine")
     click.echo(table(rows, head))
     print_parity(found.parity, "each model beside the others, on these images:")
     for file, errors in (done.layers or {}).items():

@@ -18,9 +18,10 @@ from tlc_edge.runtime.errors import DataError, EngineError, TlcError, first_line
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.targets.schemes import FLOAT32
 
+from .demands import ClassRecall, recalls
 from .judge import run_engine
 from .parity import Parity, compare
-from .statistics import cosines, top_class
+from .statistics import cosines, top_class, wilson
 
 ALL = "all"
 """In place of an engine's name: every one that is installed and reads the file."""
@@ -43,6 +44,12 @@ class FileScore:
     there or could not be run, or the bundle has no classes."""
     embedding_cosine: float | None
     """Mean cosine of its embedding to that of the float32 file; None without one."""
+    right: int | None = None
+    """Right answers on these images; None as for the accuracy."""
+    interval: tuple[float, float] | None = None
+    """95 %, of the accuracy."""
+    classes: tuple[ClassRecall, ...] = ()
+    """The bundle's classes of which there are images, by the bundle's order."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def verify_bundle(
     return Verified(
         images=len(samples),
         judged=int(np.count_nonzero(truth != UNKNOWN)),
-        scores=tuple(_score(run, truth, reference) for run in in_order),
+        scores=tuple(_score(run, truth, reference, manifest.labels) for run in in_order),
         parity=compare({f"{run.model.file} on {run.engine}": run.outputs for run in runs}),
         skipped=tuple(skipped),
         problems=(*(_not_installed(bundle) if engine == ALL else ()), *failures),
@@ -169,15 +176,20 @@ def _run_all(
     return runs, failures
 
 
-def _score(run: _Run, truth: NDArray[np.int64], reference: Outputs | None) -> FileScore:
+def _score(run: _Run, truth: NDArray[np.int64], reference: Outputs | None, labels: Sequence[str]) -> FileScore:
     model, outputs = run.model, run.outputs
     accuracy = agreement = cosine = None
     if reference is not None:
         cosine = float(np.mean(cosines(outputs.embeddings, reference.embeddings)))
     if outputs.probabilities.shape[1]:
         answers, known = top_class(outputs), truth != UNKNOWN
-        accuracy = float(np.mean((answers == truth)[known])) if known.any() else None
         agreement = None if reference is None else float(np.mean(answers == top_class(reference)))
+        if known.any():
+            accuracy = float(np.mean((answers == truth)[known]))
+            right, judged = int((answers == truth)[known].sum()), int(known.sum())
+            found = tuple(one for one in recalls(answers, truth, labels) if one.images)
+            more = (right, wilson(right, judged), found)
+            return FileScore(model.file, run.engine, model.scheme, model.bytes, accuracy, agreement, cosine, *more)
     return FileScore(model.file, run.engine, model.scheme, model.bytes, accuracy, agreement, cosine)
 
 

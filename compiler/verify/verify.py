@@ -12,7 +12,10 @@ from tlc_edge.runtime.errors import DataError, TlcError
 
 from .bundle import Verified, verify_bundle
 from .bundle_layers import verify_layers
+from .demands import Demands
 from .layer_errors import LayerError
+
+NO_DEMANDS = Demands()
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Verification:
     """The layers of each smaller file in the network's order; None where they were not asked for, or cannot be had."""
     notes: tuple[str, ...]
     """What was assumed of the data, what the accuracy leaves out, and why there are no layers; a sentence each."""
+    missed: tuple[str, ...] = ()
+    """What was demanded and not reached; a sentence each."""
 
 
 def verify(
@@ -35,18 +40,21 @@ def verify(
     layers: bool = False,
     strict: bool = False,
     limit: int | None = None,
+    demands: Demands = NO_DEMANDS,
     progress: Progress = no_progress,
 ) -> Verification:
     """Load the images that `origin` names, run every model of a bundle on them and, with `layers`, compare its layers.
 
     Layers that cannot be compared are a note, not an error: what was measured is told all the same. `strict` and
-    `limit` are those of `load_dataset`, `engine` and `threads` those of `verify_bundle`.
+    `limit` are those of `load_dataset`, `engine` and `threads` those of `verify_bundle`. What does not reach `demands`
+    is told in the result, with what was measured.
 
     Raises:
         UsageError: no such engine, or options that do not go together.
         DataError: no usable image; or, with `strict`, one that cannot be read.
         EngineError: no model can be run.
     """
+    demands.check()
     dataset = load_dataset(origin, strict=strict, limit=limit, progress=lambda d, t: progress("load data", d, t))
     found = verify_bundle(bundle, dataset, engine, threads, lambda d, t: progress("verify", d, t))
     if strict and found.skipped:
@@ -58,4 +66,9 @@ def verify(
             by_layer = verify_layers(bundle, dataset, lambda d, t: progress("layers", d, t))
         except TlcError as e:
             notes.append(f"no layers: {e}")
-    return Verification(found, by_layer, tuple(notes))
+    missed = [
+        said
+        for s in found.scores
+        for said in demands.misses(f"{s.file} on {s.engine}", s.right or 0, found.judged, s.classes)
+    ]
+    return Verification(found, by_layer, tuple(notes), tuple(missed))

@@ -74,7 +74,7 @@ def all_foreign(some_foreign: Path) -> Path:
 
 
 class TestWithoutLayersToCompare:
-    SHOWN = "accuracy  same answer as float  embedding cosine"
+    SHOWN = "accuracy  95 % interval   as float  cosine"
 
     def test_the_verification_is_told_and_the_reason(self, int8_only: Path, photos: Path, capfd: Capture) -> None:
         words = ["verify", int8_only, "--data", photos, "--limit", "8"]
