@@ -17,9 +17,21 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+_put: list[bool] = []
+
+
+def take_json() -> bool:
+    """Return whether `put_json` has printed since this was asked last: then there is a document already."""
+    found = bool(_put)
+    _put.clear()
+    return found
+
+
 def put_json(document: Any) -> None:
     """Print one JSON document on stdout, in ASCII where the terminal's encoding lacks a character."""
     import json
+
+    _put.append(True)
 
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     try:

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -14,7 +15,7 @@ from tlc_edge.runtime.errors import TlcError
 
 from .commands import cli
 from .interrupt import MESSAGE, Interrupt
-from .output import say
+from .output import put_json, say, take_json
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -40,9 +41,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     """Run a command; say what went wrong and return the exit code.
 
+    With `--json` what went wrong is a document too, where the command has not printed its own.
+
     Raises:
         OSError: what it says cannot be written.
     """
+    take_json()
     try:
         with Interrupt() as interrupt:  # inside: what a library made of a Ctrl-C must not be reported as its error
             interrupt.check()
@@ -50,15 +54,27 @@ def _run(argv: Sequence[str] | None) -> int:
         return code if isinstance(code, int) else 0
     except click.ClickException as e:
         e.show()
-        return e.exit_code
+        error: dict[str, Any] = {"what": e.format_message(), "kind": "UsageError", "exit_code": e.exit_code}
     except TlcError as e:
         say(f"Error: {e}")
-        for note in getattr(e, "__notes__", []):
+        notes: list[str] = getattr(e, "__notes__", [])
+        for note in notes:
             say(f"       ({note})")
-        return e.exit_code
+        error = {"what": str(e), "kind": type(e).__name__, "exit_code": e.exit_code, "notes": list(notes)}
+        error |= {"step": e.step, "after": list(e.after), "tried": list(e.tried)}
     except (click.Abort, KeyboardInterrupt):
         say(MESSAGE)
-        return 1
+        error = {"what": MESSAGE, "kind": "Interrupted", "exit_code": 1}
     except MemoryError:
-        say("Error: out of memory; close other programs, or use fewer or smaller images")
-        return 1
+        message = "out of memory; close other programs, or use fewer or smaller images"
+        say(f"Error: {message}")
+        error = {"what": message, "kind": "MemoryError", "exit_code": 1}
+    if _wants_json(sys.argv[1:] if argv is None else argv) and not take_json():
+        put_json({"error": {"step": None, "after": [], "tried": [], "notes": [], **error}})
+    return int(error["exit_code"])
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Whether a command line, right or wrong, asks for JSON."""
+    options = words[: words.index("--")] if "--" in words else words
+    return "--json" in options

@@ -78,14 +78,23 @@ def climb(
                 way = next(ways[kind], None)
                 if way is None:
                     files = {j.score.file for k, j in fitted.judged.items() if k.trunk == kind}
-                    raise none_left(error, [r for r in rungs if r.file in files], held_out, options.max_drop)
+                    of_file = [r for r in rungs if r.file in files]
+                    failed = none_left(error, of_file, held_out, options.max_drop)
+                    failed.tried = tried_ways(of_file)
+                    raise failed
                 trunks[kind], tried[kind] = way.trunk, way.what
         try:
             fitted = fit(order, fitted.files, data, held_out, trunks, step)
         except BuildError as e:
             was = "; ".join(f"{r.described()}: accuracy {r.accuracy:.3f}" for r in rungs)
             e.add_note(f"this was tried since the files before lost more than --max-drop: {was}")
+            e.tried = tried_ways(rungs)
             raise
+
+
+def tried_ways(rungs: Sequence[Rung]) -> tuple[str, ...]:
+    """Return what was tried, a sentence each."""
+    return tuple(f"{r.file} as {r.described()}: accuracy {r.accuracy:.3f}" for r in rungs)
 
 
 def find_problems(fitted: Fitted, max_drop: float) -> dict[FileKind, BuildError]:

@@ -38,6 +38,7 @@ class Steps:
             yield lambda done, total: self._progress(name, done, total)
         except TlcError as e:
             e.add_note(where)
+            e.step, e.after = name, tuple(self.seconds)
             raise
         except MemoryError:
             raise BuildError(f"out of memory {where}; use fewer images (--limit)") from None
@@ -47,5 +48,6 @@ class Steps:
                 f"{type(e).__name__}: {reason}; this is a defect of tlc or of a library: please report it"
             )
             error.add_note(where)
+            error.step, error.after = name, tuple(self.seconds)
             raise error from e
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

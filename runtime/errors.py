@@ -26,6 +26,12 @@ class TlcError(Exception):
     """The work failed; the message says why and what to do next."""
 
     exit_code = 1
+    step: str | None = None
+    """The step of a build that failed."""
+    after: tuple[str, ...] = ()
+    """The steps before it."""
+    tried: tuple[str, ...] = ()
+    """What was tried in its place, a sentence each."""
 
 
 class UsageError(TlcError):

@@ -71,7 +71,7 @@ def mugs(tmp_path: Path) -> list[Path]:
 
 
 def test_every_command_has_a_schema_that_is_one() -> None:
-    assert {*SCHEMAS} == {*leaves(cli), "inspect-report"}
+    assert {*SCHEMAS} == {*leaves(cli), "inspect-report", "error"}
     for schema in SCHEMAS.values():
         Draft202012Validator.check_schema(schema)
 
@@ -91,6 +91,50 @@ def test_what_needs_no_bundle(tlc: Tlc, tmp_path: Path) -> None:
     hold("cache-info", tlc("cache", "info", "--cache", tmp_path).json())
     hold("cache-info", tlc("cache", "info", "--cache", "off").json())
     hold("cache-clear", tlc("cache", "clear", "--cache", tmp_path).json())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        ("build --target rpi --data gone", 1, "DataError"),
+        ("build --target rpii --data gone", 2, "UsageError"),
+        ("build --target rpi", 2, "UsageError"),
+        ("build --target rpi --data gone --colour", 2, "UsageError"),
+        ("predict gone.tlc gone.png", 1, "BundleError"),
+        ("predcit", 2, "UsageError"),
+        ("gallery list gone.tlc", 1, "BundleError"),
+        ("verify gone.tlc --data gone", 1, "BundleError"),
+        ("sweep --target rpi --data gone", 1, "DataError"),
+    ],
+)
+def test_a_failure_is_one_document_too(words: str, code: int, kind: str, tlc: Tlc) -> None:
+    done = tlc(*words.split())
+    hold("error", done.json())
+    error = done.json()["error"]
+    assert (done.code, error["exit_code"], error["kind"]) == (code, code, kind)
+    assert error["what"] in done.failed(code)
+    assert error["step"] == ("load data" if kind == "DataError" else error["step"])
+
+
+def test_without_the_option_there_is_no_document(capfd: pytest.CaptureFixture[str]) -> None:
+    assert here(capfd, "predict", "gone.tlc", "gone.png").out == ""
+    assert here(capfd, "predict", "gone.tlc", "--", "--json").out == ""  # a file of that name
+
+
+def test_what_was_tried_is_told(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from tlc_edge.cli.commands import targets
+    from tlc_edge.compiler.ladder import tried_ways
+    from tlc_edge.runtime.errors import BuildError
+
+    def fail(**_: object) -> None:
+        error = BuildError("no way is good enough")
+        error.tried = tried_ways([Rung("model.tflite", "int8", "as asked", 0.5, (0.4, 0.6), 0.9, 10, 0, taken=False)])
+        raise error
+
+    monkeypatch.setattr(targets.targets, "callback", fail)
+    document = here(capfd, "targets", "--json").json()
+    hold("error", document)
+    assert document["error"]["tried"] == ["model.tflite as int8, as asked: accuracy 0.500"]
 
 
 def test_a_bundle_looked_at(tlc: Tlc, bundle_path: Path, photos: Path, tmp_path: Path) -> None:
