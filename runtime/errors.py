@@ -19,7 +19,12 @@ what was expected, what to do next. The command line prints it as it is.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONGEST = 600
+"""The most that a message has, in characters: what names or libraries bring along is cut out of its middle."""
+_LONGEST_LINE = 200
 
 
 class TlcError(Exception):
@@ -32,6 +37,9 @@ class TlcError(Exception):
     """The steps before it."""
     tried: tuple[str, ...] = ()
     """What was tried in its place, a sentence each."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_shortened(a, LONGEST) if isinstance(a, str) else a for a in args))
 
 
 class UsageError(TlcError):
@@ -77,8 +85,18 @@ class BuildError(TlcError):
 
 
 def first_line(error: BaseException, silent: str | None = None) -> str:
-    """Return the first line of an error's message; of one without a message `silent`, by default its type's name."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__ if silent is None else silent)
+    """Return the first line of an error's message; of one without a message `silent`, by default its type's name.
+
+    What it quotes of a configuration, an object in braces, is left out.
+    """
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__ if silent is None else silent)
+    return _shortened(re.sub(r"(\b\w+=)?\{['\"].*", "…", line), _LONGEST_LINE)
+
+
+def _shortened(text: str, longest: int) -> str:
+    """Return a text without its middle, if it is longer; what is wrong stands first, and what to do last."""
+    end = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - end - 3]} … {text[-end:]}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

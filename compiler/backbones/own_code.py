@@ -16,7 +16,7 @@ from tlc_edge.compiler.records import Backbone, Provenance, Restored
 from tlc_edge.compiler.weights.keras_weights import FORMS, is_weight_file, load_weights
 from tlc_edge.compiler.weights.pins import file_sha256
 from tlc_edge.compiler.weights.tf_checkpoint import prefix, restore
-from tlc_edge.runtime.errors import BuildError, UsageError
+from tlc_edge.runtime.errors import BuildError, UsageError, first_line
 
 from .adopt import adopt
 from .refuse import refuse
@@ -119,7 +119,7 @@ def _call(path: Path, function: str) -> Any:
     except (Exception, SystemExit) as e:
         lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if Path(f.filename) == path]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise BuildError(f"{where}: {type(e).__name__}: {e}") from None
+        raise BuildError(f"{where}: {type(e).__name__}: {first_line(e, silent='no reason given')}") from None
     if not isinstance(model, keras.Model):
         raise BuildError(f"{path}: {function}() gave a {type(model).__name__}, expected a Keras model")
     return model

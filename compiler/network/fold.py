@@ -262,7 +262,8 @@ class _Rebuilt:
             return type(layer).from_config(config)
         except Exception as e:
             raise BuildError(
-                f"layer {layer.name} ({type(layer).__name__}) cannot be rebuilt from its configuration ({e}); "
+                f"layer {layer.name} ({type(layer).__name__}) cannot be rebuilt from its configuration "
+                f"({first_line(e)}); "
                 "give its class a get_config, or save the network as a SavedModel and name that folder"
             ) from None
 

@@ -8,6 +8,7 @@ configuration names, so a file that carries code cannot run it.
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +108,9 @@ def _functional(config: Any, source: _Source) -> Any:
         made[name] = plain or _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, source)
         waiting += [(name, i, _call(node, plain is not None)) for i, node in enumerate(item["inbound_nodes"])]
 
+    last = _references(config["output_layers"])
+    first = _first_uses(waiting, tree.flatten((last, [(call.args, call.kwargs) for _, _, call in waiting])))
+
     def resolved(value: Any) -> Any:
         return outputs[value[0], value[1]] if isinstance(value, _Reference) else value
 
@@ -125,11 +129,11 @@ def _functional(config: Any, source: _Source) -> Any:
                 given = args[0]
                 for layer in steps:
                     given = layer(given)
-            outputs[name, index] = given
+            outputs[name, first[name] + index] = given
         if len(later) == len(waiting):
             raise BuildError(f"{source.where}: layer {later[0][0]} reads a layer that is not there")
         waiting = later
-    ends = [outputs[r[0], r[1]] for r in tree.flatten(_references(config["output_layers"]))]
+    ends = [outputs[r[0], r[1]] for r in tree.flatten(last)]
     return Model(
         inputs[0] if len(inputs) == 1 else inputs, ends[0] if len(ends) == 1 else ends, name=config.get("name")
     )
@@ -143,6 +147,15 @@ class _Reference:
 
     def __getitem__(self, i: int) -> Any:
         return self._pair[i]
+
+
+def _first_uses(uses: Sequence[tuple[str, int, Any]], read: Sequence[Any]) -> dict[str, int]:
+    """Return the number of the first use of each layer: 1 for a model in a file of Keras 2, which made it once."""
+    count, top = Counter(name for name, _, _ in uses), Counter[str]()
+    for r in read:
+        if isinstance(r, _Reference):
+            top[r[0]] = max(top[r[0]], r[1] + 1)
+    return {name: max(0, top[name] - n) for name, n in count.items()}
 
 
 @dataclass(frozen=True)

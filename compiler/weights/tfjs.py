@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 
 from .by_name import assign_by_name
 from .keras_config import network_from_config
@@ -47,7 +47,9 @@ def load_tfjs(path: Path) -> tuple[Any, str]:
         for group in manifest:
             _read_group(path, group, arrays, digest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise BuildError(f"{path}: not a TensorFlow.js Layers model, or a damaged one ({e!r})") from None
+        raise BuildError(
+            f"{path}: not a TensorFlow.js Layers model, or a damaged one ({type(e).__name__}: {first_line(e)})"
+        ) from None
     model, renamed = network_from_config(topology, str(path), major)
     assign_by_name(model, arrays, str(path), renamed=renamed)
     return model, digest.hexdigest()

@@ -194,6 +194,23 @@ def test_functions_of_tensorflow_are_data(tmp_path: Path, name: str) -> None:
     close(load_backbone(str(path), asked), np.asarray(model(steps(IMAGES))))
 
 
+def test_keras_2_counts_the_making_of_a_model_as_its_first_use(tmp_path: Path) -> None:
+    import h5py
+    from keras import Input, Model, Sequential, layers
+
+    inner = Sequential([Input((12, 10, 3)), layers.Conv2D(3, 3, padding="same")], name="inner")
+    start = Input((12, 10, 3))
+    once = inner(start / 255.0)
+    model = Model(start, layers.Conv2D(2, 1)(layers.Add()([inner(once), once])))
+    path = tmp_path / "net.h5"
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        text = file.attrs["model_config"].replace('["inner", 1, 0]', '["inner", 2, 0]')
+        assert '["inner", 2, 0]' in text
+        file.attrs["model_config"] = text.replace('["inner", 0, 0]', '["inner", 1, 0]')
+    close(load_backbone(str(path)), np.asarray(model(IMAGES)))
+
+
 @pytest.mark.parametrize("function", ["io.read_file", "py_function", "numpy_function", "keras.utils.get_file"])
 def test_other_functions_are_refused_by_name(tmp_path: Path, function: str) -> None:
     path, _ = as_keras_2(tmp_path, [call("a", function, "pixels", y=1.0)])
