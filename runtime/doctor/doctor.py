@@ -34,6 +34,7 @@ _CODECS = ("webp", "avif", "jpg_2000", "libtiff")
 _EXTRAS = (
     ("cameras and videos", "cv2", ("opencv-python-headless", "opencv-python"), "pip install opencv-python-headless"),
     ("a Raspberry Pi's own camera", "picamera2", ("picamera2",), "sudo apt install python3-picamera2"),
+    ("HEIC photos", "pillow_heif", ("pillow-heif",), "pip install pillow-heif"),
     ("MQTT", "paho.mqtt", ("paho-mqtt",), "pip install paho-mqtt"),
 )
 

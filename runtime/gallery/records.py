@@ -52,7 +52,7 @@ class EnrollWarning:
     """Something that looks wrong about a new example, which was enrolled all the same (a duplicate: left out)."""
 
     kind: str
-    """`duplicate`, `blur` or `alike`."""
+    """`duplicate`, `blank`, `blur` or `alike`."""
     image: str
     label: str
     """The class that it is about: for `alike`, the other one."""

@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import io
 import logging
 import os
-import stat
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 from typing import IO, Any, TypeVar, cast
 
@@ -25,19 +22,19 @@ from PIL import Image, UnidentifiedImageError
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import BundleError, ImageError
 
+from .bounds import MAX_PIXELS as MAX_PIXELS
+from .bounds import check_cost, check_jpeg
+from .given import MAX_BYTES as MAX_BYTES
+from .given import encoded_array
+from .given import read_bytes as read_bytes
+from .given import source_name as source_name
+from .plugins import open_image
 from .quiet_pillow import quiet_pillow
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8]
 
 T = TypeVar("T")
 
-MAX_PIXELS = 89_478_485
-"""Images above this are refused before they are decoded: 256 MiB as RGB, where Pillow begins to warn."""
-MAX_BYTES = 1 << 29
-"""Files and streams above this are refused; no image within MAX_PIXELS needs more."""
-
-_COMMON = ("JPEG", "PNG", "BMP", "GIF", "PPM")  # what Pillow loads at once; the other plugins cost 30 ms
-_REFUSED = frozenset({"EPS"})  # decoded by running Ghostscript, a program, on the file's contents
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,6 +74,8 @@ def load_timed(
         raise ValueError(f"order {order!r}, expected 'RGB' or 'BGR'")
     if isinstance(source, np.ndarray):
         start = perf_counter()
+        if source.ndim < 3 and (data := encoded_array(source)) is not None:
+            return _load(data, spec, name, _finish)
         return _load_array(cast("NDArray[Any]", source), spec, order), start
     return _load(source, spec, name, _finish)
 
@@ -94,6 +93,7 @@ def decode_image(source: Source, spec: Preprocessing, name: str | None = None) -
     if isinstance(source, np.ndarray):
         array = cast("NDArray[Any]", source)
         _check_array(array)
+        array = _without_padding(array)
         return _flat(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array), spec)
     return _load(source, spec, name, _flat)[0]
 
@@ -113,7 +113,7 @@ def _load(
     source: Any, spec: Preprocessing, name: str | None, finish: Callable[[Image.Image, Preprocessing], T]
 ) -> tuple[T, float]:
     name = source_name(source) if name is None else name
-    image = source if isinstance(source, Image.Image) else io.BytesIO(read_bytes(source, name))
+    image = source if isinstance(source, Image.Image) else read_bytes(source, name)
     with quiet_pillow():
         try:
             return _load_pillow(image, spec, finish)
@@ -124,73 +124,12 @@ def _load(
             raise ImageError(f"{name}: {_explain(e)}") from None
 
 
-def source_name(source: Source) -> str:
-    """Return a short name of a source for messages."""
-    if isinstance(source, str | os.PathLike):
-        # A name that is not valid UTF-8 must not make the message unprintable.
-        return os.fspath(source).encode("utf-8", "backslashreplace").decode()
-    if isinstance(source, bytes | bytearray | memoryview):
-        return f"image of {len(source)} bytes"
-    if isinstance(source, np.ndarray):
-        return f"array {source.dtype} {list(source.shape)}"
-    if isinstance(source, Image.Image):
-        return str(getattr(source, "filename", "")) or f"{source.mode} image {source.width}x{source.height}"
-    name: Any = getattr(source, "name", None)
-    return name if isinstance(name, str) else "image stream"
-
-
-def read_bytes(source: Any, name: str) -> bytes:
-    """Return all bytes of a path, a buffer or a binary file object; `name` stands for it in errors.
-
-    Raises:
-        ImageError: it is missing, a folder, empty, too large, or cannot be read.
-    """
-    try:
-        if isinstance(source, str | os.PathLike):
-            path = Path(cast("str", source))
-            # Reading at once also closes at once: Pillow keeps files open as long as it might need them.
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno())
-                if stat.S_ISREG(size.st_mode) and size.st_size > MAX_BYTES:
-                    raise ImageError(f"{name}: {size.st_size} bytes, more than the limit of {MAX_BYTES}")
-                data = file.read() if stat.S_ISREG(size.st_mode) else _read_stream(file, name)
-        elif isinstance(source, bytes | bytearray | memoryview):
-            data = bytes(source)
-        elif hasattr(source, "read"):
-            data = _read_stream(source, name)
-        else:
-            kind = type(source).__name__
-            raise ImageError(f"{kind} is not an image; give a path, bytes, a file, a PIL image or a uint8 array")
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise ImageError(f"{name}: a folder, expected an image file") from None
-    except (OSError, ValueError) as e:
-        raise ImageError(f"{name}: cannot be read ({getattr(e, 'strerror', None) or e})") from None
-    if not data:
-        raise ImageError(f"{name}: empty (0 bytes), expected an image")
-    return data
-
-
-def _read_stream(file: Any, name: str) -> bytes:
-    """Read a stream to its end in pieces: its length is unknown and need not have an end."""
-    pieces: list[bytes] = []
-    size = 0
-    while piece := file.read(1 << 20):
-        if not isinstance(piece, bytes):
-            raise ImageError(f"{name}: opened as text, expected a binary file; open it with mode 'rb'")
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_BYTES:
-            raise ImageError(f"{name}: more than the limit of {MAX_BYTES} bytes")
-    return b"".join(pieces)
-
-
 def _load_array(array: NDArray[Any], spec: Preprocessing, order: str) -> NDArray[np.uint8]:
     wanted = (spec.height, spec.width, spec.channels)
     if array.dtype == np.uint8 and array.shape == wanted and (order == "RGB" or spec.channels == 1):
         return array
     _check_array(array)
+    array = _without_padding(array)
     layout = array.shape[2:]
     if layout == (1,):
         array = array[:, :, 0]
@@ -205,6 +144,13 @@ def _load_array(array: NDArray[Any], spec: Preprocessing, order: str) -> NDArray
     return np.ascontiguousarray(pixels[:, :, ::-1] if late else pixels)
 
 
+def _without_padding(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a camera's frame [H, W, 4] without its fourth byte, where that is the same everywhere: padding."""
+    if array.shape[2:] == (4,) and int(array[0, 0, 3]) != 255 and bool((array[:, :, 3] == array[0, 0, 3]).all()):
+        return np.ascontiguousarray(array[:, :, :3])
+    return array
+
+
 def _check_array(array: NDArray[Any]) -> None:
     layout = array.shape[2:]
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or layout not in ((), (1,), (3,), (4,)) or not array.size:
@@ -215,31 +161,27 @@ def _check_array(array: NDArray[Any]) -> None:
 
 
 def _load_pillow(
-    source: Image.Image | io.BytesIO, spec: Preprocessing, finish: Callable[[Image.Image, Preprocessing], T]
+    source: Image.Image | bytes, spec: Preprocessing, finish: Callable[[Image.Image, Preprocessing], T]
 ) -> tuple[T, float]:
     if isinstance(source, Image.Image):
         source.load()
         decoded = perf_counter()
         return finish(_upright(source), spec), decoded
-    with _open(source) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{image.width}x{image.height} pixels, more than the limit of {MAX_PIXELS}")
+    with open_image(source) as image:
         if image.format in ("JPEG", "MPO"):
+            check_jpeg(image, source)
             _draft(image, spec)
         elif image.format == "TIFF":
             _hush_libtiff()
+        check_cost(image, source)
+        tiles: Any = getattr(image, "tile", [])
+        deep = image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in tiles)
         image.load()
+        if deep:
+            _refuse_dark_colours(image)
         decoded = perf_counter()
         # Only after load(): a PNG may say it behind its pixels.
         return finish(_upright(image), spec), decoded
-
-
-def _open(file: io.BytesIO) -> Image.Image:
-    try:
-        return Image.open(file, formats=_COMMON)
-    except UnidentifiedImageError:
-        Image.init()
-        return Image.open(file, formats=[name for name in Image.ID if name not in _REFUSED])
 
 
 @functools.cache
@@ -310,7 +252,11 @@ def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Imag
     if keyed or mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         if mode in ("RGBa", "La"):
             image = image.convert(mode.upper())  # premultiplied: the way back to RGB leads through plain alpha
-        image = image.convert("RGBA")
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
+        *colours, alpha = cast("tuple[tuple[int, int], ...]", image.getextrema())
+        if mode == "RGBA" and alpha == (0, 0) and any(low < high for low, high in colours):
+            return image.convert("RGB")  # a picture, and a fourth channel that was never filled
         under = Image.new("RGB", image.size, background)
         under.paste(image, mask=image.getchannel("A"))
         return under
@@ -333,12 +279,24 @@ def _flatten_deep(image: Image.Image, background: tuple[int, int, int]) -> Image
         scale = 255.0 if values.max() <= 1.0 and values.min() >= 0.0 else 1.0
         grey = np.rint(np.clip(values * scale, 0, 255)).astype(np.uint8)
     else:
-        grey = (np.clip(deep, 0, 65535) >> 8).astype(np.uint8)
+        grey = (np.clip(deep, 0, 65535) >> _shift(int(deep.max()))).astype(np.uint8)
     key: Any = image.info.get("transparency")
     if not isinstance(key, int):
         return Image.fromarray(grey)
     colours = np.where((deep == key)[:, :, None], np.array(background, np.uint8), grey[:, :, None])
     return Image.fromarray(colours)
+
+
+def _shift(most: int) -> int:
+    """Return by how many bits to shift: sensors of 8, 10 and 12 bits are kept in 16 as they are, and would be black."""
+    return next((bits - 8 for bits in (8, 10, 12) if 0 < most < 1 << bits), 8)
+
+
+def _refuse_dark_colours(image: Image.Image) -> None:
+    """Refuse 16-bit colours that use 12 bits at most: Pillow keeps the upper eight, in which nothing is left."""
+    most = max(high for _, high in cast("tuple[tuple[int, int], ...]", image.getextrema())[:3])
+    if 0 < most < 16:
+        raise ImageError("16-bit colours of 12 bits at most, so nearly black; scale them to 16, or save 8")
 
 
 def _explain(error: Exception) -> str:

@@ -68,7 +68,9 @@ class Doubts:
         sharp = [e.sharpness for e in examples if e.sharpness is not None]
         limit = max(blur_limit(known) for known in self._references(label, sharp, gallery))
         for example in examples:
-            if example.sharpness is not None and example.sharpness < limit:
+            if example.sharpness is None:
+                found.append(EnrollWarning("blank", example.name, label, "is of one colour: there is nothing on it"))
+            elif example.sharpness < limit:
                 found.append(EnrollWarning("blur", example.name, label, "looks blurred beside the others"))
         for example, other in zip(examples, lookalikes(label, examples, bank), strict=True):
             if other is not None:

@@ -55,7 +55,13 @@ def test_what_is_installed_and_works() -> None:
         assert engine.name == kind.name
         assert (engine.works, engine.version is not None) == (kind.installed, kind.installed)
         assert engine.detail == ("runs a model of three numbers" if kind.installed else "not installed")
-    assert {p.name for p in found.extras} == {"opencv-python-headless", "picamera2", "paho-mqtt", "tensorflow"}
+    assert {p.name for p in found.extras} == {
+        "opencv-python-headless",
+        "picamera2",
+        "pillow-heif",
+        "paho-mqtt",
+        "tensorflow",
+    }
     assert all(p.install for p in found.extras)
 
 

@@ -17,8 +17,9 @@ from PIL import Image
 from tlc_edge.runtime.apart import run_apart
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import BundleError, ImageError
+from tlc_edge.runtime.images import given as sources
 from tlc_edge.runtime.images import load as images
-from tlc_edge.runtime.images.load import load_image, read_bytes, source_name
+from tlc_edge.runtime.images.load import decode_image, load_image, read_bytes, source_name
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 TRANSPOSES = {  # what a camera did to the upright picture before it wrote this orientation
@@ -110,7 +111,8 @@ class TestSources:
             seen = np.dstack([under, np.full((4, 6), 255, np.uint8)])
             assert load_image(seen, spec(background=RED), "BGR")[0, 0].tolist() == list(colour)
             clear = np.dstack([under, np.zeros((4, 6), np.uint8)])
-            assert load_image(clear, spec(background=RED), "BGR")[0, 0].tolist() == list(RED)
+            clear[0, 0, 3] = 255  # else it is padding
+            assert load_image(clear, spec(background=RED), "BGR")[1, 1].tolist() == list(RED)
         with pytest.raises(ValueError, match="'GBR'"):
             load_image(noise, spec(), order="GBR")
 
@@ -121,7 +123,24 @@ class TestSources:
             np.testing.assert_array_equal(load_image(layout, spec(channels=1)), grey[:, :, None])
             np.testing.assert_array_equal(load_image(layout, spec(8, 9), "BGR"), load_image(grey, spec(8, 9)))
         clear = np.dstack([noise, np.zeros((4, 6), np.uint8)])
-        assert load_image(clear, spec(background=RED)).tolist() == [[list(RED)] * 6] * 4
+        clear[0, 0, 3] = 255
+        assert load_image(clear, spec(background=RED))[1:].tolist() == [[list(RED)] * 6] * 3
+
+    @pytest.mark.parametrize("fill", [0, 1, 128, 255])
+    def test_a_fourth_byte_that_is_everywhere_the_same_is_padding(self, noise: NDArray[np.uint8], fill: int) -> None:
+        frame = np.dstack([noise, np.full((4, 6), fill, np.uint8)])
+        np.testing.assert_array_equal(load_image(frame, spec()), noise)
+        np.testing.assert_array_equal(load_image(frame, spec(), "BGR"), noise[:, :, ::-1])
+        np.testing.assert_array_equal(np.asarray(decode_image(frame, spec())), noise)
+        black = np.zeros((4, 6, 4), np.uint8)
+        black[:, :, 3] = fill
+        assert not load_image(black, spec()).any()
+
+    def test_a_file_whose_alpha_was_never_filled_is_a_picture(self, noise: NDArray[np.uint8]) -> None:
+        clear = np.dstack([noise, np.zeros((4, 6), np.uint8)])
+        np.testing.assert_array_equal(load_image(encode(Image.fromarray(clear)), spec()), noise)
+        clear[0, 0, 3] = 1
+        assert load_image(encode(Image.fromarray(clear)), spec(background=RED))[1, 1].tolist() == list(RED)
 
     def test_a_pil_image_is_not_changed(self, quadrants: NDArray[np.uint8]) -> None:
         image = Image.open(io.BytesIO(encode(Image.fromarray(quadrants), "JPEG")))
@@ -366,7 +385,7 @@ class TestErrors:
         assert read_bytes(memoryview(noise[0, 0]), "x") == noise[0, 0].tobytes()
 
     def test_a_stream_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(images, "MAX_BYTES", 1 << 21)
+        monkeypatch.setattr(sources, "MAX_BYTES", 1 << 21)
         with pytest.raises(ImageError, match=f"/dev/zero: more than the limit of {1 << 21} bytes"):
             load_image("/dev/zero", spec())
 
