@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from tlc_edge.runtime.gallery.records import Change
 
 
+_NAMES = {"add": "enroll"}
+"""Kinds of operations whose command has another name."""
+_UNDONE = {
+    "rename": "{} has its old name again",
+    "limit": "the limit is as it was, and what gave way is back",
+}
+"""What is said of taking back what neither adds nor removes."""
+
+
 def print_change(change: Change, as_json: bool, added: bool) -> None:
     """Print one operation on the gallery; `added` says which of the two counts is its point."""
     direction, count = ("added", change.added) if added else ("removed", change.removed)
@@ -34,7 +43,8 @@ def print_change(change: Change, as_json: bool, added: bool) -> None:
     done = f"{change.label or change.undone}: {count} {'example' if count == 1 else 'examples'} {direction}"
     if change.undone:
         done += f", {change.removed} removed" if added and change.removed else ""
-        done += f" (took back: {change.undone})"
+        done = _UNDONE[change.undone].format(change.label) if change.undone in _UNDONE else done
+        done += f" (took back: {_NAMES.get(change.undone, change.undone)})"
     if change.skipped:
         done += f", {change.skipped} known already"
     if change.gone:

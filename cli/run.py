@@ -47,6 +47,7 @@ def _run(argv: Sequence[str] | None) -> int:
         OSError: what it says cannot be written.
     """
     take_json()
+    words = sys.argv[1:] if argv is None else argv
     try:
         with Interrupt() as interrupt:  # inside: what a library made of a Ctrl-C must not be reported as its error
             interrupt.check()
@@ -54,12 +55,15 @@ def _run(argv: Sequence[str] | None) -> int:
         return code if isinstance(code, int) else 0
     except click.ClickException as e:
         e.show()
+        hint = _say_hint(words, e)
         error: dict[str, Any] = {"what": e.format_message(), "kind": "UsageError", "exit_code": e.exit_code}
+        error["notes"] = hint
     except TlcError as e:
         say(f"Error: {e}")
         notes: list[str] = getattr(e, "__notes__", [])
         for note in notes:
             say(f"       ({note})")
+        notes = [*notes, *_say_hint(words, e)]
         error = {"what": str(e), "kind": type(e).__name__, "exit_code": e.exit_code, "notes": list(notes)}
         error |= {"step": e.step, "after": list(e.after), "tried": list(e.tried)}
     except (click.Abort, KeyboardInterrupt):
@@ -69,9 +73,19 @@ def _run(argv: Sequence[str] | None) -> int:
         message = "out of memory; close other programs, or use fewer or smaller images"
         say(f"Error: {message}")
         error = {"what": message, "kind": "MemoryError", "exit_code": 1}
-    if _wants_json(sys.argv[1:] if argv is None else argv) and not take_json():
+    if _wants_json(words) and not take_json():
         put_json({"error": {"step": None, "after": [], "tried": [], "notes": [], **error}})
     return int(error["exit_code"])
+
+
+def _say_hint(words: Sequence[str], error: Exception) -> list[str]:
+    """Say what was meant, where that is known, and return it."""
+    from .suggestions import suggest
+
+    hint = suggest(words, error)
+    if hint is not None:
+        say(f"       ({hint})")
+    return [] if hint is None else [hint]
 
 
 def _wants_json(words: Sequence[str]) -> bool:

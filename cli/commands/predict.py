@@ -9,6 +9,7 @@ import click
 
 from tlc_edge.cli.options import device_options, image_source, json_option, unknown_option
 from tlc_edge.cli.output import put_json, say
+from tlc_edge.cli.suggestions import of_video
 
 if TYPE_CHECKING:
     from tlc_edge.runtime.knn.prediction import Prediction
@@ -40,6 +41,9 @@ def predict(bundle: str, images: tuple[str, ...], top: int, rate: float | None, 
     if as_json:
         put_json({"results": results, **({"errors": failed} if failed else {})})
     if failed:
+        hint = of_video(bundle, [one["image"] for one in failed])
+        if hint is not None:
+            say(f"       ({hint})")
         raise click.exceptions.Exit(1)
 
 
