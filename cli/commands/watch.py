@@ -17,6 +17,7 @@ from tlc_edge.cli.numbers import Finite
 from tlc_edge.cli.options import device_options, unknown_option
 from tlc_edge.cli.output import say
 from tlc_edge.cli.terminate import sigterm_as_interrupt
+from tlc_edge.runtime.errors import UsageError
 from tlc_edge.runtime.watch.steady import usual_window
 
 if TYPE_CHECKING:
@@ -47,10 +48,19 @@ if TYPE_CHECKING:
 )
 @click.option("--webhook", metavar="URL", help="POST each change there as JSON.")
 @click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME:VALUE|@FILE",
+    help="Send it along with --webhook; of a file each line. Repeatable.",
+)
+@click.option(
     "--mqtt",
-    metavar="HOST[:PORT]/TOPIC",
+    metavar="[mqtts://]HOST[:PORT]/TOPIC",
     help="Publish each change there as JSON; TLC_MQTT_USER and TLC_MQTT_PASSWORD log in.",
 )
+@click.option("--ca", metavar="FILE", help="Trust the certificates in it (PEM), for https:// and mqtts://.")
+@click.option("--home-assistant", is_flag=True, help="Have Home Assistant find it over --mqtt, as a device.")
 @unknown_option("rate")
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a line.")
@@ -60,31 +70,60 @@ def watch(
     smooth: int | None,
     every: float,
     webhook: str | None,
+    headers: tuple[str, ...],
     mqtt: str | None,
+    ca: str | None,
+    home_assistant: bool,
     rate: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     from tlc_edge.runtime.classifier import Classifier
     from tlc_edge.runtime.watch.frames import is_folder, open_frames
+    from tlc_edge.runtime.watch.home_assistant import HomeAssistant
+    from tlc_edge.runtime.watch.mqtt import Mqtt
     from tlc_edge.runtime.watch.outbox import Outbox, Receiver
-    from tlc_edge.runtime.watch.receivers import Mqtt, Webhook
+    from tlc_edge.runtime.watch.receivers import Webhook
     from tlc_edge.runtime.watch.steady import Steady
+    from tlc_edge.runtime.watch.trust import trusted
     from tlc_edge.runtime.watch.watch import watch as run
+
+    _check(webhook, headers, mqtt, ca, home_assistant)
 
     with sigterm_as_interrupt(), ExitStack() as stack:
         classifier = stack.enter_context(Classifier.open(bundle, unknown=rate, **options))
-        receivers: list[Receiver] = [*([Webhook(webhook)] if webhook else []), *([Mqtt(mqtt)] if mqtt else [])]
+        trust = None if ca is None else trusted(ca)
+        broker = Mqtt(mqtt, say, trust) if mqtt else None
+        receivers: list[Receiver] = [Webhook(webhook, headers, trust)] if webhook else []
         watched = open_frames(camera, every)
         frames = stack.enter_context(closing(watched.frames))
         steady = Steady(smooth or usual_window(is_folder(camera)))
+        device = HomeAssistant(broker, classifier.classes()) if home_assistant and broker else None
+        if broker is not None:
+            receivers.append(broker)
+            broker.start()
         outboxes = [stack.enter_context(Outbox(r, say)) for r in receivers]
+        follow = (lambda: device.follow(classifier.classes())) if device else (lambda: None)
         say(f"watching {watched.text}")
-        for event in run(classifier, frames, steady, say):
+        for event in run(classifier, frames, steady, say, follow):
             document = json.dumps(event.document(), ensure_ascii=True)
             for outbox in outboxes:  # first: what was printed before an end is then on its way, or said to be lost
                 outbox.put(document.encode())
+            if device is not None and event.seen is not None:
+                device.picture(event.seen, classifier.bundle.manifest.preprocessing)
             click.echo(document if as_json else _line(event))
+
+
+def _check(
+    webhook: str | None, headers: tuple[str, ...], mqtt: str | None, ca: str | None, home_assistant: bool
+) -> None:
+    """Raise UsageError where an option has nothing to work on."""
+    if home_assistant and not mqtt:
+        raise UsageError("--home-assistant goes over --mqtt; give the broker and a topic, such as localhost/kitchen")
+    if headers and not webhook:
+        raise UsageError("--header goes with --webhook; give its address")
+    if ca and not ((webhook or "").startswith("https:") or (mqtt or "").startswith("mqtts:")):
+        raise UsageError("--ca is for --webhook https://… and --mqtt mqtts://…; give one of them")
 
 
 def _line(event: Event) -> str:

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from .trust import explained
+
 CAPACITY = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _GRACE = 5.0
@@ -140,7 +142,7 @@ class Outbox:
                 return
             except OSError as e:
                 if not away:
-                    self._note(f"{self._receiver.name}: {_reason(e)}; trying again")
+                    self._note(f"{self._receiver.name}: {explained(e)}; trying again")
                 away = True
                 with self._changed:
                     self._changed.wait_for(lambda: self._closing, pause)
@@ -150,8 +152,3 @@ class Outbox:
                     lost = f", {self.lost} lost so far" if self.lost else ""
                     self._note(f"{self._receiver.name}: delivers again{lost}")
                 return
-
-
-def _reason(error: OSError) -> str:
-    inner = getattr(error, "reason", error)  # urllib wraps what the socket said
-    return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__

@@ -1,43 +1,58 @@
-"""Where answers are sent: an address that takes an HTTP POST, or a topic of an MQTT broker."""
+"""Where answers are sent: an address that takes an HTTP POST."""
 
 from __future__ import annotations
 
-import importlib
-import os
-import threading
+import re
+import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from tlc_edge.runtime.errors import DeviceError, UsageError
+from tlc_edge.runtime.errors import UsageError
 
 from .address import shown
 from .outbox import RefusedError
 
 _TIMEOUT = 5.0
-_MQTT_PORT = 1883
 _AGAIN = (408, 425, 429)
 """The refusals that are meant for now only."""
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OURS = ("Content-Length", "Transfer-Encoding", "Connection", "Host")
 
 
 class Webhook:
     """POSTs each message to an address, as JSON; an answer other than 2xx is a failure, redirects included."""
 
-    def __init__(self, url: str) -> None:
-        """Raises UsageError where `url` is no http or https address."""
+    def __init__(self, url: str, headers: Sequence[str] = (), trusted: ssl.SSLContext | None = None) -> None:
+        """Take an address, headers to send along, and the certificates to trust where they are not the system's.
+
+        Args:
+            url: http or https.
+            headers: `NAME: VALUE`; or `@FILE`, which has one on each line, so that no token is on the command line.
+            trusted: for https.
+
+        Raises:
+            UsageError: one of them is none. No value of a header is ever named.
+        """
         parts = _split(url, "--webhook")
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise UsageError(f"--webhook {shown(url)}: expected http://HOST… or https://HOST…, without a user's name")
+            raise UsageError(
+                f"--webhook {shown(url)}: expected http://HOST… or https://HOST…, without a user's name; "
+                "a token goes into --header"
+            )
         self.name = f"webhook {parts.hostname}"
         self._url = url
-        self._open = urllib.request.build_opener(_NoRedirect).open
+        self._headers = {"Content-Type": "application/json", **_headers(headers)}
+        tls = [urllib.request.HTTPSHandler(context=trusted)] if trusted else []
+        self._open = urllib.request.build_opener(_NoRedirect, *tls).open
 
     def send(self, message: bytes) -> None:
         """POST one message."""
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self._url, message, headers, method="POST")
+        request = urllib.request.Request(self._url, message, self._headers, method="POST")
         try:
             with self._open(request, timeout=_TIMEOUT):
                 return
@@ -61,77 +76,27 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Return no request to go on with."""
 
 
-class Mqtt:
-    """Publishes each message on a topic, retained and at least once, so that who subscribes later has the latest."""
-
-    def __init__(self, address: str) -> None:
-        """Take `HOST[:PORT]/TOPIC`; a user's name and password come from TLC_MQTT_USER and TLC_MQTT_PASSWORD.
-
-        Raises:
-            UsageError: `address` is none.
-            DeviceError: paho-mqtt is missing.
-        """
-        parts = _split(f"//{address}", "--mqtt")
-        self._topic = parts.path.removeprefix("/")
-        wild = any(c in address for c in "+#?\0")
-        if not parts.hostname or not self._topic or wild or "@" in parts.netloc or "//" in address:
-            raise UsageError(
-                f"--mqtt {shown(address)}: expected HOST[:PORT]/TOPIC, for example localhost/kitchen/camera"
-            )
+def _headers(given: Sequence[str]) -> dict[str, str]:
+    """Return headers by their names, those of files among them."""
+    lines: list[str] = []
+    for one in given:
+        if not one.startswith("@"):
+            lines.append(one)
+            continue
         try:
-            mqtt: Any = importlib.import_module("paho.mqtt.client")
-        except ImportError:
-            raise DeviceError("--mqtt needs paho-mqtt, which is not installed; run: pip install paho-mqtt") from None
-        self.name = f"mqtt {parts.hostname}"
-        self._connected = threading.Event()
-        self._tried = threading.Event()
-        """Set from the first connection, or failure to connect, on."""
-        self._trouble = "cannot be reached"
-        self._sent: tuple[bytes, Any] | None = None
-        self._client: Any = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-        self._client.connect_timeout = _TIMEOUT
-        self._client.reconnect_delay_set(1, 30)
-        self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
-        self._client.on_connect_fail = lambda *_: self._tried.set()
-        user = os.environ.get("TLC_MQTT_USER")
-        if user:
-            self._client.username_pw_set(user, os.environ.get("TLC_MQTT_PASSWORD"))
-        self._client.connect_async(parts.hostname, parts.port or _MQTT_PORT)
-        self._client.loop_start()  # connects, and again whenever it must, in a thread of its own
-
-    def send(self, message: bytes) -> None:
-        """Publish one message and wait for the broker's word that it has it."""
-        self._tried.wait(_TIMEOUT)
-        if not self._connected.is_set():
-            raise OSError(self._trouble)
-        if self._sent is None or self._sent[0] is not message:
-            self._sent = (message, self._client.publish(self._topic, message, qos=1, retain=True))
-        info = self._sent[1]
-        try:
-            info.wait_for_publish(_TIMEOUT)
-        except (ValueError, RuntimeError) as e:
-            self._sent = None
-            raise OSError(str(e)) from None
-        if not info.is_published():
-            raise OSError("does not confirm")  # it stays queued: the next try waits for the same one
-        self._sent = None
-
-    def close(self) -> None:
-        """Disconnect; a broker that cannot be reached is not waited for."""
-        self._client.disconnect()
-        if self._connected.is_set():
-            self._client.loop_stop()
-
-    def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
-        if code.is_failure:
-            self._trouble = f"refuses the connection ({code})"
-        else:
-            self._connected.set()
-        self._tried.set()
-
-    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
-        self._connected.clear()
-        self._trouble = f"cannot be reached ({code})" if code.is_failure else self._trouble
+            text = Path(one[1:]).read_text("utf-8")
+        except (OSError, ValueError) as e:
+            raise UsageError(f"--header {one}: {getattr(e, 'strerror', None) or 'not UTF-8'}") from None
+        lines += [line for line in text.splitlines() if line.strip()]
+    found: dict[str, str] = {}
+    for line in lines:
+        name, mark, value = (part.strip() for part in line.partition(":"))
+        if not mark or not _HEADER.fullmatch(name) or not value.isprintable() or not value.isascii():
+            raise UsageError("--header: expected NAME: VALUE in ASCII, for example 'Authorization: Bearer …'")
+        if name.title() in _OURS:
+            raise UsageError(f"--header {name}: is set by the message itself")
+        found[name.title()] = value
+    return found
 
 
 def _split(address: str, option: str) -> SplitResult:

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from tlc_edge.runtime.errors import DeviceError
 
 from .address import shown
+from .trust import explained
 
 USUAL = 1.0
 """Seconds between two photos, where nobody says otherwise."""
@@ -124,7 +125,6 @@ def _refusal(code: int, reason: str, named: bool) -> str:
 
 
 def _reason(error: Exception) -> str:
-    inner = getattr(error, "reason", error)
     if isinstance(error, ValueError | HTTPException):
         return f"answers with what is no HTTP: {type(error).__name__}"  # its words could hold the address
-    return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
+    return explained(error)

@@ -33,6 +33,8 @@ class Event:
     """The frame's file, where it is one."""
     seconds: float | None = None
     """The frame's time in the video, where it is of one."""
+    seen: Frame | None = None
+    """The frame itself."""
 
     def document(self) -> dict[str, Any]:
         """Return the event as JSON values."""
@@ -51,12 +53,17 @@ class Event:
 
 
 def watch(
-    classifier: Classifier, frames: Iterable[Frame | Gap], steady: Steady, note: Callable[[str], None]
+    classifier: Classifier,
+    frames: Iterable[Frame | Gap],
+    steady: Steady,
+    note: Callable[[str], None],
+    looked: Callable[[], None] = lambda: None,
 ) -> Generator[Event]:
     """Predict every frame and yield an event when `steady` says that the label changed.
 
     `note` is told of gaps and of images that cannot be read; both are survived. Where the frames end before any
-    label has its share, those that there were decide, or `note` is told that they do not agree.
+    label has its share, those that there were decide, or `note` is told that they do not agree. `looked` is called
+    after every frame, before its event.
     """
     count = 0
     latest: dict[str | None, Event] = {}  # by label, until there is one that stands
@@ -71,13 +78,14 @@ def watch(
             note(str(e))
             continue
         count += 1
+        looked()
         label = None if prediction.unknown else prediction.label
         was = (UNKNOWN if steady.label is None else steady.label) if steady.announced else None
         if steady.see(label):
             latest.clear()
-            yield Event(_now(), count, prediction, was, frame.name, frame.seconds)
+            yield Event(_now(), count, prediction, was, frame.name, frame.seconds, frame)
         elif not steady.announced:
-            latest[label] = Event(_now(), count, prediction, was, frame.name, frame.seconds)
+            latest[label] = Event(_now(), count, prediction, was, frame.name, frame.seconds, frame)
     if steady.end():
         yield latest[steady.label]
     elif count and not steady.announced:
