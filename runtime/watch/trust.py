@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from urllib.error import URLError
 
 from tlc_edge.runtime.errors import UsageError
 
@@ -22,7 +23,7 @@ def trusted(path: str) -> ssl.SSLContext:
 
 def explained(error: BaseException) -> str:
     """Return what the system, or urllib, says went wrong with a connection, as a sentence's part."""
-    inner = getattr(error, "reason", error)  # urllib wraps what the socket said
+    inner = error.reason if isinstance(error, URLError) else error  # urllib wraps what the socket said
     if isinstance(inner, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {inner.verify_message}; give it, or its authority's, with --ca FILE"
     if isinstance(inner, ssl.SSLError):
