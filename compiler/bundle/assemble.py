@@ -26,7 +26,7 @@ from tlc_edge.compiler.verify.golden import choose_golden, png
 from tlc_edge.compiler.verify.judge import Judged, Reference, run_engine
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.compiler.weights.pins import arrays_sha256
-from tlc_edge.runtime.bundle.bundle import EXEMPLARS
+from tlc_edge.runtime.bundle.bundle import EXEMPLARS, labels_text
 from tlc_edge.runtime.bundle.manifest import Decision, Manifest, Unknown, fingerprint
 from tlc_edge.runtime.engines.golden import CARD, CARD_INPUT, EXPECTED, golden_name, pack_expected
 from tlc_edge.runtime.engines.open import Engine
@@ -91,7 +91,7 @@ def assemble(
     )
     files: dict[str, bytes] = {
         **{j.file.info.file: j.file.data for j in judged},
-        "labels.txt": "".join(f"{label}\n" for label in fused.labels).encode(),
+        "labels.txt": labels_text(fused.labels).encode(),
         EXEMPLARS: pack_exemplars(*stored.shipped()),
         KNOWNNESS: pack_knownness(knownness),
         **extra_files(target, fused, [j.file for j in judged], fits),

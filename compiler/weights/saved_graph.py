@@ -301,7 +301,9 @@ def _restored_keys(nodes: dict[str, Any]) -> dict[str, str]:
             continue
         source: Any = nodes.get(_node(node.input[1]))
         output = _output(node.input[1])
-        while source is not None and source.op == "Identity" and source.input:
+        for _ in range(8):  # Identities on the way; one that leads to itself is none
+            if source is None or source.op != "Identity" or not source.input:
+                break
             output = _output(source.input[0])
             source = nodes.get(_node(source.input[0]))
         if source is None or source.op != "RestoreV2" or len(source.input) < 2:

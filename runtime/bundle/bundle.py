@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +22,13 @@ from tlc_edge.runtime.errors import BundleError, UsageError
 from tlc_edge.runtime.files import beside, put_in_place, write_folder, writing
 from tlc_edge.runtime.vectors import row_lengths, unit_rows
 
+from .arrays import read_arrays
 from .manifest import Manifest, from_json, to_json
 
 MANIFEST = "manifest.json"
+DIGEST = "manifest.sha256"
+"""SHA-256 of the manifest's bytes, hexadecimal, and a line feed; bundles before 0.1 have none."""
+LABELS = "labels.txt"
 EXEMPLARS = "exemplars.npz"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -65,12 +68,22 @@ class Bundle:
                 raise BundleError(
                     f"{where}: no {MANIFEST} in it, so this is not a tlc bundle; make one with `tlc build`"
                 )
+            digest = read(DIGEST)
+            if digest is not None and digest != digest_of(data):
+                raise BundleError(
+                    f"{where}: {MANIFEST} is not as it was written (its SHA-256 is not that in {DIGEST}); "
+                    "copy or build the bundle again"
+                )
             manifest = from_json(data, str(where))
             files = {name: _checked(where, name, digest, read(name)) for name, digest in sorted(manifest.files.items())}
         unlisted = [m.file for m in manifest.models if m.file not in files]
         if unlisted or not manifest.models:
             raise BundleError(
                 f"{where}: the manifest lists no hash for {', '.join(unlisted) or 'any model'}; build it again"
+            )
+        if LABELS in files and files[LABELS].decode("utf-8", "replace") != labels_text(manifest.labels):
+            raise BundleError(
+                f"{where}: the labels in {MANIFEST} are not those of {LABELS}; copy or build the bundle again"
             )
         return cls(where, manifest, {MANIFEST: data, **files})
 
@@ -91,10 +104,10 @@ class Bundle:
         if EXEMPLARS not in self.files:
             return Exemplars(np.zeros((0, width), np.float32), np.zeros(0, np.int64))
         try:
-            with np.load(io.BytesIO(self.files[EXEMPLARS]), allow_pickle=False) as data:
-                vectors, labels = unit_rows(data["vectors"]), np.asarray(data["labels"], np.int64)
-                scales = np.asarray(data["scales"], np.float32) if "scales" in data else None
-                lengths = None if scales is None else row_lengths(np.atleast_2d(data["vectors"])) * scales
+            data = read_arrays(self.files[EXEMPLARS])
+            vectors, labels = unit_rows(data["vectors"]), np.asarray(data["labels"], np.int64)
+            scales = np.asarray(data["scales"], np.float32) if "scales" in data else None
+            lengths = None if scales is None else row_lengths(np.atleast_2d(data["vectors"])) * scales
         except Exception as e:
             # numpy meets bytes that are no archive of arrays with whatever error its reader happens to hit.
             raise BundleError(f"{self.path}: {EXEMPLARS} cannot be read ({e}); build the bundle again") from None
@@ -153,6 +166,16 @@ def _checked(where: Path, name: str, digest: str, data: bytes | None) -> bytes:
     return data
 
 
+def digest_of(manifest: bytes) -> bytes:
+    """Return what stands in `manifest.sha256`."""
+    return f"{hashlib.sha256(manifest).hexdigest()}\n".encode()
+
+
+def labels_text(labels: Sequence[str]) -> str:
+    """Return what stands in `labels.txt`: a label per line."""
+    return "".join(f"{label}\n" for label in labels)
+
+
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], force: bool = False) -> None:
     """Write a bundle, whole or not at all; `path` ending in `.tlc` gives the one-file form.
 
@@ -166,7 +189,8 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], for
     if set(manifest.files) != set(files):
         raise ValueError("manifest.files and files differ")
     check_writable(path, force)
-    contents = {MANIFEST: to_json(manifest), **files}
+    data = to_json(manifest)
+    contents = {MANIFEST: data, DIGEST: digest_of(data), **files}
     try:
         (_write_zip if path.suffix == ".tlc" else _write_folder)(path, contents)
     except OSError as e:

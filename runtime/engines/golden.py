@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.runtime.bundle.arrays import read_arrays
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.errors import BundleError
 from tlc_edge.runtime.images.load import load_image
@@ -94,9 +95,9 @@ def golden_name(index: int) -> str:
 
 def _expected(bundle: Bundle, file: str, kind: str) -> Expected | None:
     try:
-        with np.load(io.BytesIO(bundle.read(EXPECTED)), allow_pickle=False) as data:
-            probabilities = np.asarray(data[f"{file}:{kind}probabilities"], np.float32)
-            embeddings = np.asarray(data[f"{file}:{kind}embedding"], np.float32)
+        data = read_arrays(bundle.read(EXPECTED))
+        probabilities = np.asarray(data[f"{file}:{kind}probabilities"], np.float32)
+        embeddings = np.asarray(data[f"{file}:{kind}embedding"], np.float32)
     except Exception:
         # Besides files that lack it: numpy's reader fails in many ways on what is no archive of arrays.
         return None

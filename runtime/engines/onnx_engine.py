@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tlc_edge.runtime.quiet import quiet
 
 from .engine import find_output, version_of
+from .onnx_content import refers_outside
 
 
 class OnnxEngine:
@@ -19,6 +20,8 @@ class OnnxEngine:
 
     def __init__(self, name: str, module: str, model: bytes, threads: int, outputs: Sequence[str]) -> None:
         self.name, self.version = name, version_of(name)
+        if refers_outside(model):
+            raise ValueError("it keeps numbers in files outside the bundle")
         with quiet():
             ort: Any = importlib.import_module(module)
             options = ort.SessionOptions()

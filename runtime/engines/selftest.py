@@ -7,9 +7,11 @@ engine has a part in.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.bundle.bundle import MANIFEST, Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.errors import SelftestError
 from tlc_edge.runtime.vectors import Floats
@@ -149,17 +151,30 @@ def selftest_once(bundle: Bundle, engine: Engine, model: ModelFile) -> None:
         SelftestError: images are prepared, or answered by the model, otherwise than where it was built.
     """
     mark = _mark(bundle, engine, model)
-    if mark is not None and os.path.exists(mark):  # noqa: PTH110 - Path.exists raises where it may not look
+    if mark is not None and _is_ours(mark):
         return
     result = selftest(bundle, engine, model)
     if not result.passed:
         raise SelftestError(failure(bundle, result))
     if mark is not None:
         try:
-            mark.parent.mkdir(0o700, parents=True, exist_ok=True)
-            mark.touch()
+            mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # whatever lies there is not followed
+                os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError:
             pass  # it only costs the same moment again next time
+
+
+def _is_ours(mark: Path) -> bool:
+    """Return whether a mark is there that no other user can have made: a link, or a folder open to all, is none."""
+    try:
+        file, folder = os.lstat(mark), os.lstat(mark.parent)
+    except OSError:
+        return False
+    if not hasattr(os, "getuid"):
+        return stat.S_ISREG(file.st_mode)
+    own = all(found.st_uid == os.getuid() for found in (file, folder))
+    return own and stat.S_ISREG(file.st_mode) and stat.S_ISDIR(folder.st_mode) and not folder.st_mode & 0o002
 
 
 def failure(bundle: Bundle, result: Selftest) -> str:
@@ -200,6 +215,7 @@ def _mark(bundle: Bundle, engine: Engine, model: ModelFile) -> Path | None:
     """Return the file whose presence says that this has passed here; None where there is no home."""
     what = "\n".join(
         (
+            hashlib.sha256(bundle.files.get(MANIFEST, b"")).hexdigest(),
             bundle.manifest.files[model.file],
             bundle.manifest.files.get(EXPECTED, ""),
             bundle.manifest.files.get(CARD, ""),

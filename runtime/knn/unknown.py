@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.runtime.bundle.arrays import read_arrays
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import Unknown
 from tlc_edge.runtime.errors import BundleError, UsageError
@@ -96,9 +97,9 @@ def read_knownness(bundle: Bundle) -> Knownness:
     if KNOWNNESS not in bundle.files:
         return without_table(manifest.unknown, manifest.embedding_width)
     try:
-        with np.load(io.BytesIO(bundle.files[KNOWNNESS]), allow_pickle=False) as data:
-            shift, enrolled = np.asarray(data["shift"], np.float32), np.asarray(data["enrolled"], np.float32)
-            examples = np.asarray(data["examples"], np.int64)
+        data = read_arrays(bundle.files[KNOWNNESS])
+        shift, enrolled = np.asarray(data["shift"], np.float32), np.asarray(data["enrolled"], np.float32)
+        examples = np.asarray(data["examples"], np.int64)
     except Exception as e:
         # numpy meets bytes that are no archive of arrays with whatever error its reader happens to hit.
         raise BundleError(f"{bundle.path}: {KNOWNNESS} cannot be read ({e}); build the bundle again") from None

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from killed import FAILED, INTERRUPTED, Killed, moments
 
-from tlc_edge.runtime.bundle.bundle import EXEMPLARS, MANIFEST, Bundle, check_writable, write_bundle
+from tlc_edge.runtime.bundle.bundle import DIGEST, EXEMPLARS, MANIFEST, Bundle, check_writable, write_bundle
 from tlc_edge.runtime.bundle.manifest import Decision, Manifest, ModelFile, Preprocessing, Unknown, to_json
 from tlc_edge.runtime.errors import BundleError, UsageError
 
@@ -54,6 +54,12 @@ def npz(**arrays: object) -> bytes:
     return out.getvalue()
 
 
+def packed(**arrays: object) -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    return out.getvalue()
+
+
 def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
@@ -74,10 +80,10 @@ def test_what_was_written_is_read_back(tmp_path: Path, form: str) -> None:
 
 
 def test_the_two_forms_hold_the_same_and_one_becomes_the_other_with_any_zip_tool(tmp_path: Path) -> None:
-    packed, folder = write(tmp_path / "a.tlc"), write(tmp_path / "a")
-    with zipfile.ZipFile(packed) as archive:
+    one_file, folder = write(tmp_path / "a.tlc"), write(tmp_path / "a")
+    with zipfile.ZipFile(one_file) as archive:
         archive.extractall(tmp_path / "unpacked")
-    assert Bundle.open(tmp_path / "unpacked").files == Bundle.open(folder).files == Bundle.open(packed).files
+    assert Bundle.open(tmp_path / "unpacked").files == Bundle.open(folder).files == Bundle.open(one_file).files
 
 
 def test_the_written_bytes_are_frozen_and_the_same_each_time(tmp_path: Path) -> None:
@@ -86,12 +92,18 @@ def test_the_written_bytes_are_frozen_and_the_same_each_time(tmp_path: Path) -> 
     assert first == second
     with zipfile.ZipFile(io.BytesIO(first)) as archive:
         entries = archive.infolist()
-    assert [e.filename for e in entries] == ["golden/00.png", "labels.txt", "manifest.json", "model.tflite"]
+    assert [e.filename for e in entries] == [
+        "golden/00.png",
+        "labels.txt",
+        "manifest.json",
+        "manifest.sha256",
+        "model.tflite",
+    ]
     assert {(e.compress_type, e.date_time, e.external_attr) for e in entries} == {
         (zipfile.ZIP_STORED, (1980, 1, 1, 0, 0, 0), 0o644 << 16)
     }
     # What is in the field stays readable and reproducible: this never changes for schema 1.
-    assert hashlib.sha256(first).hexdigest() == "10f36d1179658210bd11cb76160457d4a892c6acdf73b933de502e3e1811ccf8"
+    assert hashlib.sha256(first).hexdigest() == "cfa1c1ee417445cb3c1db4bf8b8e02837550b5a706b88e1b81395da37e4e3866"
 
 
 def test_other_files_beside_the_bundles_own_are_not_read(tmp_path: Path) -> None:
@@ -209,6 +221,7 @@ def test_names_that_lead_out_of_the_bundle_are_refused(tmp_path: Path) -> None:
     for name in ("../secret", str(tmp_path / "secret"), "golden/../../secret"):
         files = {**honest.files, name: hashlib.sha256(b"secret").hexdigest()}
         (folder / MANIFEST).write_bytes(to_json(replace(honest, files=files)))
+        (folder / DIGEST).unlink(missing_ok=True)
         with pytest.raises(BundleError, match="names of files inside the bundle"):
             Bundle.open(folder)
 
@@ -219,8 +232,33 @@ def test_a_bundle_needs_a_model_that_its_hashes_cover(tmp_path: Path) -> None:
     (folder / "other.onnx").write_bytes(b"abc")
     for models, message in (((), "no hash for any model"), ((*honest.models, other), "no hash for other.onnx")):
         (folder / MANIFEST).write_bytes(to_json(replace(honest, models=models)))
+        (folder / DIGEST).unlink(missing_ok=True)
         with pytest.raises(BundleError, match=message):
             Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, DIGEST, "labels.txt", "model.tflite"])
+def test_a_flipped_bit_anywhere_in_a_folder_is_found(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "a")
+    whole = (folder / name).read_bytes()
+    for position in range(len(whole)):
+        flipped = whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :]
+        (folder / name).write_bytes(flipped)
+        with pytest.raises(BundleError):
+            Bundle.open(folder)
+    (folder / name).write_bytes(whole)
+    Bundle.open(folder)
+
+
+def test_a_bundle_of_before_opens_with_what_it_can_prove(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a")
+    (folder / DIGEST).unlink()
+    manifest = (folder / MANIFEST).read_bytes()
+    assert Bundle.open(folder).manifest.labels == ("cup", "mug")
+    exchanged = manifest.replace(b'"cup"', b'"-"').replace(b'"mug"', b'"cup"').replace(b'"-"', b'"mug"')
+    (folder / MANIFEST).write_bytes(exchanged)
+    with pytest.raises(BundleError, match=r"the labels in manifest\.json are not those of labels\.txt"):
+        Bundle.open(folder)
 
 
 # --- exemplars
@@ -252,6 +290,8 @@ ROWS, LABELS = np.ones((2, 4), np.int8), np.zeros(2, np.int32)
         (npz(vectors=ROWS), "cannot be read"),
         (npz(vectors=np.array(["a"]), labels=LABELS), "cannot be read"),
         (npz(vectors=np.array([{}], object), labels=LABELS), "cannot be read"),
+        (packed(vectors=ROWS, labels=LABELS), "is compressed; a bundle's arrays are stored as they are"),
+        (packed(vectors=np.zeros((1 << 20, 4), np.int8), labels=LABELS), "longer than itself"),
         (npz(vectors=np.ones((2, 5), np.int8), labels=LABELS), "does not fit the manifest"),
         (npz(vectors=ROWS, labels=LABELS[:1]), "does not fit the manifest"),
         (npz(vectors=ROWS, labels=LABELS.reshape(2, 1)), "does not fit the manifest"),
@@ -299,7 +339,7 @@ def test_an_existing_bundle_is_replaced_only_by_force(tmp_path: Path, form: str)
     assert Bundle.open(path).files.keys() == {MANIFEST, *other}
     assert names(tmp_path) == [form]
     if path.is_dir():
-        assert names(path) == ["extra", "golden", "labels.txt", "manifest.json", "model.tflite"]
+        assert names(path) == ["extra", "golden", "labels.txt", "manifest.json", "manifest.sha256", "model.tflite"]
 
 
 def test_force_does_not_replace_what_is_no_bundle(tmp_path: Path) -> None:
