@@ -46,6 +46,8 @@ def find_layer(backbone: Backbone, layer: str | None) -> Node:
     """
     rows = nodes(backbone.model)
     asked = backbone.default_shave if layer in (None, "auto") else str(layer)
+    # Keras 2 had slashes in names, and a layer can be asked for as its file calls it.
+    asked = asked.replace("/", ".")
     asked = backbone.merged.get(asked, asked)
     found = next((r for r in rows if r.name == asked), None)
     if found is None and asked.isdecimal():

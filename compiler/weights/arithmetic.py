@@ -51,14 +51,13 @@ _IDLE = ("name", "data_format")
 Operation = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 
-def operation(item: Any, where: str) -> Operation | None:
+def operation(item: Any, where: str, name: str) -> Operation | None:
     """Return what one entry of a configuration computes, of its arguments; None where it is a layer.
 
     Raises:
         BuildError: it calls a function that is not arithmetic known here.
     """
     kind, config = str(item["class_name"]), item["config"]
-    name = str(item.get("name") or config.get("name"))
     if kind in _KERAS_2:
         function = str(config.get("function", "__operators__.getitem"))
         made = _FUNCTIONS.get(function)

@@ -34,6 +34,14 @@ class _Source:
     keras: int
     renamed: dict[str, str] = field(default_factory=dict[str, str])
 
+    def named(self, name: Any) -> Any:
+        """Return a name without slashes, which Keras 3 has none of in names; what the file calls it is kept."""
+        if not isinstance(name, str) or "/" not in name:
+            return name
+        plain = name.replace("/", ".")
+        self.renamed[plain] = name
+        return plain
+
 
 def network_from_config(topology: Any, where: str, keras: int) -> tuple[Any, dict[str, str]]:
     """Return a functional Keras model without its weights, and what the file calls the layers renamed in it.
@@ -87,7 +95,7 @@ def _sequential(config: Any, source: _Source) -> Any:
         if item["class_name"] != "InputLayer":
             for layer in _layers(item, source):
                 x = layer(x)
-    return Model(start, x, name=name)
+    return Model(start, x, name=source.named(name))
 
 
 def _functional(config: Any, source: _Source) -> Any:
@@ -100,11 +108,11 @@ def _functional(config: Any, source: _Source) -> Any:
     for item in config["layers"]:
         name = item.get("name") or item["config"]["name"]
         if item["class_name"] == "InputLayer":
-            tensor = Input(tuple(_shape_of(item)[1:]), name=name)
+            tensor = Input(tuple(_shape_of(item)[1:]), name=source.named(name))
             outputs[name, 0] = tensor
             inputs.append(tensor)
             continue
-        plain = operation(item, source.where)
+        plain = operation(item, source.where, source.named(name))
         made[name] = plain or _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, source)
         waiting += [(name, i, _call(node, plain is not None)) for i, node in enumerate(item["inbound_nodes"])]
 
@@ -135,7 +143,9 @@ def _functional(config: Any, source: _Source) -> Any:
         waiting = later
     ends = [outputs[r[0], r[1]] for r in tree.flatten(last)]
     return Model(
-        inputs[0] if len(inputs) == 1 else inputs, ends[0] if len(ends) == 1 else ends, name=config.get("name")
+        inputs[0] if len(inputs) == 1 else inputs,
+        ends[0] if len(ends) == 1 else ends,
+        name=source.named(config.get("name")),
     )
 
 
@@ -267,12 +277,12 @@ def _layers(item: Any, source: _Source) -> list[Any]:
     if "activation" in config:
         config["activation"], after = _activation(config["activation"], source, name)
     if after:
-        source.renamed[f"{name}_linear"] = name
+        source.renamed[f"{source.named(name)}_linear"] = name
     # A setting that is an object is none that a network for inference needs, and Keras would import what it names.
     objects = [k for k, v in config.items() if isinstance(v, dict) and "class_name" in v]
     if objects:
         raise BuildError(f"{source.where}: layer {name} ({kind}) has an object as its {objects[0]}; it was refused")
-    config["name"] = f"{name}_linear" if after else name
+    config["name"] = f"{source.named(name)}_linear" if after else source.named(name)
     return [cls(**config), *after]
 
 
@@ -297,6 +307,6 @@ def _activation(value: Any, source: _Source, layer: str) -> tuple[str, list[Any]
         ) from None
     if value == "hard_sigmoid" and source.keras < 3:
         # max(0, min(1, 0.2 x + 0.5)); Keras 3 gave the name to relu6(x + 3) / 6.
-        slope = layers.Rescaling(0.2, 0.5, name=f"{layer}_slope")
-        return "linear", [slope, layers.ReLU(max_value=1.0, name=layer)]
+        slope = layers.Rescaling(0.2, 0.5, name=f"{source.named(layer)}_slope")
+        return "linear", [slope, layers.ReLU(max_value=1.0, name=source.named(layer))]
     return value, []

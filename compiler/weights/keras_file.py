@@ -12,8 +12,9 @@ from tlc_edge.runtime.quiet import quiet
 
 from .by_name import assign_by_name
 from .code import refuse_foreign
+from .keras_2_zip import assign_by_kind
 from .keras_config import network_from_config
-from .keras_zip import cleaned, read_config
+from .keras_zip import cleaned, is_of_keras_2, read_config, read_weights
 from .pins import file_sha256
 from .read_confined import read_content
 
@@ -51,6 +52,11 @@ def _load_hdf5(path: Path) -> Any:
 
 def _load_zip(path: Path) -> Any:
     config = read_config(path)
+    if is_of_keras_2(path):
+        with quiet():
+            model, renamed = network_from_config(config, str(path), 2)
+        assign_by_kind(model, config, read_weights(path).arrays, str(path), renamed)
+        return model
     try:
         refuse_foreign(config, str(path))
     except RecursionError:

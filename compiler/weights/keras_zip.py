@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 
 from .read_confined import Content, budget_for, read_content
 
@@ -35,6 +35,18 @@ def read_config(path: Path) -> Any:
         return json.loads(_read(path, _CONFIG, _LONGEST_TEXT))
     except (ValueError, RecursionError) as e:
         raise BuildError(f"{path}: not a .keras file, or a damaged one ({e})") from None
+
+
+def is_of_keras_2(path: Path) -> bool:
+    """Return whether Keras 2, or its further life as tf_keras, wrote a `.keras` file.
+
+    Raises:
+        BuildError: it is no such file, or damaged.
+    """
+    try:
+        return str(json.loads(_read(path, _METADATA, _LONGEST_TEXT)).get("keras_version", "3")).startswith("2.")
+    except (ValueError, AttributeError, RecursionError) as e:
+        raise BuildError(f"{path}: not a .keras file, or a damaged one ({first_line(e)})") from None
 
 
 def read_weights(path: Path) -> Content:
