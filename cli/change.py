@@ -40,7 +40,8 @@ def print_change(change: Change, as_json: bool, added: bool) -> None:
             }
         )
         return
-    done = f"{change.label or change.undone}: {count} {'example' if count == 1 else 'examples'} {direction}"
+    about = change.label or change.undone or "several classes"
+    done = f"{about}: {count} {'example' if count == 1 else 'examples'} {direction}"
     if change.undone:
         done += f", {change.removed} removed" if added and change.removed else ""
         done = _UNDONE[change.undone].format(change.label) if change.undone in _UNDONE else done

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -22,13 +22,13 @@ from tlc_edge.runtime.engines.open import open_engine
 from tlc_edge.runtime.engines.selftest import selftest_once
 from tlc_edge.runtime.gallery.labels import clean_label
 from tlc_edge.runtime.gallery.path import default_gallery
-from tlc_edge.runtime.gallery.records import BaseCheck, Change, ExampleSource
+from tlc_edge.runtime.gallery.records import BaseCheck, Change, Example, ExampleSource
 from tlc_edge.runtime.images.decode_ahead import Decoded, decode, decode_ahead
 from tlc_edge.runtime.images.each_image import each_image
 from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
 from tlc_edge.runtime.knn.base_check import taken
 from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
-from tlc_edge.runtime.knn.prediction import Prediction, answer
+from tlc_edge.runtime.knn.prediction import Neighbour, Prediction, answer
 from tlc_edge.runtime.knn.taught import Taught
 from tlc_edge.runtime.knn.unknown import checked_rate
 from tlc_edge.runtime.vectors import Floats
@@ -36,6 +36,17 @@ from tlc_edge.runtime.vectors import Floats
 from .errors import GalleryError, ImageError, UsageError, unknown_name
 
 _THUMBNAIL_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An answer, and what it came from."""
+
+    prediction: Prediction
+    near: tuple[tuple[Neighbour, Example | None, bytes | None], ...]
+    """The nearest stored examples, best first: with what is known of it and its JPEG, where it was enrolled."""
+    seen: bytes
+    """A JPEG of the image, as the model sees it."""
 
 
 class Classifier:
@@ -175,6 +186,20 @@ class Classifier:
         """Return one image's embedding, float32 [D], as the model gives it (not of unit length)."""
         return self._engine.run(load_image(image, self._spec, order))[-1]
 
+    def explain(self, image: Source, order: str = "RGB") -> Explanation:
+        """Classify one image, and tell which stored examples are nearest to it, with their pictures.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        decoded = decode(image, self._spec, order)
+        found = self._answer(decoded)
+        gallery = self._taught.read()
+        enrolled = [n.id for n in found.neighbours if n.id]
+        held = gallery.examples_of(enrolled) if gallery is not None and enrolled else {}
+        near = tuple((n, *held.get(n.id, (None, None))) for n in found.neighbours)
+        return Explanation(found, near, thumbnail(decoded.pixels))
+
     # Learning
 
     def enroll(
@@ -207,7 +232,7 @@ class Classifier:
             # An image in memory has no bytes of its own to tell it by: its pixels do.
             digest = hashlib.sha256(data if isinstance(data, bytes) else pixels.tobytes()).hexdigest()
             new.append(NewExample(name, digest, self._engine.run(pixels)[-1], sharpness(pixels)))
-            sources.append(ExampleSource(digest, name, _thumbnail(pixels) if thumbnails else None))
+            sources.append(ExampleSource(digest, name, thumbnail(pixels) if thumbnails else None))
         if not new:
             raise UsageError(f"no images to enroll as {label!r}; give at least one")
         rule = self.bundle.manifest.decision
@@ -243,6 +268,26 @@ class Classifier:
         with self._taught.changing(unknown_name("enrolled class", old, [])) as gallery:
             return gallery.rename(old, new, merge=merge)
 
+    def remove(self, examples: Sequence[int]) -> Change:
+        """Remove single enrolled examples, by their ids; `undo` brings them back.
+
+        Raises:
+            UsageError: none is given, or one is not there.
+            GalleryError: the gallery cannot be written.
+        """
+        with self._taught.changing(UsageError("nothing is enrolled, so there is no example to remove")) as gallery:
+            return gallery.remove(examples)
+
+    def move(self, examples: Sequence[int], label: str) -> Change:
+        """Give single enrolled examples, by their ids, to another class, new or known; `undo` takes it back.
+
+        Raises:
+            UsageError: none is given, one is not there, or the label cannot be used.
+            GalleryError: all are in that class already, or the gallery cannot be written.
+        """
+        with self._taught.changing(UsageError("nothing is enrolled, so there is no example to move")) as gallery:
+            return gallery.move(examples, label)
+
     def undo(self) -> Change:
         """Take back the latest change that is not undone yet.
 
@@ -260,7 +305,7 @@ class Classifier:
         return {label: enrolled.get(label, 0) for label in (*self.bundle.manifest.labels, *enrolled)}
 
 
-def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     """Return a small JPEG at the model's input size, from which another model can learn the same."""
     out = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(out, "JPEG", quality=_THUMBNAIL_QUALITY)

@@ -1,4 +1,4 @@
-"""Take back the latest enroll, forget, rename, import or limit; again and again, it walks back."""
+"""Take back the latest enroll, forget, rename, remove, move, import or limit; again and again, it walks back."""
 
 from __future__ import annotations
 

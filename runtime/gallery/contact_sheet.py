@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -57,14 +58,40 @@ def write_sheet(gallery: Gallery, path: Path) -> int:
         for example in gallery.examples(label):
             jpeg = gallery.thumbnail(example.id)
             pictures += jpeg is not None
-            image = '<div class="none"></div>'
-            if jpeg is not None:
-                image = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
-            caption = html.escape(f"#{example.id} {example.source_name}")
-            title = html.escape(f"{example.at}  {example.sha256}")
-            parts.append(f'<figure title="{title}">{image}<figcaption>{caption}</figcaption></figure>')
+            parts.append(_figure(f"#{example.id} {example.source_name}", jpeg, f"{example.at}  {example.sha256}"))
     _write(path, "\n".join([*parts, "</html>\n"]).encode())
     return pictures
+
+
+def write_neighbours(path: Path, asked: bytes, answer: str, near: Sequence[tuple[str, bytes | None]]) -> None:
+    """Write one HTML page with an image and, beside it, the stored examples nearest to it.
+
+    Args:
+        path: where.
+        asked: a JPEG of the image.
+        answer: what was answered.
+        near: for each example, best first, a caption and its JPEG, None where there is none.
+
+    Raises:
+        GalleryError: the file cannot be written.
+    """
+    parts = [
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(answer)}</title>'
+        f"<style>{_STYLE}</style>",
+        f"<h1>{html.escape(answer)}</h1>",
+        _figure("the image, as the model sees it", asked, ""),
+        "<h2>nearest stored examples</h2>",
+        *(_figure(caption, jpeg, "") for caption, jpeg in near),
+    ]
+    _write(path, "\n".join([*parts, "</html>\n"]).encode())
+
+
+def _figure(caption: str, jpeg: bytes | None, title: str) -> str:
+    image = '<div class="none"></div>'
+    if jpeg is not None:
+        image = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+    escaped = html.escape(caption)
+    return f'<figure title="{html.escape(title)}">{image}<figcaption>{escaped}</figcaption></figure>'
 
 
 def _folder_name(label: str) -> str:

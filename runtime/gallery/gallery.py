@@ -243,6 +243,38 @@ class Gallery:
             moved, dropped = rows.relabel(db, operation, old, new)
             return Change("rename", new, moved, 0, dropped, rows.counts(db))
 
+    def remove(self, examples: Sequence[int]) -> Change:
+        """Remove single examples, by their ids.
+
+        Raises:
+            UsageError: none is given, or one is not there.
+            GalleryError: the file cannot be written, and is unchanged.
+        """
+        ids = _each_once(examples)
+        with self.writing() as db:
+            labels = set(rows.labels_of(db, ids))
+            label = labels.pop() if len(labels) == 1 else ""
+            operation, _ = self.operation("remove", label, rewrites=True)
+            db.executemany("UPDATE examples SET removed_by = ? WHERE id = ?", [(operation, i) for i in ids])
+            return Change("remove", label, 0, len(ids), 0, rows.counts(db))
+
+    def move(self, examples: Sequence[int], label: str) -> Change:
+        """Give single examples, by their ids, to another class, new or known; an image it holds already is removed.
+
+        Raises:
+            UsageError: none is given, one is not there, or the label cannot be used.
+            GalleryError: all are in that class already; or the file cannot be written, and is unchanged.
+        """
+        name, ids = clean_label(label), _each_once(examples)
+        with self.writing() as db:
+            elsewhere = [i for i, held in zip(ids, rows.labels_of(db, ids), strict=True) if held != name]
+            if not elsewhere:
+                raise GalleryError(f"all of these are in class {name!r} already; give another one")
+            operation, _ = self.operation("move", name, rewrites=True)
+            moved = sum(rows.relabel_one(db, operation, i, name) for i in elsewhere)
+            gone = make_room(db, rows.counts(db), operation)
+            return Change("move", name, moved, 0, len(ids) - moved, rows.counts(db), gone=sum(gone.values()))
+
     def undo(self) -> Change:
         """Undo the latest operation that is not yet undone; again and again, it walks back.
 
@@ -308,6 +340,20 @@ class Gallery:
                 () if name is None else (name,),
             )
             return [Example(i, lab, source, sha, at, bool(has)) for i, lab, source, sha, at, has in found]
+
+    def examples_of(self, ids: Sequence[int]) -> dict[int, tuple[Example, bytes | None]]:
+        """Return those of some examples that are there, with their JPEGs; None for one that was enrolled without."""
+        found: dict[int, tuple[Example, bytes | None]] = {}
+        with self.reading() as db:
+            for number in ids:
+                row = db.execute(
+                    "SELECT id, label, source_name, source_sha256, at, jpeg FROM examples LEFT JOIN thumbnails "
+                    "ON example = id WHERE id = ? AND removed_by IS NULL",
+                    (number,),
+                ).fetchone()
+                if row is not None:
+                    found[number] = Example(row[0], row[1], row[2], row[3], row[4], row[5] is not None), row[5]
+        return found
 
     def labels_of(self, sha256: Sequence[str]) -> list[tuple[str, ...]]:
         """Return for each image the labels under which it is enrolled."""
@@ -521,6 +567,12 @@ _living: Forks[Gallery] = Forks(Gallery.hold, Gallery.release, _renew)
 def _version(db: sqlite3.Connection) -> int:
     """Return a number that differs after every commit of another connection."""
     return int(db.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _each_once(examples: Sequence[int]) -> list[int]:
+    if not examples:
+        raise UsageError("no examples given; `tlc gallery list BUNDLE LABEL` shows their numbers")
+    return list(dict.fromkeys(examples))
 
 
 def _state(db: sqlite3.Connection) -> tuple[int, ...]:

@@ -64,7 +64,7 @@ class Change:
     """What an operation did to class `label`."""
 
     kind: str
-    """`add`, `forget`, `rename`, `undo`, `limit`, `import`, `merge`, `recover` or `migrate`."""
+    """`add`, `forget`, `remove`, `move`, `rename`, `undo`, `limit`, `import`, `merge`, `recover` or `migrate`."""
     label: str
     added: int
     """Examples the class gained: new, renamed to it, or back from an undone operation."""

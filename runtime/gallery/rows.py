@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tlc_edge.runtime.errors import unknown_name
+from tlc_edge.runtime.errors import UsageError, unknown_name
 
 from .limits import take_over_back
 from .packed import Packed, has_vector, is_thumbnail, row_crc, storable
@@ -51,6 +51,38 @@ def relabel(db: sqlite3.Connection, operation: int, old: str, new: str) -> tuple
     )
     moved = db.execute("UPDATE examples SET label = ? WHERE label = ? AND removed_by IS NULL", (new, old))
     return moved.rowcount, dropped
+
+
+def relabel_one(db: sqlite3.Connection, operation: int, example: int, new: str) -> bool:
+    """Move one example to `new`; where the class holds its image already, it is removed. Return whether it moved."""
+    sha256 = db.execute("SELECT source_sha256 FROM examples WHERE id = ?", (example,)).fetchone()[0]
+    if holds(db, new, sha256):
+        db.execute("UPDATE examples SET removed_by = ? WHERE id = ?", (operation, example))
+        return False
+    db.execute(
+        "INSERT INTO relabelled (example, operation, label) SELECT id, ?, label FROM examples WHERE id = ?",
+        (operation, example),
+    )
+    db.execute("UPDATE examples SET label = ? WHERE id = ?", (new, example))
+    return True
+
+
+def labels_of(db: sqlite3.Connection, examples: Sequence[int]) -> list[str]:
+    """Return the labels of live examples.
+
+    Raises:
+        UsageError: one of them is not there.
+    """
+    found = [
+        db.execute("SELECT label FROM examples WHERE id = ? AND removed_by IS NULL", (example,)).fetchone()
+        if -(1 << 63) <= example < 1 << 63
+        else None
+        for example in examples
+    ]
+    if missing := [str(example) for example, row in zip(examples, found, strict=True) if row is None]:
+        named = f"example {missing[0]}" if len(missing) == 1 else f"examples {', '.join(missing[:10])}"
+        raise UsageError(f"no {named} in the gallery; `tlc gallery list BUNDLE LABEL` shows the numbers")
+    return [str(row[0]) for row in found if row is not None]
 
 
 def last_operation(db: sqlite3.Connection) -> tuple[int, str, str] | None:

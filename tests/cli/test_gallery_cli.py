@@ -90,6 +90,53 @@ def test_rename(taught: Path, run: Run) -> None:
     }
 
 
+def test_single_examples_are_moved_and_removed(taught: Path, run: Run) -> None:
+    assert run("gallery", "move", taught, 1, "eight")[1] == "eight: 1 example added\nenrolled: eight 3, seven 1\n"
+    assert run("gallery", "remove", taught, 3, 2)[1].splitlines() == [
+        "several classes: 2 examples removed",
+        "enrolled: eight 2",
+    ]
+    code, out, err = run("gallery", "remove", taught, 2, 4)
+    assert (code, out) == (2, "")
+    assert err == "Error: no example 2 in the gallery; `tlc gallery list BUNDLE LABEL` shows the numbers\n"
+    assert run("gallery", "move", taught, 4, "eight")[0] == 1
+    run("undo", taught)
+    assert run("undo", taught)[1].endswith("enrolled: eight 2, seven 2\n")
+    assert [e["id"] for e in document(run("gallery", "list", taught, "seven", "--json"))["examples"]] == [1, 2]
+
+
+def test_nothing_enrolled_has_no_examples_to_remove(bundle_path: Path, run: Run) -> None:
+    for words in (("remove", bundle_path, 1), ("move", bundle_path, 1, "cup")):
+        code, out, err = run("gallery", *words)
+        assert (code, out) == (2, "")
+        assert "nothing is enrolled" in err
+    assert not bundle_path.with_name("photos.tlc.gallery").exists()
+
+
+def test_show_tells_what_an_answer_came_from(taught: Path, photos: Path, run: Run, tmp_path: Path) -> None:
+    image, page = photos / "0" / "0.png", tmp_path / "page.html"
+    code, out, err = run("gallery", "show", taught, image, "--page", page)
+    assert (code, err) == (0, "")
+    first, head, *near, last = out.splitlines()
+    assert first.startswith(f"{image}: ")
+    assert head.split() == ["id", "class", "similarity", "enrolled", "(UTC)", "from"]
+    (own,) = [line for line in near if line.split()[:3] == ["1", "seven", "1.000"]]
+    assert own.endswith(str(image))
+    assert last == f"{page} written"
+    assert page.read_text().count("data:image/jpeg") >= 2
+    found = document(run("gallery", "show", taught, image, "--json"))
+    (same,) = [n for n in found["neighbours"] if n["id"] == 1]
+    assert same | {"at": ""} == {
+        "id": 1,
+        "label": "seven",
+        "similarity": pytest.approx(1, abs=1e-3),
+        "source_name": str(image),
+        "at": "",
+        "has_thumbnail": True,
+    }
+    assert run("gallery", "show", taught, tmp_path / "absent.png")[0] == 1
+
+
 def test_export_and_import(taught: Path, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "export"
     assert run("gallery", "export", taught, out) == (0, f"{out}: eight 2, seven 2\n", "")
@@ -227,7 +274,21 @@ def test_enrolment_warns_on_stderr_and_in_json(taught: Path, run: Run, photos: P
 
 @pytest.mark.parametrize(
     "command",
-    ["list", "rename", "limit", "export", "import", "merge", "migrate", "check", "compact", "recover"],
+    [
+        "list",
+        "show",
+        "rename",
+        "move",
+        "remove",
+        "limit",
+        "export",
+        "import",
+        "merge",
+        "migrate",
+        "check",
+        "compact",
+        "recover",
+    ],
 )
 def test_every_command_has_help_and_json(command: str, run: Run) -> None:
     code, out, _ = run("gallery", command, "--help")

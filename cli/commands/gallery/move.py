@@ -1,0 +1,24 @@
+"""Give single examples, by their numbers, to the class LABEL, new or known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tlc_edge.cli.change import print_change
+from tlc_edge.cli.options import device_options, json_option
+
+
+@click.command(help=__doc__)
+@click.argument("bundle")
+@click.argument("ids", nargs=-1, required=True, type=int, metavar="ID…")
+@click.argument("label")
+@device_options
+@json_option
+def move(bundle: str, ids: tuple[int, ...], label: str, as_json: bool, **options: Any) -> None:
+    from tlc_edge.runtime.classifier import Classifier
+
+    with Classifier.open(bundle, selftest=False, **options) as classifier:
+        change = classifier.move(ids, label)
+    print_change(change, as_json, added=True)
