@@ -272,7 +272,9 @@ def test_every_room_stands_on_a_floor_and_says_what_it_may_import() -> None:
     for top, floors in FLOORS.items():
         there = {room_of(path)[1] for path in files(top)}
         assert there == {room for rooms in floors for room in rooms}
-        for room in there - ALONE - {"__init__", "apart", "files", "quiet", "vectors", "classifier"}:
+        rooms = {room for room in there if (ROOT / top / room).is_dir()}
+        assert len(rooms) > 5
+        for room in rooms:
             what = (ROOT / top / room / "__init__.py").read_text(encoding="utf-8")
             assert "May import:" in what, room
 
