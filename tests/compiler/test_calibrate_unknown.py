@@ -226,3 +226,13 @@ def test_many_are_thinned_and_none_are_an_error(tmp_path: Path) -> None:
         load_foreign(str(tmp_path))
     with pytest.raises(DataError, match="no such file or folder"):
         load_foreign(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("enrolled", [True, False])
+def test_a_device_holds_the_rows_and_nothing_else(enrolled: bool) -> None:
+    rows, classes = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32), np.array([0, 0, 1, 1, 2, 2])
+    bank = StoredRows(rows, classes, enrolled).bank(np.zeros(4, np.float32))
+    assert (len(bank), bank.exemplars) == (6, 0 if enrolled else 6)
+    assert [bank.labels[c] for c in bank.row_class] == ["0", "0", "1", "1", "2", "2"]
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    assert np.abs(bank.take(np.arange(6)) - unit).max() < 0.01

@@ -157,3 +157,12 @@ class TestErrors:
             split(["a"] * 9, 0, names=["x", "y"])
         with pytest.raises(ValueError, match="'dev'"):
             split(["a"] * 9, 0, given=["dev"] * 9)
+
+
+@pytest.mark.parametrize(("small", "more"), [(1, ""), (2, ""), (9, ""), (10, "…")])
+def test_small_classes_are_named_but_not_too_many(small: int, more: str) -> None:
+    with pytest.raises(DataError) as caught:
+        split(labels_of(**{f"c{i}": 4 for i in range(small)}, full=9), 0)
+    others = ", ".join(f"'c{i}'" for i in range(1, min(small, 9)))
+    expected = "class 'c0' has 4 images, expected at least 5; add images or remove the class"
+    assert str(caught.value) == expected + (f"; too small as well: {others}{more}" if others else "")

@@ -91,6 +91,8 @@ def test_the_operations_and_their_versions(trunk: LoweredTrunk, hidden: int) -> 
         assert int(attached.code(operator).deprecatedBuiltinCode) == code
         assert (code, int(attached.code(operator).version)) in {(code, least[code]), *given}
         assert int(attached.code(operator).version) >= least[code]
+    codes = [(int(c.builtinCode), int(c.version)) for c in attached.model.operatorCodes]
+    assert len(set(codes)) == len(codes)  # each is listed once, however often it is used
     assert [o.builtinOptions.beta for code, _, o in new if code == SOFTMAX] == [1.0]
     fused_relu = [o.builtinOptions.fusedActivationFunction for code, _, o in new if code == FULLY_CONNECTED]
     assert fused_relu == ([1, 0, 0] if hidden else [0, 0])
