@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from .interrupt import Interrupt
+
+_LONGEST = 1200  # characters of a message; a path alone may have hundreds
 
 
 def say(text: str) -> None:
@@ -25,6 +28,15 @@ def take_json() -> bool:
     found = bool(_put)
     _put.clear()
     return found
+
+
+def clean_text(text: str) -> str:
+    """Return text, which may come from a stranger's file, as a terminal may see it: no control characters, no end."""
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    shown = "".join(
+        c if c == "\n" or unicodedata.category(c) not in hidden else c.encode("unicode_escape").decode() for c in text
+    )
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
 def put_json(document: Any) -> None:

@@ -7,13 +7,23 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tlc_edge.runtime.errors import GalleryError
+from tlc_edge.runtime.errors import GalleryError, first_line
 
 from .disk import disk_of, has_locks
 
 BUSY_SECONDS = 10.0
+
+# What rows that no tlc wrote make of the code that reads them.
+_DAMAGE = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
+# No value that a gallery holds is longer, and no statement of ours needs more; VACUUM attaches one file.
+_LIMITS = (
+    (sqlite3.SQLITE_LIMIT_LENGTH, 64 << 20),
+    (sqlite3.SQLITE_LIMIT_SQL_LENGTH, 100_000),
+    (sqlite3.SQLITE_LIMIT_ATTACHED, 1),
+    (sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 1),
+)
 _SOON = 0.5  # seconds after which to ask whether there are locks at all
 _READER_SECONDS = 1.0
 
@@ -116,6 +126,7 @@ def _connect(path: Path, mode: str, read_only: bool, log: bool) -> sqlite3.Conne
     try:
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA trusted_schema = OFF")
+        defend(db)
         db.execute("PRAGMA cell_size_check = ON")
         try:
             _begin(db, log)
@@ -147,6 +158,16 @@ def _begin(db: sqlite3.Connection, log: bool) -> None:
             db.execute("PRAGMA journal_mode = DELETE")
         db.execute("PRAGMA locking_mode = NORMAL")
     db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def defend(db: sqlite3.Connection) -> None:
+    """Keep what a stranger's file says from more than a gallery needs; SQLite's defensive mode from Python 3.12 on."""
+    for limit, value in _LIMITS:
+        db.setlimit(limit, value)
+    defensive: Any = getattr(sqlite3, "SQLITE_DBCONFIG_DEFENSIVE", None)
+    if defensive is not None:
+        configured: Any = db
+        configured.setconfig(defensive, True)
 
 
 def stamp(path: Path) -> tuple[int, ...]:
@@ -216,6 +237,11 @@ class translated:  # noqa: N801
             raise GalleryError(f"{self._path}: {_sentence(error)}") from error
         if isinstance(error, OSError):
             raise GalleryError(f"{self._path}: cannot be read ({error.strerror or error})") from error
+        if isinstance(error, _DAMAGE):
+            raise GalleryError(
+                f"{self._path}: a row of the gallery is damaged ({first_line(error)[:80]}) and nothing was changed; "
+                "`tlc gallery check` names it, `tlc gallery recover` saves what is readable"
+            ) from error
 
 
 def _sentence(e: Exception) -> str:

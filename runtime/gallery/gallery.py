@@ -427,6 +427,8 @@ class Gallery:
                 found += rows.bad_rows(self._db, self.width)
             except SQLITE_ERRORS as e:
                 found.append(f"SQLite: {e}")
+            except (TypeError, ValueError, LookupError, OverflowError) as e:
+                found.append(f"a row cannot be read: {e}")
             return found
 
     # Transactions

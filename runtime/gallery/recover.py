@@ -8,6 +8,7 @@ fails the file's pages are searched one by one for examples: the format of SQLit
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -17,13 +18,16 @@ from typing import Any
 
 from tlc_edge.runtime.errors import GalleryError, UsageError
 
-from .file import SQLITE_ERRORS, roll_back
+from .file import SQLITE_ERRORS, defend, roll_back
 from .labels import clean_label
 from .packed import is_sound, is_thumbnail
 from .pages import carved_examples, carved_thumbnails
 from .transfer import StoredExample, new_file, take_in
 
 _STEP = 64
+_WIDEST = 1 << 16  # of an embedding
+_LEAST_ROW = 100  # bytes that an example takes
+_UNREADABLE = (*SQLITE_ERRORS, TypeError, ValueError, LookupError)
 _COLUMNS = "e.id, label, vector, scale, source_sha256, source_name, at"
 
 
@@ -73,15 +77,22 @@ class _Found:
     examples: dict[int, StoredExample]
     missing: set[int]
     loose: set[int]
+    size: int
+    """Of the file and its log, in bytes."""
 
 
 def _read(copy: Path, fingerprint: str, width: int) -> _Found:
-    found = _Found(fingerprint, width, {}, set(), set())
+    log = copy.with_name(copy.name + "-wal")
+    size = copy.stat().st_size + (log.stat().st_size if log.exists() else 0)
+    found = _Found(fingerprint, width, {}, set(), set(), size)
     whole = False
     try:
         with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as db:
             db.text_factory = lambda raw: raw.decode("utf-8", "replace")
             db.execute("PRAGMA cell_size_check = ON")
+            db.execute("PRAGMA trusted_schema = OFF")
+            defend(db)
+            _bound(db, size)
             whole = _reach(db, found)
             roll_back(db)
             with contextlib.suppress(*SQLITE_ERRORS):
@@ -93,27 +104,29 @@ def _read(copy: Path, fingerprint: str, width: int) -> _Found:
     return found
 
 
+def _bound(db: sqlite3.Connection, size: int) -> None:
+    """Interrupt what takes more steps than reading the file over and over could."""
+    left = 2_000 + size // 256  # portions of 100,000 steps
+
+    def tick() -> int:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    db.set_progress_handler(tick, 100_000)
+
+
 def _reach(db: sqlite3.Connection, found: _Found) -> bool:
     """Read what SQLite can reach; return whether that was all there is."""
-    with contextlib.suppress(*SQLITE_ERRORS, ValueError):
+    with contextlib.suppress(*_UNREADABLE):
         meta = dict(db.execute("SELECT key, value FROM meta"))
-        found.fingerprint, found.width = str(meta["fingerprint"]), int(meta["width"])
+        own, width = str(meta["fingerprint"]), int(meta["width"])
+        if re.fullmatch("[0-9a-f]{64}", own) and 1 <= width <= _WIDEST:
+            found.fingerprint, found.width = own, width
     labels = _labels_of_index(db)
-    whole, last = True, 0
-    with contextlib.suppress(*SQLITE_ERRORS):
-        last = int(db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'examples'").fetchone()[0])
-    for query in ("SELECT max(id) FROM examples", "SELECT max(example) FROM thumbnails"):
-        with contextlib.suppress(*SQLITE_ERRORS):
-            last = max(last, int(db.execute(query).fetchone()[0] or 0))
-    for start in range(1, last + 1, _STEP):
-        try:
-            rows = _live(db, start, start + _STEP - 1)
-        except SQLITE_ERRORS:
-            whole, rows = False, []
-            for number in range(start, start + _STEP):
-                with contextlib.suppress(*SQLITE_ERRORS):
-                    rows += _live(db, number, number)
-        for *values, crc in rows:
+    whole, rows = _rows(db, found.size)
+    for part in rows:
+        for *values, crc in part:
             example = (*values[:7], 1, None)
             if is_sound(example, found.width, crc, None):
                 label = labels.get(values[0], values[1])
@@ -122,11 +135,40 @@ def _reach(db: sqlite3.Connection, found: _Found) -> bool:
                 found.missing.add(values[0])
     found.missing |= set(labels) - set(found.examples)
     for number, example in found.examples.items():
-        with contextlib.suppress(*SQLITE_ERRORS):
+        with contextlib.suppress(*_UNREADABLE):
             row = db.execute("SELECT jpeg, crc FROM thumbnails WHERE example = ?", (number,)).fetchone()
             if row is not None and is_thumbnail(row[0], row[1]):
                 found.examples[number] = example._replace(thumbnail=row[0])
-    return whole and not found.missing and last > 0
+    return whole and not found.missing and bool(found.examples)
+
+
+def _rows(db: sqlite3.Connection, size: int) -> tuple[bool, list[list[Any]]]:
+    """Return the live rows that can be read, in parts, and whether these are all."""
+    kind = None
+    with contextlib.suppress(*_UNREADABLE):
+        kind = db.execute("SELECT type FROM sqlite_master WHERE name = 'examples'").fetchone()[0]
+    if kind != "table":  # a view in its place may have rows without end
+        return False, []
+    with contextlib.suppress(*_UNREADABLE):
+        return True, [_live(db, 1, 1 << 62)]
+    # A number that is damaged may be of any size: beyond what the file has room for, its pages are searched.
+    last, most = 0, size // _LEAST_ROW + _STEP
+    for query in (
+        "SELECT max(id) FROM examples",
+        "SELECT max(example) FROM thumbnails",
+        "SELECT seq FROM sqlite_sequence WHERE name = 'examples'",
+    ):
+        with contextlib.suppress(*_UNREADABLE):
+            last = max(last, int(db.execute(query).fetchone()[0] or 0))
+    parts: list[list[Any]] = []
+    for start in range(1, min(last, most) + 1, _STEP):
+        try:
+            parts.append(_live(db, start, start + _STEP - 1))
+        except SQLITE_ERRORS:
+            for number in range(start, start + _STEP):
+                with contextlib.suppress(*SQLITE_ERRORS):
+                    parts.append(_live(db, number, number))
+    return False, parts
 
 
 def _live(db: sqlite3.Connection, first: int, last: int) -> list[Any]:
@@ -139,7 +181,7 @@ def _labels_of_index(db: sqlite3.Connection) -> dict[int, str]:
     """Return the labels as the index has them: a second copy, for the check sum does not cover the label."""
     found: dict[int, str] = {}
     counts: dict[str, int] = {}
-    with contextlib.suppress(*SQLITE_ERRORS):
+    with contextlib.suppress(*_UNREADABLE):
         query = "SELECT id, label FROM examples INDEXED BY examples_live WHERE removed_by IS NULL"
         for number, label in db.execute(query):
             found[number] = label

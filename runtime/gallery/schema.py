@@ -7,6 +7,8 @@ leaves the file before it or after it. A file that a kill left without tables is
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +80,43 @@ def is_current(db: sqlite3.Connection, path: Path, migrations: Sequence[Sequence
             f"{path}: the gallery has version {version}, this tlc knows 1 to {len(migrations)}; "
             "upgrade tlc on this device"
         )
+    foreign = _foreign(db, migrations[:version])
+    if foreign is not None:
+        raise GalleryError(
+            f"{path}: {foreign}, so it is damaged or was made to do harm; save what is readable with "
+            "`tlc gallery recover`, or choose another with --gallery"
+        )
     return version == len(migrations)
+
+
+def _foreign(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> str | None:
+    """Return in what the file's tables are not those that tlc makes; None where they are."""
+    made = _made(tuple(map(tuple, migrations)))
+    there = _objects(db)
+    for name in sorted(set(made) | set(there)):
+        if name not in there:
+            return f"it lacks the {name[0]} {name[1]!r} of a gallery"
+        if name not in made:
+            return f"it has a {name[0][:20]} {name[1][:40]!r}, which no gallery has"
+        if made[name] != there[name]:
+            return f"its {name[0]} {name[1]!r} is not that of a gallery"
+    return None
+
+
+@functools.cache
+def _made(migrations: tuple[tuple[str, ...], ...]) -> dict[tuple[str, str], str]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        for statement in (s for step in migrations for s in step):
+            db.execute(statement)
+        return _objects(db)
+
+
+def _objects(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Return the SQL of tables, indices, views and triggers; those that SQLite makes for itself are left out."""
+    found = db.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    )
+    return {(str(kind), str(name)): "".join(str(sql).split()) for kind, name, sql in found}
 
 
 def upgrade(

@@ -1,0 +1,122 @@
+"""Galleries from strangers: tables that tlc did not make, rows that make no sense, and what recover makes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlc_edge.runtime.errors import GalleryError, TlcError
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.records import ExampleSource
+from tlc_edge.runtime.gallery.recover import recover
+
+FINGERPRINT, WIDTH = "ab" * 32, 4
+
+
+def taught(path: Path) -> Path:
+    with Gallery.open(path, FINGERPRINT, WIDTH, create=True) as gallery:
+        for label, first in (("cup", 0), ("mug", 3)):
+            vectors = np.eye(4, dtype=np.float32)[[0, 1, 2]] + first
+            gallery.add(label, vectors, [ExampleSource(f"{first + i:064x}", f"{i}.jpg", None) for i in range(3)])
+        gallery.forget("mug")
+        gallery.undo()
+    return path
+
+
+def changed(path: Path, *statements: str) -> Path:
+    with contextlib.closing(sqlite3.connect(taught(path))) as db:
+        for statement in ("PRAGMA foreign_keys = OFF", *statements):
+            db.execute(statement)
+        db.commit()
+    return path
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON examples BEGIN DELETE FROM examples; END",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE TABLE mine (a)",
+        "CREATE INDEX mine ON examples (at)",
+        "ALTER TABLE examples ADD COLUMN more TEXT",
+        "DROP TABLE thumbnails",
+        "DROP INDEX examples_live",
+        "ALTER TABLE meta RENAME TO mate",
+    ],
+)
+@pytest.mark.parametrize("read_only", [True, False])
+def test_tables_that_are_not_a_gallerys_are_refused(tmp_path: Path, statement: str, read_only: bool) -> None:
+    path = changed(tmp_path / "g", statement)
+    with pytest.raises(GalleryError, match=r"(which no gallery has|of a gallery), so it is damaged or was made to do"):
+        Gallery.open(path, FINGERPRINT, WIDTH, read_only=read_only)
+
+
+def test_what_sqlite_keeps_for_itself_is_taken(tmp_path: Path) -> None:
+    path = changed(tmp_path / "g", "ANALYZE")
+    with Gallery.open(path, FINGERPRINT, WIDTH) as gallery:
+        assert gallery.classes() == {"cup": 3, "mug": 3}
+
+
+ENDLESS = (
+    "ALTER TABLE examples RENAME TO e2",
+    "CREATE VIEW examples AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS id, 'm' AS "
+    "label, zeroblob(4) AS vector, 1.0 AS scale, 0 AS crc, hex(x) AS source_sha256, 'n' AS source_name, 't' AS at, "
+    "1 AS added_by, NULL AS removed_by, 1 AS stands_for FROM c",
+)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("DELETE FROM meta",),
+        ("DELETE FROM meta WHERE key = 'fingerprint'",),
+        ("UPDATE meta SET value = 'many' WHERE key = 'width'",),
+        ("UPDATE meta SET value = '-3' WHERE key = 'width'",),
+        ("DELETE FROM sqlite_sequence",),
+        ("UPDATE sqlite_sequence SET seq = 1099511627776",),
+        ("UPDATE sqlite_sequence SET seq = 'x'",),
+        ("DROP TABLE operations",),
+        ("DROP TABLE meta",),
+        ("DROP TABLE thumbnails",),
+        ("DROP INDEX examples_live",),
+        ("UPDATE examples SET id = 4611686018427387000 WHERE id = 3",),
+        ENDLESS,
+    ],
+)
+def test_recover_saves_all_that_is_readable_and_ends(tmp_path: Path, statements: tuple[str, ...]) -> None:
+    path = changed(tmp_path / "g", *statements)
+    saved = recover(path, tmp_path / "out", FINGERPRINT, WIDTH)
+    assert saved.classes == {"cup": 3, "mug": 3}
+    with Gallery.open(tmp_path / "out", FINGERPRINT, WIDTH) as gallery:
+        assert gallery.check() == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE examples SET vector = 'text' WHERE id = 2",
+        "UPDATE examples SET vector = x'00' WHERE id = 2",
+        "UPDATE examples SET scale = 'much' WHERE id = 2",
+        "UPDATE examples SET label = x'ff' WHERE id = 2",
+        "UPDATE examples SET stands_for = 'all' WHERE id = 2",
+        "UPDATE operations SET detail = '{\"gone\": [1]}'",
+        'UPDATE operations SET detail = \'{"limits": ["a"]}\'',
+        "UPDATE operations SET detail = '[]'",
+        "UPDATE operations SET detail = '{\"gone\": [[1, {}]]}'",
+        "DELETE FROM meta WHERE key = 'rewrites'",
+        "UPDATE meta SET value = 'x' WHERE key IN ('rewrites', 'per_class')",
+        "UPDATE examples SET source_name = x'00ff' WHERE id = 1",
+    ],
+)
+def test_rows_that_make_no_sense_are_met_with_a_sentence(tmp_path: Path, statement: str) -> None:
+    path = changed(tmp_path / "g", statement)
+    with Gallery.open(path, FINGERPRINT, WIDTH) as gallery:
+        for act in (gallery.load, gallery.examples, gallery.classes, gallery.check, gallery.undo, gallery.undo):
+            with contextlib.suppress(TlcError):
+                act()
+        with contextlib.suppress(TlcError):
+            gallery.forget("cup")
