@@ -108,7 +108,11 @@ def _call(path: Path, function: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         # What it prints must not get into the command's own output.
-        with contextlib.redirect_stdout(sys.stderr), _as_python_runs_it(module, path.resolve().parent):
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            _settings_kept(),
+            _as_python_runs_it(module, path.resolve().parent),
+        ):
             spec.loader.exec_module(module)
             make: Any = getattr(module, function, None)
             if not callable(make):
@@ -123,6 +127,22 @@ def _call(path: Path, function: str) -> Any:
     if not isinstance(model, keras.Model):
         raise BuildError(f"{path}: {function}() gave a {type(model).__name__}, expected a Keras model")
     return model
+
+
+@contextlib.contextmanager
+def _settings_kept() -> Generator[None]:
+    """Put Keras' global settings back after the code: those for its training, such as mixed precision, end with it."""
+    from keras import config
+
+    policy, dtype, layout = config.dtype_policy(), config.floatx(), config.image_data_format()
+    epsilon = config.epsilon()
+    try:
+        yield
+    finally:
+        config.set_floatx(dtype)
+        config.set_epsilon(epsilon)
+        config.set_image_data_format(layout)
+        config.set_dtype_policy(policy)
 
 
 @contextlib.contextmanager

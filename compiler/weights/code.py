@@ -31,6 +31,12 @@ def refuse_code(where: str, layer: str, kind: str) -> None:
             f"{where}: layer {layer} is a {kind}, which carries code; it was refused without running it: "
             "save the network without it, or as a SavedModel"
         )
+    if kind.rpartition(">")[2].startswith(("QuantizeLayer", "QuantizeWrapper")):
+        raise BuildError(
+            f"{where}: a quantization-aware network ({kind[:60]}): it holds ranges for int8, which a build finds by "
+            "itself; give the network as it was before quantize_model, with its trained weights (strip them: each "
+            "QuantizeWrapper's layer)"
+        )
     if kind in FILES:
         raise BuildError(
             f"{where}: layer {layer} is a {kind}, which reads a file of words that it names; it was refused without "

@@ -103,8 +103,12 @@ def test_a_name_with_slashes_is_the_layer_s_for_a_cut_too(tmp_path: Path) -> Non
         listed = [n.decode() if isinstance(n, bytes) else str(n) for n in weights.attrs["layer_names"]]
         for old, new in (("c1", "conv1/conv"), ("r", "conv1/relu")):
             text = text.replace(f'"{old}"', f'"{new}"')
-            if old in weights:
-                weights.move(old, new)
+            if old == "c1":
+                del weights[old]
+                filed = ("kernel", "bias")
+                for name, array in zip(filed, model.get_layer(old).get_weights(), strict=True):
+                    weights[f"{new}/{new}/{name}:0"] = array
+                weights[new].attrs["weight_names"] = [f"{new}/{name}:0" for name in filed]
         weights.attrs["layer_names"] = ["conv1/conv" if n == "c1" else "conv1/relu" if n == "r" else n for n in listed]
         file.attrs["model_config"] = text
         file.attrs["keras_version"] = "2.15.0"
@@ -113,3 +117,24 @@ def test_a_name_with_slashes_is_the_layer_s_for_a_cut_too(tmp_path: Path) -> Non
         trunk = shave(backbone, name)
         x = (IMAGES - backbone.input.mean) / backbone.input.std
         np.testing.assert_allclose(np.asarray(trunk.model(x, training=False)), want, atol=1e-5 * np.abs(want).max())
+
+
+@pytest.mark.parametrize(
+    "kind", ["QuantizeLayer", "QuantizeWrapperV2", "tensorflow_model_optimization>QuantizeWrapper"]
+)
+@pytest.mark.parametrize("form", ["net.keras", "net.h5"])
+def test_a_quantization_aware_network_is_named_as_that(tmp_path: Path, form: str, kind: str) -> None:
+    import h5py
+
+    path = tmp_path / form
+    if form == "net.h5":
+        network().save(path)
+        with h5py.File(path, "r+") as file:
+            file.attrs["model_config"] = str(file.attrs["model_config"]).replace('"Add"', f'"{kind}"')
+    else:
+        as_keras_2(network(), path)
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read("config.json").decode().replace('"class_name": "Add"', f'"class_name": "{kind}"')
+        as_keras_2(network(), path, None, **{"config.json": text.encode()})
+    with pytest.raises(BuildError, match=r"a quantization-aware network .* as it was before quantize_model"):
+        load_backbone(str(path))

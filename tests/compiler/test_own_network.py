@@ -127,3 +127,32 @@ def test_patterns_without_a_checkpoint(tmp_path: Path, weights: str | None, reas
     with pytest.raises(UsageError, match=reason):
         find_backbone(name, Asked(weights=weights and str(tmp_path / weights), restore=("zzz",)))
     find_backbone(name, Asked())
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'keras.config.set_dtype_policy("mixed_float16")',
+        'keras.config.set_floatx("float16")',
+        'keras.config.set_image_data_format("channels_first")',
+        "keras.config.set_epsilon(0.5)",
+    ],
+)
+@pytest.mark.parametrize("where", ["of the module", "of the function"])
+def test_settings_of_the_code_end_with_it(tmp_path: Path, setting: str, where: str) -> None:
+    from keras import config
+
+    def settings() -> tuple[Any, ...]:
+        return config.dtype_policy().name, config.floatx(), config.image_data_format(), config.epsilon()
+
+    before = settings()
+    first, second = (setting, "pass") if where == "of the module" else ("", setting)
+    last = 'data_format="channels_last"'
+    (tmp_path / "own.py").write_text(
+        f"import keras\n{first}\ndef make_model():\n    {second}\n"
+        f"    return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, {last})])\n"
+    )
+    backbone = load_backbone(f"{tmp_path}/own.py:make_model")
+    assert settings() == before
+    assert {str(v.dtype) for v in backbone.model.weights} == {"float32"}
+    assert np.asarray(backbone.model(np.ones((1, 8, 8, 3), np.float32))).dtype == np.float32
