@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .output import say, size, table, unknown_figures
+from .output import say, size, strong, table, unknown_figures
 from .parity_table import print_parity
 
 if TYPE_CHECKING:
@@ -82,8 +82,15 @@ def document(result: Result) -> dict[str, Any]:
     }
 
 
-def print_summary(result: Result) -> None:
-    """Print what a person wants to know at once."""
+def sentence(result: Result) -> str:
+    """Return how good the file is that the first device prefers, in words."""
+    found = result.bundles[0].findings.first.accuracy
+    low, high = 100 * found.low, 100 * found.high
+    return f"{100 * found.share:.0f} % right on {found.total} photos it never saw ({low:.0f} to {high:.0f} %)"
+
+
+def print_summary(result: Result, verbose: bool = False) -> None:
+    """Print what a person wants to know at once, a sentence first; with `verbose` all that was measured."""
     for note in result.notes:
         say(note)
     if result.cached:
@@ -96,6 +103,9 @@ def print_summary(result: Result) -> None:
     if len(result.skipped) > 10:
         say(f"… and {len(result.skipped) - 10} more; all are in report.html")
     _print_duplicates(result)
+    first = result.bundles[0].path
+    click.echo(strong(sentence(result)))
+    click.echo(f"Next, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report\n")
     click.echo(
         f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
         f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
@@ -104,10 +114,10 @@ def print_summary(result: Result) -> None:
     said: set[str] = set()
     for b in result.bundles:
         click.echo(f"\n{b.path}  for {b.target}, {size(b.bytes)}")
-        rows = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
-        head = ("model", "scheme", "size", "accuracy", "95 % interval", "calibration error", "same answer as float")
-        click.echo(table(rows, (*head, "embedding cosine", "ms here")))
-        for line in map(_needs, b.fits):
+        shown = [name for name in _COLUMNS if verbose or name in _SHORT]
+        told = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
+        click.echo(table([[row[name] for name in shown] for row in told], shown))
+        for line in map(_needs, b.fits) if verbose else ():
             if line:
                 click.echo(line)
         worst = _worst(b.findings)
@@ -117,10 +127,10 @@ def print_summary(result: Result) -> None:
         said |= _warn(b.findings, said)
         for note in b.notes:
             click.echo(f"- {note}")
-    if len(result.parity.pairs) > 1:  # of one file, the line above tells as much
+    if verbose and len(result.parity.pairs) > 1:  # of one file, the line above tells as much
         print_parity(result.parity, f"each file beside the others, on the {result.parity.images} golden images:")
-    first = result.bundles[0].path
-    click.echo(f"\nNext, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report")
+    if not verbose:
+        click.echo("\nAll that was measured: -v, or the report")
 
 
 def _print_ladder(result: Result) -> None:
@@ -143,8 +153,13 @@ def _print_ladder(result: Result) -> None:
     click.echo(table(rows, ("model", "made as", "accuracy", "95 % interval", "float graph", "size", "")))
 
 
-def _row(score: Score, found: FileFindings, milliseconds: float) -> tuple[str, ...]:
-    return (
+_SHORT = ("model", "scheme", "size", "accuracy", "95 % interval", "ms here")
+_COLUMNS = (*_SHORT[:-1], "calibration error", "same answer as float", "embedding cosine", "ms here")
+
+
+def _row(score: Score, found: FileFindings, milliseconds: float) -> dict[str, str]:
+    """Return what is told of a file, by `_COLUMNS`."""
+    cells = (
         score.file,
         score.scheme,
         size(score.bytes),
@@ -155,6 +170,7 @@ def _row(score: Score, found: FileFindings, milliseconds: float) -> tuple[str, .
         f"{score.embedding_cosine:.4f}",
         f"{milliseconds:.1f}",
     )
+    return dict(zip(_COLUMNS, cells, strict=True))
 
 
 def _needs(fit: DeviceFit) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import unicodedata
@@ -18,6 +19,12 @@ _LONGEST = 1200  # characters of a message; a path alone may have hundreds
 def say(text: str) -> None:
     """Print a line for the person on stderr."""
     click.echo(text, err=True)
+
+
+def strong(text: str) -> str:
+    """Return text in bold where a person reads it on a terminal, and has not asked for none (NO_COLOR)."""
+    shown = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return click.style(text, bold=True) if shown else text
 
 
 _put: list[bool] = []

@@ -138,8 +138,9 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     help="Show a few of your images in the bundle's report.  [default: show]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("-v", "--verbose", is_flag=True, help="Print all that was measured, not only what matters most.")
 @json_option
-def build(as_json: bool, target: str, output: str | None, data: str, asked: Asked, **given: Any) -> None:
+def build(as_json: bool, verbose: bool, target: str, output: str | None, data: str, asked: Asked, **given: Any) -> None:
     from tlc_edge.compiler import build as run
     from tlc_edge.compiler.data.bundle_name import bundle_name
 
@@ -158,7 +159,7 @@ def build(as_json: bool, target: str, output: str | None, data: str, asked: Aske
         put_json(document(result))
     else:
         say_notes((), result.restored)
-        print_summary(result)
+        print_summary(result, verbose)
 
 
 _FINE_TUNE = ("fine_tune", "epochs", "learning_rate", "checkpoints", "resume", "logdir")

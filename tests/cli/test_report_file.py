@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,8 +111,14 @@ class TestBuilt:
         command = ["build", "--data", photos, "--target", "rpi", "--scheme", "float32", "--no-thumbnails", "-o"]
         done = tlc(*command, tmp_path / "a.tlc")
         assert done.code == 0
-        for said in ("95 % interval", "calibration error", "ms here", "\n! Too little data: 4 classes have"):
+        for said in ("95 % interval", "ms here", "\n! Too little data: 4 classes have"):
             assert said in done.out
+        assert re.match(r"\d+ % right on \d+ photos it never saw \(\d+ to \d+ %\)\nNext, on the device:", done.out)
+        assert max(len(line) for line in done.out.splitlines() if line.startswith("model")) <= 80
+        assert "calibration error" not in done.out
+        full = tlc(*command, tmp_path / "a.tlc", "--force", "-v").out
+        for said in ("calibration error", "same answer as float", "embedding cosine", "limits: model.tflite takes"):
+            assert said in full
         assert f"tlc inspect {tmp_path / 'a.tlc'} --report" in done.out
         page = Page(Bundle.open(tmp_path / "a.tlc").read("report.html"))
         assert page.images() == []
