@@ -28,6 +28,7 @@ from .given import MAX_BYTES as MAX_BYTES
 from .given import encoded_array
 from .given import read_bytes as read_bytes
 from .given import source_name as source_name
+from .planes import looks_planar
 from .plugins import open_image
 from .quiet_pillow import quiet_pillow
 
@@ -157,6 +158,12 @@ def _check_array(array: NDArray[Any]) -> None:
         raise ImageError(
             f"array of {array.dtype} {list(array.shape)}, expected uint8 [H, W], [H, W, 3] or [H, W, 4] "
             "with values from 0 to 255"
+        )
+    if array.ndim == 2 and looks_planar(array):
+        height = array.shape[0] * 2 // 3
+        raise ImageError(
+            f"array of {list(array.shape)}, which looks like the YUV planes of a {array.shape[1]}x{height} frame; turn "
+            "them into RGB first, with OpenCV: cv2.cvtColor(array, cv2.COLOR_YUV2RGB_I420, or _NV12)"
         )
 
 

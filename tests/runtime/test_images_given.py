@@ -201,6 +201,39 @@ def test_sixteen_bit_colours_that_would_be_black_are_refused() -> None:
     assert load_image(deep(8191), SPEC).max() == 31  # dark, and no sensor's
 
 
+def scene(seed: int) -> Image.Image:
+    """A picture of a few coloured patches with a fine grain."""
+    rng = np.random.default_rng(seed)
+    colours = rng.integers(90, 166, (3, 4, 3), dtype=np.uint8)
+    patches = Image.fromarray(colours).resize((128, 96), Image.Resampling.BICUBIC)
+    grain = rng.integers(-60, 61, (96, 128, 1))
+    return Image.fromarray(np.clip(np.asarray(patches).astype(int) + grain, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_planes_of_a_frame_are_no_grey_picture(seed: int) -> None:
+    brightness, *colours = (np.asarray(band) for band in scene(seed).convert("YCbCr").split())
+    u, v = (np.asarray(Image.fromarray(c).resize((64, 48), Image.Resampling.BOX)) for c in colours)
+    i420 = np.concatenate([brightness.ravel(), u.ravel(), v.ravel()]).reshape(144, 128)
+    nv12 = np.concatenate([brightness.ravel(), np.stack([u, v], -1).ravel()]).reshape(144, 128)
+    for frame in (i420, nv12):
+        with pytest.raises(ImageError, match=r"looks like the YUV planes of a 128x96 frame; .*YUV2RGB"):
+            load_image(frame, SPEC)
+    for grey in (
+        brightness,
+        np.asarray(scene(seed).resize((128, 144)).convert("L")),
+        np.full((144, 128), 128, np.uint8),
+    ):
+        assert load_image(grey, SPEC).shape == (8, 8, 3)
+
+
+def test_grey_pictures_of_the_same_shape_are_left_alone() -> None:
+    rng = np.random.default_rng(0)
+    floor = np.concatenate([rng.integers(0, 256, (96, 128)), np.full((48, 128), 40)]).astype(np.uint8)
+    for grey in (floor, rng.integers(0, 256, (144, 128), dtype=np.uint8), np.zeros((144, 128), np.uint8)):
+        assert load_image(grey, SPEC).shape == (8, 8, 3)
+
+
 # HEIC
 
 
