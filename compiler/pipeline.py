@@ -35,7 +35,7 @@ from .fit import Fitted, fit
 from .ladder import climb, ladder_text
 from .options import PER_CLASS, Options
 from .order import Order, check, demands_of
-from .prepare import ImageList, check_tuning, featurize_all, list_images, lower, split_data, tune
+from .prepare import ImageList, check_head_fits, check_tuning, featurize_all, list_images, lower, split_data, tune
 from .result import Built, Result, Rung
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow
@@ -63,6 +63,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("shave"):  # cuts the network: that decides what a feature is, so before any is computed
         trunk = shave(backbone, options.shave, options.pool)
         check_tuning(order, trunk, listed)  # it may ask for too much
+        check_head_fits(order, trunk, listed)
         files = TrunkFiles(trunk, options.cache)
 
     with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out

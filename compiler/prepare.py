@@ -18,6 +18,7 @@ from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.fine_tune.layers import choose
 from tlc_edge.compiler.fine_tune.step import checkpoints_beside, fine_tune_step
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
+from tlc_edge.compiler.train.heads import check_fit
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.progress import Count
 
@@ -64,6 +65,15 @@ def check_tuning(order: Order, trunk: Trunk, listed: ImageList) -> None:
     if asked is not None:
         images, classes = len(listed.planned.train), len(listed.dataset.labels)
         choose(trunk, asked.layers, images, classes, 1 + len(order.views))
+
+
+def check_head_fits(order: Order, trunk: Trunk, listed: ImageList) -> None:
+    """Check that a head from a file is for this trunk and these classes.
+
+    Raises:
+        BuildError: as in `check_fit`.
+    """
+    check_fit(order.options.head, trunk.width, tuple(sorted(listed.dataset.labels)))
 
 
 def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Count) -> Featurized:

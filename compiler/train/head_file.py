@@ -31,6 +31,8 @@ def make(given: Training) -> Head:
 def load_head(name: str, width: int, labels: tuple[str, ...]) -> Head:
     """Return the head in a Keras file; its outputs are the classes in the order of `labels`.
 
+    One sigmoid unit tells two classes apart: it is the second one's probability, as Keras numbers folders.
+
     Raises:
         BuildError: it is damaged, carries code, is no row of dense layers that ends in a softmax, or does not fit.
     """
@@ -40,6 +42,7 @@ def load_head(name: str, width: int, labels: tuple[str, ...]) -> Head:
     layers: list[Dense] = []
     for layer in _chain(model, name):
         layers = _append(layers, layer, name)
+    layers = _as_softmax(layers)
     if not layers:
         raise BuildError(f"--head {name}: has no Dense layer, expected one or more with a softmax at the end")
     inputs, outputs = layers[0].kernel.shape[0], layers[-1].kernel.shape[1]
@@ -52,6 +55,8 @@ def load_head(name: str, width: int, labels: tuple[str, ...]) -> Head:
         raise BuildError(
             f"--head {name}: tells {outputs} classes apart, and the data has {len(labels)} ({', '.join(labels[:12])})"
         )
+    if any(layer.activation == "sigmoid" for layer in layers):
+        raise BuildError(f"--head {name}: has a sigmoid before its last layer, which no target's file can hold")
     if layers[-1].activation != "softmax":
         raise BuildError(
             f"--head {name}: ends in {layers[-1].activation}, expected a softmax, which gives probabilities"
@@ -95,12 +100,15 @@ def _append(layers: list[Dense], layer: Any, name: str) -> list[Dense]:
             raise BuildError(f"--head {name}: layer {layer.name} reads {given}, expected one vector for each image")
         weights = [np.asarray(w, np.float32) for w in layer.get_weights()]
         bias = weights[1] if len(weights) > 1 else np.zeros(weights[0].shape[1], np.float32)
-        return [*layers, Dense(weights[0], bias, _known(_activation(layer), layer.name, name))]
+        return [*layers, Dense(weights[0], bias, _known(_activation(layer), layer.name, name, weights[0].shape[1]))]
     if kind in ("Activation", "ReLU", "Softmax") and layers and layers[-1].activation == "linear":
         plain = kind != "ReLU" or (layer.max_value is None and not layer.negative_slope and not layer.threshold)
         if plain:
             asked = _activation(layer) if kind == "Activation" else kind.lower()
-            return [*layers[:-1], replace(layers[-1], activation=_known(asked, layer.name, name))]
+            return [
+                *layers[:-1],
+                replace(layers[-1], activation=_known(asked, layer.name, name, layers[-1].kernel.shape[1])),
+            ]
     raise BuildError(
         f"--head {name}: layer {layer.name} is {kind}, expected Dense with linear, relu or softmax, or Dropout"
     )
@@ -111,7 +119,19 @@ def _activation(layer: Any) -> str:
     return str(getattr(layer.activation, "__name__", type(layer.activation).__name__))
 
 
-def _known(activation: str, layer: str, name: str) -> str:
-    if activation not in _ACTIVATIONS:
-        raise BuildError(f"--head {name}: layer {layer} has the activation {activation}, expected relu or softmax")
+def _known(activation: str, layer: str, name: str, units: int) -> str:
+    one = activation == "sigmoid" and units == 1
+    if activation not in _ACTIVATIONS and not one:
+        raise BuildError(
+            f"--head {name}: layer {layer} has the activation {activation}, expected relu, softmax or one sigmoid unit"
+        )
     return activation
+
+
+def _as_softmax(layers: list[Dense]) -> list[Dense]:
+    """Return layers in which one sigmoid unit at the end is what it equals: a softmax over [0, x]."""
+    if not layers or layers[-1].activation != "sigmoid":
+        return layers
+    last = layers[-1]
+    kernel = np.concatenate([np.zeros_like(last.kernel), last.kernel], axis=1)
+    return [*layers[:-1], Dense(kernel, np.concatenate([np.zeros_like(last.bias), last.bias]), "softmax")]

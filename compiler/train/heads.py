@@ -107,6 +107,18 @@ def check_head(name: str) -> HeadKind:
     return found
 
 
+def check_fit(name: str, width: int, labels: Sequence[str]) -> None:
+    """Check a head that comes from a file against a trunk of `width` features and the labels, before the work.
+
+    Raises:
+        BuildError: it does not fit.
+    """
+    if check_head(name).suffixes:
+        from .head_file import load_head
+
+        load_head(name, width, tuple(labels))
+
+
 def train_head(
     name: str,
     views: Sequence[Floats],

@@ -43,6 +43,21 @@ def test_it_gives_what_keras_gives(tmp_path: Path, name: str) -> None:
     assert (head.notes["file"], len(head.notes["sha256"])) == (name, 64)
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_one_sigmoid_unit_is_the_probability_of_the_second_of_two(tmp_path: Path, own: bool) -> None:
+    import keras
+    from keras import layers
+
+    last = [layers.Dense(1), layers.Activation("sigmoid")] if own else [layers.Dense(1, "sigmoid")]
+    head = load_head(saved(tmp_path, [layers.Dense(4, "relu"), *last]), 12, LABELS[:2])
+    x = np.random.default_rng(0).normal(size=(20, 12)).astype(np.float32)
+    second = np.asarray(keras.models.load_model(tmp_path / "head.keras")(x, training=False))[:, 0]
+    np.testing.assert_allclose(head.probabilities(x), np.stack([1 - second, second], 1), atol=1e-6)
+    assert [d.activation for d in head.layers] == ["relu", "softmax"]
+    with pytest.raises(BuildError, match="tells 2 classes apart, and the data has 3"):
+        load_head(str(tmp_path / "head.keras"), 12, LABELS)
+
+
 def test_what_is_not_such_a_head_is_refused(tmp_path: Path) -> None:
     from keras import layers
 
