@@ -15,7 +15,7 @@ from tlc_edge.cli.output import put_json, table
 from tlc_edge.runtime.errors import BundleError, EngineError
 
 if TYPE_CHECKING:
-    from tlc_edge.runtime.doctor.doctor import Diagnosis
+    from tlc_edge.runtime.doctor.doctor import Diagnosis, Part
 
 
 @click.command(help=__doc__)
@@ -41,5 +41,11 @@ def _print(found: Diagnosis) -> None:
     for kind, parts in (("library", found.libraries), ("engine", found.engines)):
         rows = [(p.name, p.version or "-", "yes" if p.works else "no", p.detail) for p in parts]
         click.echo(table(rows, (kind, "version", "works", "")) + "\n")
-    extras = [(p.detail, p.name, p.version or f"not installed; {p.install}") for p in found.extras]
+    extras = [(p.detail, p.name, _extra(p)) for p in found.extras]
     click.echo(table(extras, ("for", "library", "version")))
+
+
+def _extra(part: Part) -> str:
+    if part.version is None:
+        return f"not installed; {part.install}"
+    return f"{part.version} {part.trouble}".rstrip()

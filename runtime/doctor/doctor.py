@@ -26,10 +26,12 @@ from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.engines.open import KINDS, EngineKind
 from tlc_edge.runtime.errors import TlcError
 from tlc_edge.runtime.install import pip_line
+from tlc_edge.runtime.optional import hides_the_system
 
 _PATIENCE = 120.0
 _TRY = "tlc_edge.runtime.doctor.try_engine"
-_LEAST = {"numpy": (1, 23), "Pillow": (9, 4)}
+_TRY_LIBRARY = "tlc_edge.runtime.doctor.try_library"
+_LEAST = {"numpy": (1, 23), "Pillow": (9, 4), "opencv-python-headless": (4, 6), "paho-mqtt": (2, 0)}
 _CODECS = ("webp", "avif", "jpg_2000", "libtiff")
 _EXTRAS = (
     ("cameras and videos", "cv2", ("opencv-python-headless", "opencv-python"), "pip install opencv-python-headless"),
@@ -50,6 +52,8 @@ class Part:
     detail: str
     install: str = ""
     """The line that installs it, for what is not needed but of use."""
+    trouble: str = ""
+    """Why it cannot be used, where it is installed: of what is not needed but of use."""
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,33 @@ def _wanted(name: str) -> str:
 
 
 def _extra(purpose: str, module: str, packages: tuple[str, ...], install: str) -> Part:
+    name = packages[0]
     version = next(filter(None, map(_version, packages)), None)
     there = _found(module)
-    return Part(packages[0], version or ("?" if there else None), there, purpose, install)
+    if install.startswith("sudo apt") and hides_the_system():
+        install += "; this venv hides what apt installs, so make it with: python3 -m venv --system-site-packages"
+    # TensorFlow takes seconds to load, and a build says itself what is wrong with it.
+    trouble = _trouble(module) if there and module != "tensorflow" else ""
+    if not trouble and version is not None and name in _LEAST and not _at_least(name, version):
+        trouble = f"is too old, {_wanted(name)} is needed; run: {install.replace(name, f'{name} --upgrade')}"
+    return Part(name, version or ("?" if there else None), there and not trouble, purpose, install, trouble)
+
+
+def _trouble(module: str) -> str:
+    """Return what is wrong with a library that is there; it is loaded in a process of its own."""
+    try:
+        done = run_apart(_TRY_LIBRARY, module, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"gave no answer in {_PATIENCE:.0f} s"
+    try:
+        return str(json.loads(done.stdout) or "")  # what it prints itself is kept from there
+    except ValueError:
+        return _crash(done.returncode, done.stderr)
 
 
 def _found(module: str) -> bool:
     try:
-        return importlib.util.find_spec(module) is not None
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
     except (ImportError, ValueError):
         return False
 

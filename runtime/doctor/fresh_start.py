@@ -20,7 +20,7 @@ import sys
 from tlc_edge.runtime.doctor.memory import peak, resident
 
 
-def main() -> None:
+def start_fresh() -> None:
     """Open, predict, and print what it took."""
     bundle, gallery, engine, threads = json.loads(sys.argv[1])
     image = sys.stdin.buffer.read()
@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start_fresh()

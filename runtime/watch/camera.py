@@ -6,8 +6,6 @@ again for as long as it is gone.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import stat
 import threading
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import DeviceError
 from tlc_edge.runtime.images.load import source_name
+from tlc_edge.runtime.optional import NotThereError, load
 from tlc_edge.runtime.quiet import quiet
 
 from .address import is_address, shown
@@ -89,7 +88,7 @@ class _PiCamera:
     order = "RGB"
 
     def __init__(self, number: int) -> None:
-        module: Any = importlib.import_module("picamera2")
+        module: Any = load("picamera2")
         try:
             self._camera: Any = module.Picamera2(number)
             # libcamera names the order of a word's bits: its BGR888 lies in memory as R, G, B.
@@ -248,11 +247,20 @@ class _Newest:
 
 
 def _capture(where: str) -> Capture:
-    if where.isdecimal() and importlib.util.find_spec("picamera2") is not None:
-        cameras: Any = importlib.import_module("picamera2").Picamera2.global_camera_info()
-        if int(where) < len(cameras):
-            return _PiCamera(int(where))
-    return _OpenCv(where)
+    broken = ""
+    if where.isdecimal():
+        try:
+            cameras: Any = cast("Any", load("picamera2")).Picamera2.global_camera_info()
+            if int(where) < len(cameras):
+                return _PiCamera(int(where))
+        except NotThereError as e:
+            broken = "" if e.missing else f"; picamera2 {e}"
+        except (RuntimeError, OSError, AttributeError) as e:
+            broken = f"; picamera2 finds no camera ({e})"
+    try:
+        return _OpenCv(where)
+    except DeviceError as e:
+        raise DeviceError(f"{e}{broken}") from None
 
 
 def _opencv(where: str) -> Any:
@@ -260,13 +268,10 @@ def _opencv(where: str) -> Any:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
-        return importlib.import_module("cv2")
-    except ImportError as e:
-        missing = isinstance(e, ModuleNotFoundError) and e.name == "cv2"
-        why = "is not installed" if missing else f"does not load ({e})"
-        raise DeviceError(
-            f"{named(where)} needs OpenCV, which {why}; run: pip install opencv-python-headless"
-        ) from None
+        return load("cv2")
+    except NotThereError as e:
+        run = "" if "; " in str(e) else "; run: pip install opencv-python-headless"
+        raise DeviceError(f"{named(where)} needs OpenCV, which {e}{run}") from None
 
 
 def _is_device(where: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import os
 import re
 import ssl
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tlc_edge.runtime.errors import DeviceError, UsageError
+from tlc_edge.runtime.optional import NotThereError, load
 
 from .address import shown
 from .trust import explained
@@ -161,13 +161,14 @@ def _parts(address: str) -> tuple[str, str, int, str]:
 
 def _paho() -> Any:
     try:
-        return importlib.import_module("paho.mqtt.client")
-    except ModuleNotFoundError:
-        raise DeviceError("--mqtt needs paho-mqtt, which is not installed; run: pip install paho-mqtt") from None
-    except Exception as e:
+        mqtt = load("paho.mqtt.client")
+    except NotThereError as e:
+        raise DeviceError(f"--mqtt needs paho-mqtt, which {e}; run: pip install paho-mqtt") from None
+    if not hasattr(mqtt, "CallbackAPIVersion"):  # Debian 12's own is one of those
         raise DeviceError(
-            f"--mqtt needs paho-mqtt, which does not load ({e}); run: pip install --force-reinstall paho-mqtt"
-        ) from None
+            "--mqtt needs paho-mqtt 2.0 or later, an older one is installed; run: pip install 'paho-mqtt>=2'"
+        )
+    return mqtt
 
 
 def device_id(topic: str) -> str:
