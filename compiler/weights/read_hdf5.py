@@ -30,7 +30,7 @@ class _RefusedError(Exception):
     """Holds what the person is told."""
 
 
-def main() -> None:
+def answer() -> None:
     """Read, and answer on standard output."""
     import h5py
 
@@ -152,4 +152,4 @@ def _plain(group: Any, name: str) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    answer()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import venv
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import pytest
 from command_runs import apart
+
+from tlc_edge.runtime.optional import hides_the_system
 
 SIZE = "numpy.dtype size changed, may indicate binary incompatibility. Expected 96 from C header, got 88"
 BROKEN = [
@@ -89,12 +90,11 @@ def test_an_older_paho_is_told(bundle_path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sees", [False, True])
-def test_a_venv_that_hides_what_apt_installs_is_told(tmp_path: Path, sees: bool) -> None:
-    venv.create(tmp_path / "v", system_site_packages=sees, symlinks=True)
-    python = next((tmp_path / "v").glob("bin/python"))
-    here = os.pathsep.join(p for p in sys.path if p)
-    code = "from tlc_edge.runtime.optional import hides_the_system; print(hides_the_system())"
-    done = subprocess.run(
-        [python, "-c", code], env={**os.environ, "PYTHONPATH": here}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == str(not sees)
+def test_a_venv_that_hides_what_apt_installs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sees: bool
+) -> None:
+    venv.create(tmp_path, system_site_packages=sees, symlinks=True)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert hides_the_system() is not sees
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path))  # no venv at all
+    assert not hides_the_system()
