@@ -19,7 +19,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("sweep", "result", "order", "prepare", "fit", "ladder", "pipeline", "__init__"),
     ),
     "runtime": (
-        ("apart", "errors", "files", "forks", "install", "optional", "progress", "quiet", "vectors"),
+        ("apart", "errors", "files", "forks", "install", "progress", "quiet", "vectors"),
+        ("optional",),
         ("bundle",),
         ("images",),
         ("engines",),
