@@ -23,6 +23,8 @@ from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.knn.sharing import Sharing
 
 LITERT, _, ONNX = KINDS
+PATIENCE = 120.0
+"""Seconds after which a test that waits for what must come gives up."""
 FORKS = pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="this system has no fork")
 
 
@@ -207,7 +209,7 @@ class Counted:
             self.now += 1
             self.most = max(self.most, self.now)
         if self._gate is not None:
-            self._gate.wait(30)
+            self._gate.wait(PATIENCE)
         with self._lock:
             self.now -= 1
         return (image,)
@@ -276,13 +278,14 @@ def test_a_failing_engine_is_one_sentence_and_the_next_run_works(error: Exceptio
 
 
 def test_readers_go_together_and_a_writer_alone() -> None:
-    sharing, together = Sharing(), threading.Barrier(4)
+    sharing, together = Sharing(), threading.Barrier(5)
     inside: list[str] = []
 
     def read() -> None:
         with sharing.reading:
-            together.wait(30)  # all four are in, or this fails
-            assert "writer" not in inside
+            together.wait(PATIENCE)  # all four are in, or this fails
+            for _ in range(200):
+                assert "writer" not in inside
 
     def write(number: int) -> None:
         with sharing.writing:
@@ -294,7 +297,9 @@ def test_readers_go_together_and_a_writer_alone() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         for _ in range(20):
-            for done in [pool.submit(read) for _ in range(4)] + [pool.submit(write, n) for n in range(4)]:
+            running = [pool.submit(read) for _ in range(4)]
+            together.wait(PATIENCE)  # a writer that came sooner would go before a reader that is not in yet
+            for done in running + [pool.submit(write, n) for n in range(4)]:
                 done.result()
 
 
@@ -306,7 +311,7 @@ def test_a_writer_that_waits_goes_before_later_readers() -> None:
     def first() -> None:
         with sharing.reading:
             reading.set()
-            leave.wait(30)
+            leave.wait(PATIENCE)
             order.append("first reader")
 
     def write() -> None:
@@ -319,14 +324,14 @@ def test_a_writer_that_waits_goes_before_later_readers() -> None:
 
     threads = [threading.Thread(target=work) for work in (first, write, later)]
     threads[0].start()
-    reading.wait(30)
+    reading.wait(PATIENCE)
     threads[1].start()
     while not sharing._waiting:
         pass
     threads[2].start()
     leave.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert order == ["first reader", "writer", "later reader"]
 
 
