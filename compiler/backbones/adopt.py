@@ -21,6 +21,13 @@ from tlc_edge.runtime.errors import BuildError
 USUAL_SIZE = (224, 224)
 
 _SHAPING = frozenset({"Flatten", "Reshape", "Activation", "Softmax"})
+_AFTER_PLACES = _SHAPING | {
+    "GlobalAveragePooling2D",
+    "AveragePooling2D",
+    "GlobalMaxPooling2D",
+    "ReLU",
+    "BatchNormalization",
+}
 _POOLS = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling2D": "max", "Flatten": "flatten"}
 
 # Names of keras.applications, those that contain another first, and what they were trained on.
@@ -161,7 +168,23 @@ def _named(rows: Sequence[Node], name: str) -> Node:
 
 
 def _classifier(rows: Sequence[Node]) -> Node | None:
-    """Return the last layer if it is one that maps a vector to scores, whatever reshapes them after it."""
+    """Return the last layer if it is one that maps a vector to scores, or places to scores that are averaged."""
+    return _of_a_vector(rows) or _of_places(rows)
+
+
+def _of_places(rows: Sequence[Node]) -> Node | None:
+    """Return a convolution whose maps, one for each class, are only averaged and made probabilities of after it."""
+    node, pooled = rows[-1], False
+    while node.kind in _AFTER_PLACES and len(node.inputs) == 1:
+        before = _named(rows, node.inputs[0])
+        pooled = pooled or (len(before.shape) == 3 and math.prod(before.shape[:2]) > math.prod(node.shape[:-1]) == 1)
+        node = before
+    fits = node.kind in ("Conv2D", "SeparableConv2D") and pooled and len(node.inputs) == 1
+    # A convolution that is averaged, and no more, gives features.
+    return node if fits and _gives_probabilities(rows, node) else None
+
+
+def _of_a_vector(rows: Sequence[Node]) -> Node | None:
     node = rows[-1]
     while node.kind in _SHAPING and len(node.inputs) == 1 and math.prod(node.shape[:-1]) == 1:
         node = _named(rows, node.inputs[0])
