@@ -1,0 +1,7 @@
+"""Have systemd start `tlc watch` with the machine, and again after a failure."""
+
+from __future__ import annotations
+
+from tlc_edge.cli.folder import CommandFolder
+
+service = CommandFolder(__name__, __file__, name="service", help=__doc__)

@@ -1,0 +1,35 @@
+"""Write a systemd unit that runs `tlc watch BUNDLE` with these options, as root; say what to run next.
+
+The options of `tlc watch` follow after BUNDLE. The service runs as an ordinary user, sees all but the bundle's folder
+and its own as read-only, and reads TLC_MQTT_USER and TLC_MQTT_PASSWORD from /etc/NAME.env where that is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tlc_edge.cli.commands.watch import watch
+from tlc_edge.cli.output import say
+
+
+@click.command(help=__doc__, context_settings={"ignore_unknown_options": True})
+@click.option("--name", default="tlc-watch", show_default=True, metavar="NAME", help="Of the service.")
+@click.option("--user", metavar="USER", help="Who it runs as.  [default: who calls sudo, or this]")
+@click.option("--to", metavar="FILE|-", help="Write the unit there.  [default: /etc/systemd/system/NAME.service]")
+@click.argument("bundle")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def install(name: str, user: str | None, to: str | None, bundle: str, options: tuple[str, ...]) -> None:
+    from tlc_edge.runtime.bundle.bundle import Bundle
+    from tlc_edge.runtime.watch.unit import program, usual_user, watch_unit, write_unit
+
+    watch.make_context("tlc watch", [bundle, *options])  # a mistake is told now, not in the journal
+    Bundle.open(bundle)
+    path = Path(bundle).absolute()
+    text = watch_unit(name, [*program(), "watch", str(path), *options], path.parent, user or usual_user())
+    if to == "-":
+        click.echo(text, nl=False)
+        return
+    where = write_unit(Path(to or f"/etc/systemd/system/{name}.service"), text)
+    say(f"{where} written; next: systemctl daemon-reload && systemctl enable --now {name}")

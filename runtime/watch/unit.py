@@ -1,0 +1,96 @@
+"""A systemd unit that runs `tlc watch`.
+
+Source: systemd.service(5), systemd.exec(5), and systemd.syntax(7) for what must be escaped.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tlc_edge.runtime.errors import DeviceError, UsageError
+from tlc_edge.runtime.files import write_file
+
+_MARK = "# Written by tlc service install; written anew it is replaced."
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_UNIT = """{mark}
+[Unit]
+Description=tlc watch ({name})
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+ExecStart={start}
+WorkingDirectory={folder}
+User={user}
+SupplementaryGroups=video
+StateDirectory={name}
+ReadWritePaths={bundle}
+EnvironmentFile=-/etc/{name}.env
+Restart=on-failure
+RestartSec=5
+ProtectSystem=strict
+PrivateTmp=yes
+NoNewPrivileges=yes
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def watch_unit(name: str, command: Sequence[str], bundle_folder: Path, user: str) -> str:
+    """Return the unit's text.
+
+    Raises:
+        UsageError: the name or the user's name is none, or an option holds what a unit cannot.
+    """
+    for what, value in (("--name", name), ("--user", user)):
+        if not _NAME.fullmatch(value):
+            raise UsageError(f"{what} {value!r}: expected letters, digits, and _ . - between them")
+    words = [*command, str(bundle_folder), str(Path.cwd())]
+    if any(not word.isprintable() for word in words):
+        raise UsageError("a word with a line break or another control character cannot stand in a unit")
+    return _UNIT.format(
+        mark=_MARK,
+        name=name,
+        start=" ".join([_quoted(command[0]), *(_quoted(word).replace("$", "$$") for word in command[1:])]),
+        folder=str(Path.cwd()).replace("%", "%%"),
+        user=user,
+        bundle=_quoted(str(bundle_folder)),
+    )
+
+
+def write_unit(path: Path, text: str) -> Path:
+    """Write a unit that only root may read, as its options may hold a password.
+
+    Raises:
+        DeviceError: it cannot be written, or something else stands there.
+    """
+    try:
+        if path.exists() and not path.read_text("utf-8").startswith(_MARK):
+            raise DeviceError(f"{path}: is there, and tlc did not write it; give another --name, or remove it")
+        write_file(path, text.encode(), private=True)
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or "not text"
+        raise DeviceError(f"{path}: {why}; run it with sudo, or write it elsewhere with --to FILE") from None
+    return path
+
+
+def program() -> list[str]:
+    """Return the words that start this tlc."""
+    script = Path(sys.executable).with_name("tlc")
+    return [str(script)] if script.exists() else [sys.executable, "-c", "from tlc_edge.cli import main; main()"]
+
+
+def usual_user() -> str:
+    """Return who called sudo, or else who this is."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def _quoted(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return escaped if re.fullmatch(r"[A-Za-z0-9_./:@=+,%-]+", escaped) else f'"{escaped}"'
