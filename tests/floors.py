@@ -17,6 +17,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("report",),
         ("bundle",),
         ("sweep", "result", "order", "prepare", "fit", "ladder", "pipeline", "__init__"),
+        ("from_python",),
     ),
     "runtime": (
         ("apart", "errors", "files", "forks", "install", "progress", "quiet", "vectors"),

@@ -9,9 +9,11 @@ from pathlib import Path
 from floors import FLOORS
 
 from tlc_edge.cli.commands import cli
+from tlc_edge.compiler.from_python import build, layers, sweep, verify
 from tlc_edge.targets import all_targets
 from tlc_edge.targets.schemes import SCHEMES
 
+from .api import api_part
 from .commands import cli_page
 from .drawing import floors_svg
 from .markdown import fill, names
@@ -26,6 +28,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     yield docs / "json.md", json_page(root / "cli" / "schemas")
     yield docs / "images" / "floors.svg", floors_svg(FLOORS)
     parts = {
+        "api": api_part((build, sweep, layers, verify)),
         "steps": steps_table(root / "compiler"),
         "targets": targets_table(all_targets()),
         "schemes": schemes_table(SCHEMES),

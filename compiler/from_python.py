@@ -1,0 +1,154 @@
+"""The compiler from Python, as its commands are: `tlc_edge.build`, `sweep`, `layers` and `verify`.
+
+Paths may be strings or path objects, data and targets one or several. What is not given is as the command has it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tlc_edge.compiler.backbones.list_layers import LayerInfo, list_layers
+from tlc_edge.compiler.data.bundle_name import bundle_name
+from tlc_edge.compiler.data.records import Origin
+from tlc_edge.compiler.sweep.sweep import Sweep, SweepOptions
+from tlc_edge.compiler.sweep.sweep import sweep as run_sweep
+from tlc_edge.compiler.verify.demands import Demands
+from tlc_edge.compiler.verify.verify import Verification
+from tlc_edge.compiler.verify.verify import verify as run_verify
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.errors import UsageError
+
+from .options import DEFAULT, Asked, Options
+from .pipeline import build as run_build
+from .result import Result
+from .steps import Progress, no_progress
+
+OneOrMore = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def build(
+    data: OneOrMore,
+    target: OneOrMore = "rpi",
+    output: str | os.PathLike[str] | None = None,
+    *,
+    progress: Progress = no_progress,
+    **options: Any,
+) -> Result:
+    """Build a bundle for each target, as `tlc build` does; further options are those of `tlc_edge.compiler.Options`.
+
+    Raises:
+        TlcError: as `tlc build`; a UsageError for an option that there is not, or whose value is of another type.
+    """
+    sources, targets = _several("data", data), _several("target", target)
+    given = _checked(Options, options)
+    place = Path(output) if output is not None else Path(bundle_name(sources[0]))
+    return run_build(Options(data=sources[0], more=sources[1:], targets=targets, output=place, **given), progress)
+
+
+def sweep(
+    data: OneOrMore,
+    target: str = "rpi",
+    backbones: OneOrMore = DEFAULT,
+    *,
+    progress: Progress = no_progress,
+    **options: Any,
+) -> Sweep:
+    """Compare backbones and cuts on one data set, as `tlc sweep` does; further options are those of `SweepOptions`.
+
+    Raises:
+        TlcError: as `tlc sweep`, and as `build`.
+    """
+    sources, given = _several("data", data), _checked(SweepOptions, options)
+    names = _several("backbones", backbones)
+    return run_sweep(SweepOptions(data=sources[0], more=sources[1:], target=target, backbones=names, **given), progress)
+
+
+def layers(backbone: str | os.PathLike[str] = DEFAULT, asked: Asked | None = None) -> list[LayerInfo]:
+    """Return a backbone's layers, as `tlc layers` lists them.
+
+    Raises:
+        TlcError: there is no such backbone, or it cannot be loaded.
+    """
+    return list_layers(os.fspath(backbone), asked)[1]
+
+
+def verify(
+    bundle: str | os.PathLike[str] | Bundle,
+    data: OneOrMore,
+    engine: str | None = None,
+    *,
+    demands: Demands | None = None,
+    layers: bool = False,
+    limit: int | None = None,
+    progress: Progress = no_progress,
+) -> Verification:
+    """Measure a bundle's models on labelled images, as `tlc verify` does.
+
+    Raises:
+        TlcError: as `tlc verify`; what does not reach `demands` is in the result's `missed`.
+    """
+    sources = _several("data", data)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(os.fspath(bundle))
+    origin = Origin(sources[0], more=sources[1:])
+    return run_verify(
+        opened, origin, engine, layers=layers, limit=limit, demands=demands or Demands(), progress=progress
+    )
+
+
+def _several(name: str, given: OneOrMore) -> tuple[str, ...]:
+    """Return one or several names as strings.
+
+    Raises:
+        UsageError: there is none, or something else among them.
+    """
+    values = [given] if isinstance(given, str | os.PathLike) else list(given)
+    if not values:
+        raise UsageError(f"{name} is empty; give at least one")
+    for value in values:
+        if not isinstance(value, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance] - not all is typed
+            raise UsageError(f"{name} holds {value!r}, expected a string or a path")
+    return tuple(os.fspath(value) for value in values)
+
+
+def _checked(kind: type[Options] | type[SweepOptions], options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as the library takes them: paths as strings, lists as tuples.
+
+    Raises:
+        UsageError: there is no such option, or its value is of another type than its default's.
+    """
+    known = {field.name: field for field in fields(kind)}
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known or name in ("data", "more", "targets", "target", "output", "backbones"):
+            near = difflib.get_close_matches(name, known, 1)
+            raise UsageError(f"no option {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+        plain = tuple(plain) if isinstance(plain, list) else plain
+        text = str(known[name].type)
+        if not _fits(plain, text):
+            raise UsageError(f"{name} is {value!r}, expected {text.replace(' | None', '')}")
+        found[name] = plain
+    return found
+
+
+_SIMPLE: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+
+
+def _fits(value: Any, text: str) -> bool:
+    """Whether a value is of the type that an annotation names; what is not simple is left to whoever takes it."""
+    kinds = text.split(" | ")
+    if value is None:
+        return "None" in kinds
+    simple = [kind for kind in kinds if kind in _SIMPLE]
+    if not simple:
+        return not text.startswith("tuple[str") or (
+            isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
+        )
+    if isinstance(value, bool):
+        return "bool" in simple
+    return any(isinstance(value, _SIMPLE[kind]) for kind in simple)
