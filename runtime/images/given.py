@@ -128,8 +128,11 @@ def _read_open(source: Any, name: str) -> bytes:
     data = _read_stream(source, name)
     if data:
         return data
-    tell = getattr(source, "tell", None)
-    if tell is not None and tell() > 0:
+    try:
+        read_before = source.tell() > 0
+    except (AttributeError, OSError, ValueError):
+        read_before = False  # a pipe has no place to be at
+    if read_before:
         raise ImageError(f"{name}: was read to its end before, so nothing is left to read; `seek(0)` first")
     return data
 

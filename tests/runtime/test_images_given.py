@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
 import struct
 import sys
 import warnings
@@ -95,6 +96,10 @@ def test_what_was_read_before_says_so(png: bytes) -> None:
         load_image(upload, SPEC)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="empty"):
         load_image(io.BytesIO(), SPEC)
+    ends = os.pipe()
+    os.close(ends[1])
+    with os.fdopen(ends[0], "rb") as pipe, pytest.raises(ImageError, match="empty"):  # it has no place to be at
+        load_image(pipe, SPEC)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF"])
