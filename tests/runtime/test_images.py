@@ -98,6 +98,10 @@ class TestSources:
         flat = np.ascontiguousarray(noise[:, :, 0])
         assert np.shares_memory(load_image(flat, spec(channels=1)), flat)
 
+    def test_an_image_before_it_is_resized(self, noise: NDArray[np.uint8]) -> None:
+        for source in (encode(Image.fromarray(noise)), Image.fromarray(noise), noise):
+            np.testing.assert_array_equal(np.asarray(decode_image(source, spec(99, 99))), noise)
+
     def test_bgr_is_turned_and_rgb_left_alone(self, noise: NDArray[np.uint8]) -> None:
         np.testing.assert_array_equal(load_image(noise, spec(), order="BGR"), noise[:, :, ::-1])
         wide = spec(8, 12)
