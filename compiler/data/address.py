@@ -43,11 +43,30 @@ def read(reading: Reading) -> list[Sample]:
     """
     origin = reading.origin
     if not address_name(origin.data).lower().endswith((*npz.SUFFIXES, *archive.SUFFIXES)):
-        raise DataError(f"{origin.data}: an address must be that of an .npz, a .zip or a .tar archive, by its name")
+        raise DataError(
+            f"{told(origin.data)}: an address must be that of an .npz, a .zip or a .tar archive, by its name"
+        )
     checksum = None if origin.checksum is None else parse_checksum(origin.checksum)
     folder = made_folder(origin.cache, "downloads")
     path = fetch(origin.data, checksum, folder, reading.notes, reading.progress)
     return reading.read_other(replace(reading, origin=replace(origin, data=str(path))))
+
+
+def told(url: str) -> str:
+    """Return an address as a person and a report may see it: without user, password, query and fragment.
+
+    What is no address comes back as it is.
+    """
+    if "://" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        if "@" not in parts.path and host:
+            return f"{parts.scheme}://{host}{parts.path}"
+    except ValueError:
+        pass
+    return f"{url.partition('://')[0][:20]}://…"  # where a password cannot be told from the rest
 
 
 def parse_checksum(text: str) -> str:
@@ -63,8 +82,16 @@ def parse_checksum(text: str) -> str:
 
 
 def address_name(url: str) -> str:
-    """Return the file name in an address, without what could lead out of a folder."""
-    name = unquote(urlsplit(url).path).replace("\\", "/").rpartition("/")[2]
+    """Return the file name in an address, without what could lead out of a folder.
+
+    Raises:
+        DataError: it is no address.
+    """
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        raise DataError(f"{told(url)}: not an address; expected http:// or https://, a host and a file") from None
+    name = unquote(path).replace("\\", "/").rpartition("/")[2]
     return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "download"
 
 
@@ -78,9 +105,9 @@ def fetch(url: str, checksum: str | None, folder: Path, notes: list[str], progre
         DataError: it cannot be fetched, or is not the file with that checksum; nothing is kept then.
     """
     if not re.match(r"https?://[^/]", url, re.IGNORECASE):
-        raise DataError(f"{url}: an address of this kind is not read; expected http:// or https://")
+        raise DataError(f"{told(url)}: an address of this kind is not read; expected http:// or https://")
     if importlib.util.find_spec("pooch") is None:
-        raise DataError(f"{url}: pooch, which downloads, is missing; run: {pip_line('compiler')}")
+        raise DataError(f"{told(url)}: pooch, which downloads, is missing; run: {pip_line('compiler')}")
     folder.mkdir(parents=True, exist_ok=True)
     if checksum is not None:
         _drop_damaged(kept := folder / f"{checksum[:32]}-{address_name(url)}", checksum)
@@ -96,7 +123,7 @@ def fetch(url: str, checksum: str | None, folder: Path, notes: list[str], progre
         found = file_sha256(fresh)
         kept = folder / f"{found[:32]}-{address_name(url)}"
         shutil.move(fresh, kept)
-    notes.append(f"{url}: fetched without a checksum; --checksum sha256:{found} pins it and fetches it only once")
+    notes.append(f"{told(url)}: fetched without a checksum; --checksum sha256:{found} pins it and fetches it only once")
     return kept
 
 
@@ -115,7 +142,7 @@ class _Meter:
     def update(self, count: int) -> None:
         self._done += count
         if max(self._done, self.total) > MAX_BYTES:
-            raise DataError(f"{self._url}: more than {MAX_BYTES >> 30} GiB; download it by hand if it is right")
+            raise DataError(f"{told(self._url)}: more than {MAX_BYTES >> 30} GiB; download it by hand if it is right")
         self._progress(self._done >> 10, max(self.total, self._done) >> 10)
 
     def reset(self) -> None:
@@ -136,13 +163,13 @@ def _download(url: str, checksum: str | None, to: Path, progress: Count) -> None
         pooch.retrieve(url, checksum and f"sha256:{checksum}", to.name, to.parent, downloader=downloader)
     except requests.HTTPError as e:
         answer = f"{e.response.status_code} {e.response.reason}" if e.response is not None else "an error"
-        raise DataError(f"{url}: the server answered {answer}") from None
+        raise DataError(f"{told(url)}: the server answered {answer}") from None
     except requests.RequestException as e:
         reason = "timed out" if isinstance(e, requests.Timeout) else "no connection, or it broke off"
-        raise DataError(f"{url}: {reason}; check the address and the network") from None
+        raise DataError(f"{told(url)}: {reason}; check the address and the network") from None
     except ValueError as e:
         if checksum is None:
-            raise DataError(f"{url}: cannot be fetched ({e})") from None
+            raise DataError(f"{told(url)}: cannot be fetched; check the address") from None
         found = re.findall(r"[0-9a-f]{64}", str(e).replace(checksum, ""))
         given = f"SHA-256 is {found[0]}" if found else "SHA-256 differs"
-        raise DataError(f"{url}: {given}, expected {checksum}; the file was changed or damaged") from None
+        raise DataError(f"{told(url)}: {given}, expected {checksum}; the file was changed or damaged") from None

@@ -61,7 +61,7 @@ def load_dataset(
         DataError: nothing usable there; or, with `strict`, a file would be skipped.
     """
     origin = Origin(data) if isinstance(data, str) else data
-    name = origin.data
+    name = address.told(origin.data)
     if (origin.labels is None) != (origin.shape is None):
         raise UsageError("a table of pixels needs both --labels and --shape; give the other one too")
     if origin.checksum is not None and not address.claims(origin):
@@ -117,7 +117,7 @@ def _expected() -> str:
 
 def _finish(samples: list[Sample], reading: Reading, strict: bool) -> Dataset:
     """Check what every form must hold to, and apply the limit."""
-    origin, limit, skipped, notes = reading.origin.data, reading.limit, reading.skipped, reading.notes
+    origin, limit, skipped, notes = address.told(reading.origin.data), reading.limit, reading.skipped, reading.notes
     if skipped and (strict or not samples):
         raise refuse(skipped)
     if not samples:

@@ -87,7 +87,7 @@ def embed_again(
     """
     wanted = {(e.label, e.sha256) for e in old.examples()}
     moved, lost, last = 0, 0, 0
-    if growing.exists() and not _held(growing, manifest) <= wanted:
+    if growing.is_symlink() or (growing.exists() and not _held(growing, manifest) <= wanted):
         remove(growing)  # forgotten or renamed since: begin again
     with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width, create=True) as new:
         with new.writing() as db:

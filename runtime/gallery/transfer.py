@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -151,6 +152,10 @@ def new_file(path: Path, fingerprint: str, width: int) -> Generator[Gallery, Non
     part = path.with_name(f"{path.name}.part")
     remove(part)  # what a killed attempt left
     try:
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # no link that appears now is followed
+    except OSError as e:
+        raise GalleryError(f"{path}: cannot be written ({e.strerror or e})") from None
+    try:
         with Gallery.open(part, fingerprint, width, create=True) as gallery:
             with gallery.writing() as db:
                 write_limits(db, Limits(0, 0))
@@ -193,8 +198,7 @@ def remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         beside = path.with_name(path.name + suffix)
         try:
-            if beside.exists():
-                beside.unlink()
+            beside.unlink(missing_ok=True)  # a link goes, not what it leads to
         except OSError as e:
             raise GalleryError(f"{beside}: cannot be removed ({e.strerror or e})") from None
 

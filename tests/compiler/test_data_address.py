@@ -87,7 +87,7 @@ def test_with_a_checksum_it_is_fetched_once(server: Server, tmp_path: Path, capf
     for _ in range(2):
         data = load(server.url("pets.zip?version=3"), tmp_path, checksum)
         assert sorted(s.name for s in data.samples) == sorted(FILES)
-        assert (data.notes, data.origin) == ((), server.url("pets.zip?version=3"))
+        assert (data.notes, data.origin) == ((), server.url("pets.zip"))  # a query may hold a secret
     assert server.asked == ["pets.zip"]
     assert capfd.readouterr() == ("", "")
 
