@@ -152,9 +152,12 @@ def new_file(path: Path, fingerprint: str, width: int) -> Generator[Gallery, Non
     part = path.with_name(f"{path.name}.part")
     remove(part)  # what a killed attempt left
     try:
-        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # no link that appears now is followed
-    except OSError as e:
-        raise GalleryError(f"{path}: cannot be written ({e.strerror or e})") from None
+        # No link that appears now is followed.
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise GalleryError(f"{part}: appeared while {path.name} is made; stop what makes it and try again") from None
+    except OSError:
+        pass  # opening it says why
     try:
         with Gallery.open(part, fingerprint, width, create=True) as gallery:
             with gallery.writing() as db:
