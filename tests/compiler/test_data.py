@@ -162,7 +162,7 @@ class TestFolder:
             "flat": r"1 images lie directly in it, such as 1\.png; make one folder per class",
             "lone": "only one class, 'cat'",
             "wrapped": "only one class, 'pets', with 2 folders in it.*give .*wrapped/pets",
-            "a.rar": r"expected a \.zip or \.tar archive, a folder .*, or an \.npz",
+            "a.rar": r"expected a \.zip or \.tar archive, a folder .*, or a \.gallery",
         }.items():
             with pytest.raises(DataError, match=message):
                 load_dataset(str(tmp_path / name))
