@@ -69,7 +69,7 @@ def operation(item: Any, where: str, name: str) -> Operation | None:
         if made == "Activate":
             return _activation(function, name)
     # Layers of these names have settings; operations have none but their own.
-    elif kind not in _KERAS_3 or not isinstance(config, dict) or {"trainable", "dtype"} <= set(config):
+    elif kind not in _KERAS_3 or not isinstance(config, dict) or {"trainable", "dtype"} & set(config):
         return None
     else:
         function, made = kind, kind
