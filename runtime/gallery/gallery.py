@@ -130,7 +130,7 @@ class Gallery:
         db = opened.db
         try:
             with translated(path):
-                current = schema.is_current(db, path)
+                current = schema.is_current(db, path, read_only=read_only)
                 if schema.is_unfinished(db) and (read_only or meta is None):
                     raise GalleryError(f"{path}: the gallery is empty; teach a first class with `tlc enroll`")
                 if not read_only and not opened.shared:
@@ -424,6 +424,10 @@ class Gallery:
                 found += [f"SQLite: {line}" for line in lines if line != "ok"]
                 links = list(self._db.execute("PRAGMA foreign_key_check"))
                 found += [f"{table} row {row} points at a {other} that is not there" for table, row, other, _ in links]
+                found += [
+                    f"a trigger {row[0]!r} is there, which no gallery has"
+                    for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+                ]
                 found += rows.bad_rows(self._db, self.width)
             except SQLITE_ERRORS as e:
                 found.append(f"SQLite: {e}")

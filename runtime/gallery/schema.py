@@ -64,8 +64,10 @@ def is_unfinished(db: sqlite3.Connection) -> bool:
     return tables == 0 and _pragma(db, "application_id") == 0 and _pragma(db, "user_version") == 0
 
 
-def is_current(db: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> bool:
-    """Return whether the file has been through all migrations.
+def is_current(
+    db: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS, *, read_only: bool = False
+) -> bool:
+    """Return whether the file has been through all migrations; a trigger matters only to who writes.
 
     Raises:
         GalleryError: it is something else's SQLite file, or of a later version.
@@ -80,7 +82,7 @@ def is_current(db: sqlite3.Connection, path: Path, migrations: Sequence[Sequence
             f"{path}: the gallery has version {version}, this tlc knows 1 to {len(migrations)}; "
             "upgrade tlc on this device"
         )
-    foreign = _foreign(db, migrations[:version])
+    foreign = _foreign(db, migrations[:version], read_only)
     if foreign is not None:
         raise GalleryError(
             f"{path}: {foreign}, so it is damaged or was made to do harm; save what is readable with "
@@ -89,13 +91,15 @@ def is_current(db: sqlite3.Connection, path: Path, migrations: Sequence[Sequence
     return version == len(migrations)
 
 
-def _foreign(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> str | None:
+def _foreign(db: sqlite3.Connection, migrations: Sequence[Sequence[str]], read_only: bool) -> str | None:
     """Return in what the file's tables are not those that tlc makes; None where they are."""
     made = _made(tuple(map(tuple, migrations)))
     there = _objects(db)
     for name in sorted(set(made) | set(there)):
         if name not in there:
             return f"it lacks the {name[0]} {name[1]!r} of a gallery"
+        if name not in made and read_only and name[0] == "trigger":
+            continue
         if name not in made:
             return f"it has a {name[0][:20]} {name[1][:40]!r}, which no gallery has"
         if made[name] != there[name]:
