@@ -25,10 +25,11 @@ def _checkout() -> Path | None:
     """Return the folder that tlc was installed from; None where it came as a package, or it cannot be told."""
     from importlib import metadata
 
+    # Beside what pip wrote, a checkout may hold the folder that building left, which does not tell; it has no METADATA.
+    installed = (d for d in metadata.distributions(name="tlc-edge") if d.read_text("METADATA") is not None)
     try:
-        text = metadata.distribution("tlc-edge").read_text("direct_url.json")
-        origin = json.loads(text or "{}")
+        origin = json.loads(next(installed).read_text("direct_url.json") or "{}")
         folder = Path(url2pathname(urlsplit(str(origin["url"])).path)) if "dir_info" in origin else None
-    except (metadata.PackageNotFoundError, ValueError, KeyError, TypeError):
+    except (StopIteration, ValueError, KeyError, TypeError):
         return None
     return folder if folder is not None and folder.is_dir() else None
