@@ -200,6 +200,8 @@ def remove(path: Path) -> None:
     """Delete a gallery with what SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         beside = path.with_name(path.name + suffix)
+        if not os.path.lexists(beside):  # asked first: a read-only disk refuses to remove even what is not there
+            continue
         try:
             beside.unlink(missing_ok=True)  # a link goes, not what it leads to
         except OSError as e:

@@ -85,10 +85,10 @@ def test_the_lists_of_tlc_are_what_its_commands_say_themselves() -> None:
         context = click.Context(folder)
         found = {name: folder.get_command(context, name) for name in folder.list_commands(context)}
         commands = {name: command for name, command in found.items() if command is not None}
-        assert len(commands) == len(found) >= 2
+        assert len(commands) == len(found) >= 1
         ours, clicks = click.HelpFormatter(width=200), click.HelpFormatter(width=200)
         folder.format_commands(context, ours)
         click.Group(commands=commands).format_commands(context, clicks)
         assert ours.getvalue() == clicks.getvalue()
         folders += [command for command in commands.values() if isinstance(command, CommandFolder)]
-    assert len(folders) == 3
+    assert len(folders) == 4

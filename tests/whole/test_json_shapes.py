@@ -156,6 +156,9 @@ def test_predictions_and_what_was_taught(tlc: Tlc, bundle_path: Path, mugs: list
     hold("predict", tlc("predict", bundle_path, mugs[2], "--unknown", "off").json())
     hold("forget", tlc("forget", bundle_path, "mug").json())
     hold("undo", tlc("undo", bundle_path).json())
+    hold("service-install", tlc("service", "install", "--to", "-", bundle_path, "--camera", 0).json())
+    unit = tmp_path / "hall.service"
+    hold("service-install", tlc("service", "install", "--to", unit, bundle_path, "--camera", 0).json())
 
 
 def test_galleries(tlc: Tlc, bundle_path: Path, mugs: list[Path], tmp_path: Path) -> None:

@@ -222,7 +222,9 @@ def test_a_form_of_data_is_a_module(
     ]
     path = tmp_path / "digits.stack"
     path.write_text(json.dumps(rows), encoding="utf-8")
-    with pytest.raises(DataError, match=r"digits\.stack: expected a folder .*, or a \.zip or \.tar archive"):
+    with pytest.raises(
+        DataError, match=r"digits\.stack: expected .*a folder with one folder per class, .*, or a \.gallery"
+    ):
         build(replace(options, data=str(path)))
     stack: Any = module("stack", STACK)
     monkeypatch.setattr(load, "FORMS", (*load.FORMS, stack))

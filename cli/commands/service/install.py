@@ -1,7 +1,8 @@
 """Write a systemd unit that runs `tlc watch BUNDLE` with these options, as root; say what to run next.
 
-The options of `tlc watch` follow after BUNDLE. The service runs as an ordinary user, sees all but the bundle's folder
-and its own as read-only, and reads TLC_MQTT_USER and TLC_MQTT_PASSWORD from /etc/NAME.env where that is.
+The options of `tlc watch` follow after BUNDLE, `--json` of them after `--`. The service runs as an ordinary user, sees
+all but the bundle's folder and its own as read-only, and reads TLC_MQTT_USER and TLC_MQTT_PASSWORD from /etc/NAME.env
+where that is.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from tlc_edge.cli.commands.watch import watch
-from tlc_edge.cli.output import say
+from tlc_edge.cli.options import json_option
+from tlc_edge.cli.output import put_json, say
 
 
 @click.command(help=__doc__, context_settings={"ignore_unknown_options": True})
@@ -20,16 +21,23 @@ from tlc_edge.cli.output import say
 @click.option("--to", metavar="FILE|-", help="Write the unit there.  [default: /etc/systemd/system/NAME.service]")
 @click.argument("bundle")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def install(name: str, user: str | None, to: str | None, bundle: str, options: tuple[str, ...]) -> None:
+@json_option
+def install(name: str, user: str | None, to: str | None, bundle: str, options: tuple[str, ...], as_json: bool) -> None:
+    from tlc_edge.cli.commands.watch import watch
     from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.watch.unit import program, usual_user, watch_unit, write_unit
 
-    watch.make_context("tlc watch", [bundle, *options])  # a mistake is told now, not in the journal
+    # A mistake is told now, not in the journal. click keeps the help option that a command first made: as the root has it.
+    names = click.get_current_context().help_option_names
+    watch.make_context("tlc watch", [bundle, *options], help_option_names=names)
     Bundle.open(bundle)
     path = Path(bundle).absolute()
     text = watch_unit(name, [*program(), "watch", str(path), *options], path.parent, user or usual_user())
-    if to == "-":
+    where = None if to == "-" else write_unit(Path(to or f"/etc/systemd/system/{name}.service"), text)
+    if as_json:
+        put_json({"name": name, "path": None if where is None else str(where), "unit": text})
+        return
+    if where is None:
         click.echo(text, nl=False)
         return
-    where = write_unit(Path(to or f"/etc/systemd/system/{name}.service"), text)
     say(f"{where} written; next: systemctl daemon-reload && systemctl enable --now {name}")
