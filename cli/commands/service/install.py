@@ -27,7 +27,8 @@ def install(name: str, user: str | None, to: str | None, bundle: str, options: t
     from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.watch.unit import program, usual_user, watch_unit, write_unit
 
-    # A mistake is told now, not in the journal. click keeps the help option that a command first made: as the root has it.
+    # A mistake is told now, not in the journal. click keeps the help option that a command first made, so it is the
+    # one that the root asks for.
     names = click.get_current_context().help_option_names
     watch.make_context("tlc watch", [bundle, *options], help_option_names=names)
     Bundle.open(bundle)
