@@ -197,7 +197,8 @@ class Classifier:
         gallery = self._taught.read()
         enrolled = [n.id for n in found.neighbours if n.id]
         held = gallery.examples_of(enrolled) if gallery is not None and enrolled else {}
-        near = tuple((n, *held.get(n.id, (None, None))) for n in found.neighbours)
+        stored = (held.get(n.id, (None, None)) for n in found.neighbours)
+        near = tuple((n, example, picture) for n, (example, picture) in zip(found.neighbours, stored, strict=True))
         return Explanation(found, near, thumbnail(decoded.pixels))
 
     # Learning

@@ -32,8 +32,10 @@ _BESIDE = {"dev": "validation", "eval": "test", "evaluation": "test"}
 _FILLERS = ("dataset", "images", "folder", "files", "image", "photos", "samples", "split", "data", "imgs", "img", "set")
 _SPLITS = {word: split for split, words in _WORDS.items() for word in words}
 _HOLDERS = frozenset({"images", "image", "imgs", "img", "pictures", "photos", "jpegimages"})
-_KINDS = _HOLDERS | {"labels", "label", "masks", "mask", "annotations", "segmentation", "segmentations", "plots"}
-_KINDS |= {"segmentationclass", "segmentationobject", "imagesets"}
+_KINDS = _HOLDERS.union(
+    ("labels", "label", "masks", "mask", "annotations", "segmentation", "segmentations", "plots"),
+    ("segmentationclass", "segmentationobject", "imagesets"),
+)
 """Folders that sort files by kind, not images by class, where all that lie together are called so."""
 
 

@@ -129,7 +129,8 @@ def _functional(config: Any, source: _Source) -> Any:
             if not all(key in outputs for key in keys):
                 later.append((name, index, call))
                 continue
-            args, kwargs = (tree.map_structure(resolved, part) for part in (call.args, call.kwargs))
+            args: Any = tree.map_structure(resolved, call.args)
+            kwargs: Any = tree.map_structure(resolved, call.kwargs)
             steps = made[name]
             if callable(steps):
                 given = steps(args, kwargs)
@@ -220,7 +221,7 @@ def _references(node: Any) -> Any:
         found.append(_Reference(node[0], int(node[1])))
     else:
         for r in node:
-            given = sorted(k for k, v in (r[3] if len(r) > 3 else {}).items() if k not in ("training", "mask"))
+            given = sorted(k for k in (r[3] if len(r) > 3 else {}) if k not in ("training", "mask"))
             if given:
                 raise BuildError(f"the call of a layer on {r[0]} has arguments of its own ({', '.join(given)})")
             found.append(_Reference(r[0], int(r[1])))

@@ -141,7 +141,7 @@ class _Objects:
         from tensorflow.python.saved_model import nested_structure_coder as coder
 
         saved = self._meta.object_graph_def.concrete_functions[function]
-        given = coder.decode_proto(saved.canonicalized_input_signature)
+        given: Any = coder.decode_proto(saved.canonicalized_input_signature)
         flat = tf.nest.flatten(given)
         keys = coder.decode_proto(saved.output_signature)
         specs = [s for s in flat if isinstance(s, tf.TensorSpec)]

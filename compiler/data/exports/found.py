@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def read_xml(path: Path) -> ET.Element:
 
 
 @contextlib.contextmanager
-def as_written_by(name: str, path: Path) -> Iterator[None]:
+def as_written_by(name: str, path: Path) -> Generator[None]:
     """Tell what is missing or of another kind in a document as one sentence.
 
     Raises:
