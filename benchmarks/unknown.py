@@ -47,11 +47,11 @@ class Tally:
         for rate in RATES:
             above: dict[str, NDArray[np.float64]] = {}
             with Classifier.open(bundle, gallery, threads=1, unknown=rate, selftest=False) as classifier:
-                bank, asked = classifier._bank, classifier._basis.asked
                 k = classifier.bundle.manifest.decision.k
-                for group, embeddings in images.items():
-                    pairs = [knownness_of(bank.nearby(e, k), asked) for e in embeddings]
-                    above[group] = np.array([known - threshold for known, threshold in pairs])
+                with classifier._taught.up_to_date() as based:
+                    for group, embeddings in images.items():
+                        pairs = [knownness_of(based.bank.nearby(e, k), based.asked) for e in embeddings]
+                        above[group] = np.array([known - threshold for known, threshold in pairs])
             for group, margins in above.items():
                 if len(margins):
                     self.shares[rate, group].append(float(np.mean(margins < 0)))
