@@ -100,9 +100,9 @@ make_system() { # ARCHITECTURE
 # tlc as pip would install it; built from a copy, as the build leaves files beside its sources.
 make_wheel() {
   mkdir "$work/source"
-  cp -r "$here"/{cli,compiler,runtime,targets,pyproject.toml,README.md,LICENSE} "$work/source"
+  cp -r "$here"/{api,cli,compiler,runtime,targets,pyproject.toml,README.md,LICENSE} "$work/source"
   "$python" -m pip wheel -q --no-deps -w "$work/wheel" "$work/source" >&2 || fail "cannot build tlc's wheel"
-  "$python" -m zipfile -e "$work"/wheel/tlc-*.whl "$work/tlc"
+  "$python" -m zipfile -e "$work"/wheel/tlc_edge-*.whl "$work/tlc"
 }
 
 # Runs Python in a system. Always with -cpu: QEMU's default has instructions that give wrong int8 numbers.
@@ -126,7 +126,7 @@ tlc() { # ARCHITECTURE ARGUMENT…
   local arch=$1
   shift
   echo "\$ tlc $*"
-  in_system "$arch" -c 'import sys; from tlc.cli import main; sys.exit(main())' "$@"
+  in_system "$arch" -c 'import sys; from tlc_edge.cli import main; sys.exit(main())' "$@"
 }
 
 check_system() { # ARCHITECTURE
@@ -152,8 +152,8 @@ assert numpy.__version__.startswith("1.24.") and PIL.__version__.startswith("9.4
 make_wheel
 PYTHONPATH=$work/tlc "$python" - "$bundle" "$work/images" <<'PYTHON'
 import pathlib, sys
-from tlc.runtime import Bundle
-from tlc.runtime.selftest import golden_name
+from tlc_edge.runtime import Bundle
+from tlc_edge.runtime.engines.golden import golden_name
 bundle, folder = Bundle.open(sys.argv[1]), pathlib.Path(sys.argv[2])
 folder.mkdir()
 for i in range(2):
