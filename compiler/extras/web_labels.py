@@ -22,7 +22,7 @@ def web_labels(fused: Fused, files: Sequence[Lowered]) -> dict[str, bytes]:
             "dtype": "uint8",
             "shape": [1, spec.height, spec.width, spec.channels],
             "channels": "RGB" if spec.channels == 3 else "grey",
-            **{key: value for key, value in asdict(spec).items() if key in ("fit", "filter", "background")},
+            **{key: value for key, value in asdict(spec).items() if key in ("fit", "filter", "passes", "background")},
         },
         "outputs": list(outputs_for(fused.labels)),
         "embedding_width": fused.neck.width,

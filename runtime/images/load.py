@@ -100,13 +100,24 @@ def decode_image(source: Source, spec: Preprocessing, name: str | None = None) -
 
 
 def resize(image: Image.Image, spec: Preprocessing, resample: Image.Resampling) -> NDArray[np.uint8]:
-    """Return an image of mode L or RGB as the model's input, resized in a way of one's own."""
-    return _pixels(image.resize((spec.width, spec.height), resample), spec)
+    """Return an image of mode L or RGB as the model's input, resized in a way of one's own.
+
+    The two passes are asked for one by one where the bundle says which comes first: each rounds to bytes, so the other
+    order gives other pixels, and which one Pillow takes by itself changed in 12.2 and in 13.0.
+    """
+    size = (spec.width, spec.height)
+    if spec.passes:
+        is_tall = image.height > spec.height and image.height - spec.height > 2 * (image.width - spec.width)
+        between = (image.width, spec.height) if is_tall else (spec.width, image.height)
+        if between != size and between != image.size:
+            image = image.resize(between, resample)
+    return _pixels(image.resize(size, resample), spec)
 
 
 def _check(spec: Preprocessing) -> None:
-    if spec.fit != "stretch" or spec.filter != "bilinear" or spec.channels not in (1, 3):
-        asked = f"{spec.fit}, {spec.filter}, {spec.channels} channels"
+    known = spec.fit == "stretch" and spec.filter == "bilinear" and spec.passes in ("", "tall-vertical")
+    if not known or spec.channels not in (1, 3):
+        asked = f"{spec.fit}, {spec.filter}, {spec.channels} channels" + (f", passes {spec.passes}" * bool(spec.passes))
         raise BundleError(f"unknown preprocessing ({asked}); upgrade tlc or build the bundle again")
 
 

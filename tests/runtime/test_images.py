@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -162,6 +163,9 @@ class TestSources:
             assert source_name(file) == str(tmp_path / "f")  # type: ignore[arg-type]
 
 
+PASSES = [(300, 1300, "vertical"), (720, 1000, "horizontal"), (1300, 300, "horizontal"), (120, 400, "vertical")]
+
+
 class TestResize:
     def test_shrinking_averages(self) -> None:
         checkers = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
@@ -180,7 +184,41 @@ class TestResize:
     def test_extreme_shapes(self, size: tuple[int, int]) -> None:
         assert one_colour(Image.new("RGB", size, (10, 20, 30))) == [10, 20, 30]
 
-    @pytest.mark.parametrize("change", [{"fit": "crop"}, {"filter": "nearest"}, {"channels": 4}])
+    @pytest.mark.parametrize(("width", "height", "first"), PASSES)
+    def test_the_pass_that_the_bundle_means_comes_first(self, width: int, height: int, first: str) -> None:
+        image = np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        between = {"vertical": (width, 96), "horizontal": (96, height)}
+        by_hand = {
+            way: np.asarray(
+                Image.fromarray(image)
+                .resize(size, Image.Resampling.BILINEAR)
+                .resize((96, 96), Image.Resampling.BILINEAR)
+            )
+            for way, size in between.items()
+        }
+        assert (by_hand["vertical"] != by_hand["horizontal"]).any()
+        pixels = load_image(image, spec(96, 96))
+        np.testing.assert_array_equal(pixels, by_hand[first])
+        assert np.abs(by_hand["vertical"].astype(int) - by_hand["horizontal"]).max() == 1
+
+    def test_the_bytes_are_those_of_every_pillow(self) -> None:
+        digest = hashlib.sha256()
+        for width, height in ((720, 1280), (300, 1300), (640, 480), (5, 2000), (1000, 4), (223, 225), (50, 60)):
+            y, x = np.mgrid[:height, :width].astype(np.uint64)
+            grey = ((x * 2654435761 + y * 40503 * 65537 + x * y * 97) >> 7).astype(np.uint8)
+            image = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=2)
+            digest.update(load_image(image, spec(224, 224)).tobytes())
+        # The same with Pillow 9.5, 12.1, 12.3 and 13.0, of which each but the last has an order of its own.
+        assert digest.hexdigest() == "69e0ab3a12acd2c7f0c4512fe447be862c119768498fb7f61b0d7c94fdc3c483"
+
+    def test_a_bundle_of_before_is_resized_as_pillow_does(self) -> None:
+        image = Image.fromarray(np.random.default_rng(3).integers(0, 256, (1280, 720, 3), dtype=np.uint8))
+        plain = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(load_image(image, spec(224, 224, passes="")), plain)
+
+    @pytest.mark.parametrize(
+        "change", [{"fit": "crop"}, {"filter": "nearest"}, {"channels": 4}, {"passes": "diagonal"}]
+    )
     def test_unknown_preprocessing_is_refused(self, change: dict[str, object], noise: NDArray[np.uint8]) -> None:
         with pytest.raises(BundleError, match=f"{next(iter(change.values()))}.*upgrade"):
             load_image(noise, Preprocessing(**{"height": 4, "width": 6} | change))  # type: ignore[arg-type]

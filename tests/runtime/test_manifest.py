@@ -28,7 +28,7 @@ from tlc_edge.runtime.errors import BundleError
 SMALL = Manifest(
     fingerprint="ab" * 32,
     labels=("cup", "Tür"),
-    preprocessing=Preprocessing(224, 192),
+    preprocessing=Preprocessing(224, 192, passes=""),
     models=(ModelFile("model.tflite", "tflite", "int8", 5),),
     embedding_width=4,
     decision=Decision(3, 0.1),
@@ -304,3 +304,11 @@ def test_the_fingerprint_follows_every_part_and_not_their_order() -> None:
     assert fingerprint(dict(reversed(parts.items()))) == first
     others = [parts | {"scheme": "float32"}, parts | {"neck": {"width": 5}}, parts | {"new": 0}]
     assert len({first, *map(fingerprint, others)}) == 4
+
+
+def test_the_order_of_the_passes_is_written_and_read() -> None:
+    new = replace(SMALL, preprocessing=Preprocessing(224, 192))
+    text = to_json(new)
+    assert json.loads(text)["preprocessing"]["passes"] == "tall-vertical"
+    assert from_json(text, "x").preprocessing == new.preprocessing
+    assert from_json(to_json(SMALL), "x").preprocessing.passes == ""
