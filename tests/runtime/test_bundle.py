@@ -33,7 +33,7 @@ def manifest_of(files: Mapping[str, bytes]) -> Manifest:
     return Manifest(
         fingerprint="ab" * 32,
         labels=("cup", "mug"),
-        preprocessing=Preprocessing(8, 8),
+        preprocessing=Preprocessing(8, 8, passes=""),
         models=(ModelFile("model.tflite", "tflite", "int8", 64),),
         embedding_width=4,
         decision=Decision(5, 0.05),  # spelled out: the defaults may become better ones
