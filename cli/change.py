@@ -21,10 +21,13 @@ _UNDONE = {
 """What is said of taking back what neither adds nor removes."""
 
 
-def print_change(change: Change, as_json: bool, added: bool) -> None:
-    """Print one operation on the gallery; `added` says which of the two counts is its point."""
+def print_change(change: Change, as_json: bool, added: bool, warned: bool = False) -> None:
+    """Print one operation on the gallery; `added` says which of the two counts is its point.
+
+    Its warnings too, unless the person was `warned` already.
+    """
     direction, count = ("added", change.added) if added else ("removed", change.removed)
-    for warning in change.warnings:
+    for warning in () if warned else change.warnings:
         say(f"Warning: {warning.image} {warning.text}")
     if as_json:
         put_json(

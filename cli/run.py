@@ -66,9 +66,12 @@ def _run(argv: Sequence[str] | None) -> int:
         notes = [*notes, *_say_hint(words, e)]
         error = {"what": str(e), "kind": type(e).__name__, "exit_code": e.exit_code, "notes": list(notes)}
         error |= {"step": e.step, "after": list(e.after), "tried": list(e.tried)}
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as e:
         say(MESSAGE)
-        error = {"what": MESSAGE, "kind": "Interrupted", "exit_code": 1}
+        kept = _notes(e)
+        for note in kept:
+            say(f"       ({note})")
+        error = {"what": MESSAGE, "kind": "Interrupted", "exit_code": 1, "notes": kept}
     except MemoryError:
         message = "out of memory; close other programs, or use fewer or smaller images"
         say(f"Error: {message}")
@@ -76,6 +79,16 @@ def _run(argv: Sequence[str] | None) -> int:
     if _wants_json(words) and not take_json():
         put_json({"error": {"step": None, "after": [], "tried": [], "notes": [], **error}})
     return int(error["exit_code"])
+
+
+def _notes(error: BaseException | None) -> list[str]:
+    """Return what was noted of a Ctrl-C, which click makes another exception of, and Interrupt a third."""
+    while error is not None:
+        found: list[str] = getattr(error, "__notes__", [])
+        if found:
+            return list(found)
+        error = error.__cause__ or error.__context__
+    return []
 
 
 def _say_hint(words: Sequence[str], error: Exception) -> list[str]:

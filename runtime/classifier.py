@@ -209,6 +209,7 @@ class Classifier:
         images: Source | Iterable[Source],
         *,
         order: str = "RGB",
+        name: str | None = None,
         thumbnails: bool = True,
         check_base: bool = False,
     ) -> Change:
@@ -216,7 +217,8 @@ class Classifier:
 
         One image alone, as `predict` takes it, is one example; an array [N, H, W, C] is N of them. What looks wrong
         about them (seen before, blurred, like another class) is in the result's `warnings`. With `check_base`, its
-        `base` tells what they cost the base classes; that takes some hundred searches.
+        `base` tells what they cost the base classes; that takes some hundred searches. `name` is kept, in place of its
+        own, as where an image came from.
 
         Raises:
             ImageError: one of the images cannot be read.
@@ -227,13 +229,13 @@ class Classifier:
         new: list[NewExample] = []
         sources: list[ExampleSource] = []
         for image in each_image(images):
-            name = source_name(image)
-            data = image if isinstance(image, np.ndarray | Image.Image) else read_bytes(image, name)
-            pixels = load_image(data, self._spec, order, name=name)
+            called = source_name(image) if name is None else name
+            data = image if isinstance(image, np.ndarray | Image.Image) else read_bytes(image, called)
+            pixels = load_image(data, self._spec, order, name=called)
             # An image in memory has no bytes of its own to tell it by: its pixels do.
             digest = hashlib.sha256(data if isinstance(data, bytes) else pixels.tobytes()).hexdigest()
-            new.append(NewExample(name, digest, self._engine.run(pixels)[-1], sharpness(pixels)))
-            sources.append(ExampleSource(digest, name, thumbnail(pixels) if thumbnails else None))
+            new.append(NewExample(called, digest, self._engine.run(pixels)[-1], sharpness(pixels)))
+            sources.append(ExampleSource(digest, called, thumbnail(pixels) if thumbnails else None))
         if not new:
             raise UsageError(f"no images to enroll as {label!r}; give at least one")
         rule = self.bundle.manifest.decision
@@ -245,9 +247,13 @@ class Classifier:
         change = replace(change, warnings=doubts)
         if not check_base:
             return change
-        with self._taught.up_to_date() as based:
-            exemplars, after = taken(based.bank, rule)
+        exemplars, after = self.taken_from_base()
         return replace(change, base=BaseCheck(exemplars, before, after))
+
+    def taken_from_base(self) -> tuple[int, int]:
+        """Return how many exemplars of the base classes were tried, and how many are taken for something enrolled."""
+        with self._taught.up_to_date() as based:
+            return taken(based.bank, self.bundle.manifest.decision)
 
     def forget(self, label: str) -> Change:
         """Remove an enrolled class, or what was enrolled for a base class; `undo` brings it back.
