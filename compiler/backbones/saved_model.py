@@ -10,10 +10,11 @@ from typing import Any
 
 from tlc_edge.compiler.network.normalise import normalise
 from tlc_edge.compiler.network.pixels import PIXELS, input_spec
+from tlc_edge.compiler.network.whole_pixels import take_floats
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
 from tlc_edge.compiler.weights.pins import file_sha256
-from tlc_edge.compiler.weights.saved_graph import FILE, entries, read_graph
+from tlc_edge.compiler.weights.saved_graph import FILE, Entry, entries, read_graph
 from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
@@ -21,6 +22,7 @@ from .adopt import USUAL_SIZE
 from .refuse import refuse
 
 LAYER = "graph"
+_WHOLE = "0..255"
 _SIGNATURES = ("serving_default", "default", "serve", "image_feature_vector")
 
 
@@ -40,12 +42,13 @@ def check(name: str, asked: Asked) -> None:
 
 
 def load(name: str, asked: Asked) -> Backbone:
-    """Load a SavedModel with a signature from one float image [N, H, W, C] to a vector or a feature map.
+    """Load a SavedModel with a signature from one image [N, H, W, C], float32 or uint8, to a vector or a feature map.
 
     TF-Hub's forms do as well: a TensorFlow 2 one with `__call__(inputs, training)` and no signature, a TensorFlow 1
     module with a graph without tags beside the one for training.
 
-    What it was trained on is taken from `asked.pixels`; by TF-Hub's convention for images it is 0..1.
+    What it was trained on is taken from `asked.pixels`; by TF-Hub's convention for images it is 0..1. One of uint8
+    pixels says so itself.
 
     Raises:
         BuildError: it is damaged, has no such signature or an operation that is none of a network's, or not this size.
@@ -55,18 +58,23 @@ def load(name: str, asked: Asked) -> Backbone:
     folder = Path(name) if Path(name).is_dir() else Path(name).parent
     name = folder.resolve().name
     digest = _sha256(folder)
-    function, shape = _choose(name, folder)
-    height, width, channels, notes = _input_shape(name, shape, asked)
-    pixels = asked.pixels or "0..1"
-    if asked.pixels is None:
+    function, given = _choose(name, folder)
+    height, width, channels, notes = _input_shape(name, tuple(given.shape[1:]), asked)
+    whole = given.dtype.name == "uint8"
+    if whole and asked.pixels not in (None, _WHOLE):
+        raise BuildError(f"--pixels {asked.pixels}: {name} takes uint8 pixels, which are {_WHOLE}; leave --pixels out")
+    pixels = _WHOLE if whole else asked.pixels or "0..1"
+    if asked.pixels is None and not whole:
         notes.append(f"{name} does not say what it was trained on; 0..1 was assumed (see --pixels)")
     spec, rest = input_spec(PIXELS[pixels], height, width, channels)
     image = Input((height, width, channels), name="image")
     start = image if rest is None else normalise(image, rest, channels)
     try:
-        layer = _frozen_graph()(function, (height, width, channels), digest, name=LAYER)
+        layer = _frozen_graph()(function, given.dtype, (height, width, channels), digest, name=LAYER)
         output = layer(start)
         model = Model(image, output, name="backbone")
+    except BuildError:
+        raise
     except Exception as e:  # TensorFlow raises whatever the graph makes of the size
         raise BuildError(f"{name} cannot be run on {height}x{width} pixels ({first_line(e)})") from None
     if len(output.shape) not in (2, 4) or None in tuple(output.shape[1:]):
@@ -89,12 +97,13 @@ def _sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _choose(name: str, folder: Path) -> tuple[Callable[[Any], Any], tuple[int | None, ...]]:
-    """Return a function from an image tensor to the one output, and its input's shape without the batch."""
+def _choose(name: str, folder: Path) -> tuple[Callable[[Any], Any], Any]:
+    """Return a function from an image tensor to the one output, and its input's TensorSpec; a float one if it can."""
     offered = entries(folder, read_graph(folder))
     first = {key: number for number, key in enumerate(_SIGNATURES)}
     offered.sort(key=lambda e: (not e.name, first.get(e.name, len(first)), e.name) if e.name else (True, 0, ""))
     seen: list[str] = []
+    whole: list[tuple[Any, str]] = []
     for entry in offered:
         # Made with training=True, it would use the batch's own statistics and drop features.
         mode = " for training" if entry.training else ""
@@ -104,16 +113,24 @@ def _choose(name: str, folder: Path) -> tuple[Callable[[Any], Any], tuple[int | 
             seen.append(f"its call{mode} takes {', '.join(f'{v.dtype.name} {v.shape}' for _, v in entry.takes)}")
         if len(entry.takes) == 1 and _is_image(entry.takes[0][1]) and not mode:
             what = f"signature {entry.name}" if entry.name else "its call"
-            output = 0 if not entry.gives else entry.gives.index(_output(name, what, entry.gives))
-            return entry.make(output), tuple(entry.takes[0][1].shape[1:])
+            if entry.takes[0][1].dtype.name == "float32":
+                return _made(name, what, entry)
+            whole.append((entry, what))
+    for entry, what in whole:
+        return _made(name, what, entry)
     raise BuildError(
-        f"{folder}: no signature takes one float image [N, H, W, 1 or 3] ({'; '.join(seen) or 'it has none'}); "
-        "save it with such a signature (model.export)"
+        f"{folder}: no signature takes one image of float32 or uint8 [N, H, W, 1 or 3] "
+        f"({'; '.join(seen)[:300] or 'it has none'}); save it with such a signature (model.export)"
     )
 
 
 def _is_image(spec: Any) -> bool:
-    return spec.dtype.name == "float32" and spec.shape.rank == 4 and spec.shape[3] in (1, 3, None)
+    return spec.dtype.name in ("float32", "uint8") and spec.shape.rank == 4 and spec.shape[3] in (1, 3, None)
+
+
+def _made(name: str, what: str, entry: Entry) -> tuple[Callable[[Any], Any], Any]:
+    output = 0 if not entry.gives else entry.gives.index(_output(name, what, entry.gives))
+    return entry.make(output), entry.takes[0][1]
 
 
 def _output(name: str, what: str, outputs: Sequence[str]) -> str:
@@ -153,13 +170,14 @@ def _frozen_graph() -> Any:
     class FrozenGraph(base):  # type: ignore[misc]  # Keras is untyped
         """A graph with its weights as constants, from one tensor to another."""
 
-        def __init__(self, function: Any, shape: tuple[int, ...], digest: str, **rest: Any) -> None:
+        def __init__(self, function: Any, dtype: Any, shape: tuple[int, ...], digest: str, **rest: Any) -> None:
             super().__init__(trainable=False, **rest)
             self._digest = digest
-            signature = tf.TensorSpec([None, *shape], tf.float32)
+            signature = tf.TensorSpec([None, *shape], dtype)
             with quiet():
                 concrete = tf.function(function).get_concrete_function(signature)
-                self._frozen = convert_variables_to_constants_v2(concrete)
+                frozen = convert_variables_to_constants_v2(concrete)
+                self._frozen = frozen if dtype == tf.float32 else take_floats(frozen, "the SavedModel")
             # The layer has no weights; this stands for them wherever weights are hashed.
             seal = np.frombuffer(bytes.fromhex(digest), np.uint8).astype(np.float32)
             self._seal = self.add_weight(shape=seal.shape, trainable=False, name="sha256")

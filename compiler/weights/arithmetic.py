@@ -45,6 +45,7 @@ _KERAS_3 = frozenset(
         "Cast",
     }
 )
+_OF_LAYERS = frozenset({"trainable", "dtype"})
 # Arguments that change nothing here.
 _IDLE = ("name", "data_format")
 
@@ -68,8 +69,8 @@ def operation(item: Any, where: str, name: str) -> Operation | None:
             )
         if made == "Activate":
             return _activation(function, name)
-    # Layers of these names have settings; operations have none but their own.
-    elif kind not in _KERAS_3 or not isinstance(config, dict) or {"trainable", "dtype"} & set(config):
+    # Layers of these names have settings; operations have none but their own, and there is no layer Cast.
+    elif kind not in _KERAS_3 or not isinstance(config, dict) or (kind != "Cast" and _OF_LAYERS & set(config)):
         return None
     else:
         function, made = kind, kind

@@ -49,6 +49,12 @@ def flipped(x: Any) -> Any:
     return ops.flip(x, axis=-1) - MEAN
 
 
+def cast(x: Any) -> Any:
+    from keras import ops
+
+    return ops.cast(ops.cast(x, "float32") / 127.5 - 1, "float32")
+
+
 TAKEN_IN: dict[str, Steps] = {
     "tf": preprocess("tf"),
     "torch": preprocess("torch"),
@@ -56,6 +62,7 @@ TAKEN_IN: dict[str, Steps] = {
     "reversed": lambda x: x[..., ::-1] - MEAN,
     "flipped": flipped,
     "joined": joined,
+    "cast": cast,
     "from a constant": lambda x: 1 - x / 255,
     "negative": lambda x: -x / 64 + 1.5,
 }
@@ -94,7 +101,7 @@ def test_it_is_folded_where_it_can_be_and_exact_everywhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["net.keras", "net.h5", "tfjs"])
-@pytest.mark.parametrize("name", ["tf", "torch", "caffe", "reversed", "flipped", "from a constant"])
+@pytest.mark.parametrize("name", ["tf", "torch", "caffe", "reversed", "flipped", "cast", "from a constant"])
 def test_in_a_file_it_says_what_pixels_the_network_takes(tmp_path: Path, name: str, form: str) -> None:
     model = network(TAKEN_IN[name])
     path = tmp_path / form

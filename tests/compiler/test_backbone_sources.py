@@ -365,11 +365,11 @@ def test_saved_models_that_cannot_be_used(tmp_path: Path) -> None:
             return image * tf.cast(tf.strings.length(tf.io.read_file("/etc/passwd")), tf.float32)
 
     class Pixels(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.uint8)])
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.int32)])
         def __call__(self, image: Any) -> Any:
             return tf.cast(image, tf.float32)
 
-    for module, reason in ((Reader(), "operation ReadFile"), (Pixels(), "no signature takes one float image")):
+    for module, reason in ((Reader(), "operation ReadFile"), (Pixels(), "no signature takes one image")):
         folder = tmp_path / type(module).__name__
         tf.saved_model.save(module, str(folder), signatures=module.__call__)
         with pytest.raises(BuildError, match=reason):

@@ -13,6 +13,7 @@ import pytest
 from tlc_edge.compiler.backbones.find import load_backbone
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.compiler.weights.keras_weights import load_weights
 from tlc_edge.runtime.errors import LONGEST, BuildError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 12, 10, 3)).astype(np.float32)
@@ -138,3 +139,37 @@ def test_a_quantization_aware_network_is_named_as_that(tmp_path: Path, form: str
         as_keras_2(network(), path, None, **{"config.json": text.encode()})
     with pytest.raises(BuildError, match=r"a quantization-aware network .* as it was before quantize_model"):
         load_backbone(str(path))
+
+
+def test_weights_alone_are_taken_from_a_file_of_keras_2(tmp_path: Path) -> None:
+    model, blank = network(), network()
+    as_keras_2(model, tmp_path / "net.keras", SLASHES)
+    for v in blank.weights:
+        v.assign(np.zeros(v.shape))
+    load_weights(blank, tmp_path / "net.keras")
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), blank.get_weights(), strict=True))
+
+
+def test_the_first_part_of_a_network_takes_its_weights_from_the_whole(tmp_path: Path) -> None:
+    from keras import Model
+
+    whole, blank = network(), network()
+    part = Model(blank.input, blank.get_layer("s").output)
+    as_keras_2(whole, tmp_path / "net.keras")
+    for v in part.weights:
+        v.assign(np.zeros(v.shape))
+    with pytest.raises(BuildError, match="neither their order nor their names make them alike"):
+        load_weights(part, tmp_path / "net.keras")
+    load_weights(part, tmp_path / "net.keras", more=True)
+    assert np.array_equal(part.get_layer("s").get_weights()[0], whole.get_layer("s").get_weights()[0])
+
+
+def test_weights_of_keras_2_for_another_network_are_refused(tmp_path: Path) -> None:
+    from keras import Input, Model, layers
+
+    as_keras_2(network(), tmp_path / "net.keras")
+    start = Input((12, 10, 3))
+    other = Model(start, layers.Conv2D(3, 1, name="c1")(layers.Conv2D(3, 3, name="mine")(start)))
+    for more in (False, True):
+        with pytest.raises(BuildError, match="it is of another network"):
+            load_weights(other, tmp_path / "net.keras", more=more)
