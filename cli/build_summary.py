@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from .output import say, size, strong, table, unknown_figures
+from .output import put, put_strong, say, size, table, unknown_figures
 from .parity_table import print_parity
 
 if TYPE_CHECKING:
@@ -104,33 +102,33 @@ def print_summary(result: Result, verbose: bool = False) -> None:
         say(f"… and {len(result.skipped) - 10} more; all are in report.html")
     _print_duplicates(result)
     first = result.bundles[0].path
-    click.echo(strong(sentence(result)))
-    click.echo(f"Next, on the device:  tlc predict {first} IMAGE\nThe whole report:     tlc inspect {first} --report\n")
-    click.echo(
+    put_strong(sentence(result))
+    put(f"Next, on the device:  tlc predict {first} IMAGE", f"The whole report:     tlc inspect {first} --report", "")
+    put(
         f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
         f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
     )
     _print_ladder(result)
     said: set[str] = set()
     for b in result.bundles:
-        click.echo(f"\n{b.path}  for {b.target}, {size(b.bytes)}")
+        put("", f"{b.path}  for {b.target}, {size(b.bytes)}")
         shown = [name for name in _COLUMNS if verbose or name in _SHORT]
         told = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
-        click.echo(table([[row[name] for name in shown] for row in told], shown))
+        put(*table([[row[name] for name in shown] for row in told], shown))
         for line in map(_needs, b.fits) if verbose else ():
             if line:
-                click.echo(line)
+                put(line)
         worst = _worst(b.findings)
         if worst:
-            click.echo(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
-        click.echo(f"unknown: {unknown_figures(b.unknown)}")
+            put(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
+        put(f"unknown: {unknown_figures(b.unknown)}")
         said |= _warn(b.findings, said)
         for note in b.notes:
-            click.echo(f"- {note}")
+            put(f"- {note}")
     if verbose and len(result.parity.pairs) > 1:  # of one file, the line above tells as much
         print_parity(result.parity, f"each file beside the others, on the {result.parity.images} golden images:")
     if not verbose:
-        click.echo("\nAll that was measured: -v, or the report")
+        put("", "All that was measured: -v, or the report")
 
 
 def _print_ladder(result: Result) -> None:
@@ -149,8 +147,8 @@ def _print_ladder(result: Result) -> None:
         )
         for r in result.rungs
     ]
-    click.echo("\nnot good enough as asked; what was tried:")
-    click.echo(table(rows, ("model", "made as", "accuracy", "95 % interval", "float graph", "size", "")))
+    put("", "not good enough as asked; what was tried:")
+    put(*table(rows, ("model", "made as", "accuracy", "95 % interval", "float graph", "size", "")))
 
 
 _SHORT = ("model", "scheme", "size", "accuracy", "95 % interval", "ms here")
@@ -193,7 +191,7 @@ def _warn(findings: Findings, said: set[str]) -> set[str]:
     elsewhere = ("copies-in-classes", "copies-in-parts", "skipped")
     new = [w.text for w in find_warnings(findings) if w.kind not in elsewhere and w.text not in said]
     for text in new:
-        click.echo(f"! {text}")
+        put(f"! {text}")
     return set(new)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from .output import put_json, say
+from .output import put, put_json, say
 
 if TYPE_CHECKING:
     from tlc_edge.runtime.gallery.records import Change
@@ -53,11 +51,11 @@ def print_change(change: Change, as_json: bool, added: bool, warned: bool = Fals
         done += f", {change.skipped} known already"
     if change.gone:
         done += f", {change.gone} gave way to the limit (see `tlc gallery limit`)"
-    click.echo(done)
-    click.echo("enrolled: " + (", ".join(f"{c} {n}" for c, n in change.classes.items()) or "nothing"))
+    put(done)
+    put("enrolled: " + (", ".join(f"{c} {n}" for c, n in change.classes.items()) or "nothing"))
     if change.base is not None and change.base.exemplars:
         b = change.base
-        click.echo(
+        put(
             f"base classes: {b.after} of {b.exemplars} exemplars would now be taken for something enrolled "
             f"({b.before} before)"
         )

@@ -10,7 +10,7 @@ import click
 from tlc_edge.runtime.gallery.conflicts import CONFLICTS
 
 from .options import Decorator
-from .output import examples, put_json, say
+from .output import examples, put, put_json, say
 
 if TYPE_CHECKING:
     from tlc_edge.runtime.gallery.merge import Merged
@@ -36,8 +36,8 @@ def print_merged(done: Merged, rule: str, as_json: bool) -> None:
     notes += [f"{done.embedded} embedded again"] if done.embedded else []
     notes += [f"{done.lost} without a thumbnail left out"] if done.lost else []
     notes += [f"{done.gone} gave way to the limit"] if done.gone else []
-    click.echo(f"{done.path}: {', '.join(notes)}")
-    click.echo(f"enrolled: {listed(done.classes)}")
+    put(f"{done.path}: {', '.join(notes)}")
+    put(f"enrolled: {listed(done.classes)}")
     if done.conflicts:
         kept = {"first": "the label it had stands", "last": "the incoming label stands", "both": "both stand"}
         count = len(done.conflicts)

@@ -5,26 +5,36 @@ from __future__ import annotations
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
+from tlc_edge.runtime.errors import LONGEST, is_hidden, plain, shortened
+
 from .interrupt import Interrupt
 
-_LONGEST = 1200  # characters of a message; a path alone may have hundreds
+_LONGEST_LINE = 10_000  # of what is asked for: a list of many classes, say
+_LONGEST_CELL = 200
 
 
-def say(text: str) -> None:
-    """Print a line for the person on stderr."""
-    click.echo(text, err=True)
+def say(*lines: str) -> None:
+    """Print lines for the person on stderr, each as `plain` has it."""
+    for line in lines:
+        click.echo(shortened(plain(line), LONGEST), err=True)
 
 
-def strong(text: str) -> str:
-    """Return text in bold where a person reads it on a terminal, and has not asked for none (NO_COLOR)."""
+def put(*lines: str) -> None:
+    """Print lines on stdout, each as `plain` has it."""
+    for line in lines:
+        click.echo(shortened(plain(line), _LONGEST_LINE))
+
+
+def put_strong(line: str) -> None:
+    """Print a line on stdout, bold where a person reads it on a terminal, and has not asked for none (NO_COLOR)."""
     shown = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return click.style(text, bold=True) if shown else text
+    clean = shortened(plain(line), _LONGEST_LINE)
+    click.echo(click.style(clean, bold=True) if shown else clean)
 
 
 _put: list[bool] = []
@@ -37,39 +47,47 @@ def take_json() -> bool:
     return found
 
 
-def clean_text(text: str) -> str:
-    """Return text, which may come from a stranger's file, as a terminal may see it: no control characters, no end."""
-    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    shown = "".join(
-        c if c == "\n" or unicodedata.category(c) not in hidden else c.encode("unicode_escape").decode() for c in text
-    )
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
-
-
 def put_json(document: Any) -> None:
-    """Print one JSON document on stdout, in ASCII where the terminal's encoding lacks a character."""
+    """Print one JSON document on stdout; in ASCII where the terminal's encoding lacks a character."""
+    _put.append(True)
+    click.echo(_json(document, indent=1))
+
+
+def put_json_line(document: Any) -> None:
+    """Print one JSON document on a line of its own."""
+    click.echo(_json(document, indent=None))
+
+
+def _json(document: Any, indent: int | None) -> str:
+    """Return a document as JSON in which characters that a terminal would act on are escaped."""
     import json
 
-    _put.append(True)
-
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(document, indent=1, allow_nan=False)
-    click.echo(text)
+        text = json.dumps(document, indent=indent, allow_nan=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(_escaped(c) if c != "\n" and is_hidden(c) else c for c in text)
 
 
-def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> str:
-    """Return rows as aligned text; columns that hold only numbers stand right."""
-    texts = [[str(c) for c in row] for row in rows]
+def _escaped(c: str) -> str:
+    """Return a character as JSON writes it in ASCII."""
+    units = c.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> list[str]:
+    """Return rows as aligned lines; columns that hold only numbers stand right."""
+    texts = [[shortened(plain(str(c)), _LONGEST_CELL) for c in row] for row in rows]
     widths = [max(len(line[i]) for line in (list(head), *texts)) for i in range(len(head))]
     right = [bool(rows) and all(_numeric(t[i]) for t in texts) for i in range(len(head))]
 
     def line(cells: Iterable[str]) -> str:
         return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)).rstrip()
 
-    return "\n".join([line(head), *(line(t) for t in texts)])
+    return [line(head), *(line(t) for t in texts)]
 
 
 def _numeric(text: str) -> bool:

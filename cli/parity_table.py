@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from .output import table
+from .output import put, table
 
 if TYPE_CHECKING:
     from tlc_edge.compiler.verify.parity import Parity
@@ -28,5 +26,5 @@ def print_parity(parity: Parity, heading: str) -> None:
         for pair in parity.pairs
     ]
     head = ("", "against", "lowest cosine", "mean cosine", "largest probability difference", "same answer")
-    click.echo(f"\n{heading}")
-    click.echo(table(rows, head))
+    put("", f"{heading}")
+    put(*table(rows, head))

@@ -54,7 +54,9 @@ def _run(argv: Sequence[str] | None) -> int:
             code = cli.main(args=argv, prog_name="tlc", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as e:
-        e.show()
+        shown = io.StringIO()
+        e.show(shown)
+        say(*shown.getvalue().splitlines())
         hint = _say_hint(words, e)
         error: dict[str, Any] = {"what": e.format_message(), "kind": "UsageError", "exit_code": e.exit_code}
         error["notes"] = hint

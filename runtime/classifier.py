@@ -20,7 +20,6 @@ from PIL import Image
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.engines.open import open_engine
 from tlc_edge.runtime.engines.selftest import selftest_once
-from tlc_edge.runtime.gallery.labels import clean_label
 from tlc_edge.runtime.gallery.path import default_gallery
 from tlc_edge.runtime.gallery.records import BaseCheck, Change, Example, ExampleSource
 from tlc_edge.runtime.images.decode_ahead import Decoded, decode, decode_ahead
@@ -31,6 +30,7 @@ from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
 from tlc_edge.runtime.knn.prediction import Neighbour, Prediction, answer
 from tlc_edge.runtime.knn.taught import Taught
 from tlc_edge.runtime.knn.unknown import checked_rate
+from tlc_edge.runtime.labels import clean_label
 from tlc_edge.runtime.vectors import Floats
 
 from .errors import GalleryError, ImageError, UsageError, unknown_name

@@ -20,11 +20,14 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 LONGEST = 600
 """The most that a message has, in characters: what names or libraries bring along is cut out of its middle."""
 _LONGEST_LINE = 200
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = frozenset("\u200c\u200d")  # words of several scripts have them, and so have emoji
 
 
 class TlcError(Exception):
@@ -39,7 +42,7 @@ class TlcError(Exception):
     """What was tried in its place, a sentence each."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(_shortened(a, LONGEST) if isinstance(a, str) else a for a in args))
+        super().__init__(*(shortened(plain(a), LONGEST) if isinstance(a, str) else a for a in args))
 
 
 class UsageError(TlcError):
@@ -90,10 +93,25 @@ def first_line(error: BaseException, silent: str | None = None) -> str:
     What it quotes of a configuration, an object in braces, is left out.
     """
     line = next(iter(str(error).strip().splitlines()), type(error).__name__ if silent is None else silent)
-    return _shortened(re.sub(r"(\b\w+=)?\{['\"].*", "…", line), _LONGEST_LINE)
+    return shortened(plain(re.sub(r"(\b\w+=)?\{['\"].*", "…", line)), _LONGEST_LINE)
 
 
-def _shortened(text: str, longest: int) -> str:
+def plain(text: str) -> str:
+    """Return a text, which may come from a stranger's file, as a terminal may see it, on one line.
+
+    Control characters, line breaks, and what turns the direction of writing, stand there as Python writes them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if is_hidden(c) else c for c in text)
+
+
+def is_hidden(c: str) -> bool:
+    """Return whether a character has no look of its own: a terminal acts on it, or shows nothing."""
+    return not c.isprintable() and c not in _JOINERS and unicodedata.category(c) in _HIDDEN
+
+
+def shortened(text: str, longest: int) -> str:
     """Return a text without its middle, if it is longer; what is wrong stands first, and what to do last."""
     end = longest // 3
     return text if len(text) <= longest else f"{text[: longest - end - 3]} … {text[-end:]}"

@@ -21,7 +21,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "runtime": (
         ("apart", "errors", "files", "forks", "install", "progress", "quiet", "vectors"),
-        ("optional",),
+        ("labels", "optional"),
         ("bundle",),
         ("images",),
         ("engines",),

@@ -11,7 +11,7 @@ from dataclasses import asdict
 import click
 
 from tlc_edge.cli.options import json_option
-from tlc_edge.cli.output import put_json, table
+from tlc_edge.cli.output import put, put_json, table
 
 
 @click.command(help=__doc__)
@@ -36,8 +36,8 @@ def backbones(as_json: bool) -> None:
         )
         for b in found
     ]
-    click.echo(
-        table(
+    put(
+        *table(
             rows,
             ("name", "input", "parameters", "features", "pretrained on", "licence", "weights from", "here"),
         )

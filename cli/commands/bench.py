@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlc_edge.cli.options import device_options, image_source, json_option
-from tlc_edge.cli.output import StepLines, put_json, size, table
+from tlc_edge.cli.output import StepLines, put, put_json, size, table
 
 if TYPE_CHECKING:
     from tlc_edge.runtime.doctor.bench import Bench
@@ -40,21 +40,21 @@ def _print(found: Bench) -> None:
     start, shown = found.startup, len(found.images)
     what = f"{shown} images" if shown > 1 else found.images[0]
     threads = f"{found.threads} thread{'' if found.threads == 1 else 's'}"
-    click.echo(f"{found.file} ({found.scheme}) on {found.engine}, {threads}; {found.rows} stored examples")
-    click.echo(f"{found.runs} prediction{'' if found.runs == 1 else 's'} of {what}\n")
+    put(f"{found.file} ({found.scheme}) on {found.engine}, {threads}; {found.rows} stored examples")
+    put(f"{found.runs} prediction{'' if found.runs == 1 else 's'} of {what}", "")
     rows = [(step, f"{ms.p50:.2f}", f"{ms.p95:.2f}") for step, ms in found.milliseconds.items()]
-    click.echo(table(rows, ("step", "p50 ms", "p95 ms")))
-    click.echo(
+    put(*table(rows, ("step", "p50 ms", "p95 ms")))
+    put(
         f"\nstart-up  {start.total:.2f} s in a fresh process: import {start.imports:.2f}, open {start.opening:.2f}, "
         f"first prediction {start.first_prediction:.2f}"
     )
     held = [f"{size(n)} {word}" for n, word in ((start.resident, "resident"), (start.peak, "at its peak")) if n]
     if held:
-        click.echo(f"memory    {', '.join(held)}, after the first prediction")
+        put(f"memory    {', '.join(held)}, after the first prediction")
     if found.published:
-        click.echo(f"\npublished for {found.target}, of other models and programs:")
+        put("", f"published for {found.target}, of other models and programs:")
         for figure in found.published:
-            click.echo(f"  {figure.milliseconds:g} ms  {figure.what}\n      {figure.source}")
+            put(f"  {figure.milliseconds:g} ms  {figure.what}", f"      {figure.source}")
 
 
 def _document(found: Bench) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tlc_edge.cli.options import json_option
-from tlc_edge.cli.output import put_json, table
+from tlc_edge.cli.output import put, put_json, table
 from tlc_edge.runtime.errors import BundleError, EngineError
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def doctor(bundle: str | None, as_json: bool) -> None:
 
 def _print(found: Diagnosis) -> None:
     cores = f"{found.cores} core{'' if found.cores == 1 else 's'}"
-    click.echo(f"tlc {found.tlc or '(not installed)'}, Python {found.python}, {found.machine}, {cores}\n")
+    put(f"tlc {found.tlc or '(not installed)'}, Python {found.python}, {found.machine}, {cores}", "")
     for kind, parts in (("library", found.libraries), ("engine", found.engines)):
         rows = [(p.name, p.version or "-", "yes" if p.works else "no", p.detail) for p in parts]
-        click.echo(table(rows, (kind, "version", "works", "")) + "\n")
+        put(*table(rows, (kind, "version", "works", "")), "")
     extras = [(p.detail, p.name, _extra(p)) for p in found.extras]
-    click.echo(table(extras, ("for", "library", "version")))
+    put(*table(extras, ("for", "library", "version")))
 
 
 def _extra(part: Part) -> str:

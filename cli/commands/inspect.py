@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from tlc_edge.cli.options import json_option
-from tlc_edge.cli.output import put_json, size, table, unknown_figures
+from tlc_edge.cli.output import put, put_json, size, table, unknown_figures
 from tlc_edge.runtime.errors import UsageError
 
 
@@ -44,7 +44,7 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
         if as_json:
             put_json({"report": str(path), "bytes": path.stat().st_size})
         else:
-            click.echo(f"{path}: open it in a browser")
+            put(f"{path}: open it in a browser")
         return
     m = opened.manifest
     enrolled: dict[str, int] = {}
@@ -80,7 +80,7 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
         ("size", size(opened.bytes)),
     ]
     for key, value in facts:
-        click.echo(f"{key:<12} {value}")
+        put(f"{key:<12} {value}")
     found: Any = metrics.get("models")
     rows: list[tuple[str, ...]] = []
     for model in m.models:
@@ -89,11 +89,9 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
         rows.append((model.file, model.scheme, size(model.bytes), accuracy, f"{low} to {high}", same))
     notes: Any = m.target.get("notes")
     for note in notes if isinstance(notes, list) else ():
-        click.echo(f"{'note':<12} {note}")
-    click.echo("\n" + table(rows, ("model", "scheme", "size", "accuracy", "95 % interval", "same answer as float")))
-    click.echo(
-        f"measured on {metrics.get('held_out')} held-out images; float graph {_figure(metrics, 'float', 'accuracy')}"
-    )
+        put(f"{'note':<12} {note}")
+    put("", *table(rows, ("model", "scheme", "size", "accuracy", "95 % interval", "same answer as float")))
+    put(f"measured on {metrics.get('held_out')} held-out images; float graph {_figure(metrics, 'float', 'accuracy')}")
 
 
 def _figure(metrics: Any, *path: str | int) -> str:

@@ -15,7 +15,7 @@ import click
 from tlc_edge.cli.build_options import loading_options
 from tlc_edge.cli.notes import say_notes
 from tlc_edge.cli.options import json_option
-from tlc_edge.cli.output import put_json, table
+from tlc_edge.cli.output import put, put_json, table
 from tlc_edge.compiler.options import DEFAULT
 
 
@@ -43,8 +43,8 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
             }
         )
         return
-    click.echo(
-        table(
+    put(
+        *table(
             [
                 (
                     r.index,
@@ -62,12 +62,12 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
     )
     known = [r.macs for r in rows if r.macs is not None]
     work = f"{sum(known):,}" if len(known) == len(rows) else "an unknown number of"
-    click.echo(f"\n{sum(r.parameters for r in rows):,} parameters, {work} MACs per image")
-    click.echo(f"Default: {found.default_shave}, {found.default_reason}")
+    put("", f"{sum(r.parameters for r in rows):,} parameters, {work} MACs per image")
+    put(f"Default: {found.default_shave}, {found.default_reason}")
     for r in rows[1:]:
         if r.reason and not r.default and not r.shave:
-            click.echo(f"Not at {r.name}: {r.reason}")
+            put(f"Not at {r.name}: {r.reason}")
     if found.removed:
-        click.echo(f"Left off: {', '.join(found.removed)}")
+        put(f"Left off: {', '.join(found.removed)}")
     if found.merged:
-        click.echo(f"{len(found.merged)} layers are folded into others; their names can be given all the same")
+        put(f"{len(found.merged)} layers are folded into others; their names can be given all the same")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlc_edge.cli.options import device_options, image_source, json_option, unknown_option
-from tlc_edge.cli.output import put_json, say
+from tlc_edge.cli.output import put, put_json, say
 from tlc_edge.cli.suggestions import of_video
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def predict(bundle: str, images: tuple[str, ...], top: int, rate: float | None, 
             elif as_json:
                 results.append(_document(name, prediction))
             else:
-                click.echo(f"{name}: {_line(prediction, top)}")
+                put(f"{name}: {_line(prediction, top)}")
     if as_json:
         put_json({"results": results, **({"errors": failed} if failed else {})})
     if failed:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from tlc_edge.cli.options import engine_options, json_option
-from tlc_edge.cli.output import put_json, table
+from tlc_edge.cli.output import put, put_json, table
 from tlc_edge.runtime.errors import SelftestError
 
 
@@ -39,13 +39,13 @@ def selftest(bundle: str, engine: str | None, threads: int | None, as_json: bool
             for s in result.samples
         ]
         head = ("sample", "embedding cosine", "largest probability difference", "expected", "answer", "")
-        click.echo(table(rows, head) + "\n")
+        put(*table(rows, head), "")
         if result.image_difference is not None:
-            click.echo(
+            put(
                 f"images: the test card's pixels differ by {result.image_difference:.1f} of 255 in the mean (at most "
                 f"{result.image_tolerance}): {'passed' if result.prepared else 'FAILED'}"
             )
-        click.echo(
+        put(
             f"{result.file} on {result.engine}: {result.images} golden samples, lowest embedding cosine "
             f"{result.lowest_cosine:.4f} (at least {result.tolerance}), largest probability difference "
             f"{result.largest_difference:.3f} (at most {result.difference_tolerance}), {result.wrong_labels} labels "

@@ -18,7 +18,7 @@ import click
 from tlc_edge.cli.build_options import loading_options, pool_option, scheme_option, seed_option, threads_option
 from tlc_edge.cli.notes import say_notes
 from tlc_edge.cli.options import data_options, json_option
-from tlc_edge.cli.output import StepLines, put_json, size, table
+from tlc_edge.cli.output import StepLines, put, put_json, size, table
 
 
 @click.command(help=__doc__)
@@ -68,5 +68,5 @@ def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: A
         for r in found.rows
     ]
     head = ("backbone", "layer", "features", "parameters", "MMACs", "accuracy", "size", "ms here", "Pareto")
-    click.echo(table(rows, head))
-    click.echo(f"\naccuracy on {found.validation} validation images, linear head on float features; time on one thread")
+    put(*table(rows, head))
+    put("", f"accuracy on {found.validation} validation images, linear head on float features; time on one thread")

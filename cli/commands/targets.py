@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from tlc_edge.cli.options import json_option
-from tlc_edge.cli.output import put_json, size, table
+from tlc_edge.cli.output import put, put_json, size, table
 
 
 @click.command(help=__doc__)
@@ -31,4 +31,4 @@ def targets(as_json: bool) -> None:
         )
         for t in found
     ]
-    click.echo(table(rows, ("name", "device", "files", "scheme", "threads", "largest model", "most memory")))
+    put(*table(rows, ("name", "device", "files", "scheme", "threads", "largest model", "most memory")))

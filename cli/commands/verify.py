@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlc_edge.cli.options import data_options, demand_options, engine_option, json_option, threads_option
-from tlc_edge.cli.output import StepLines, put_json, say, size, table
+from tlc_edge.cli.output import StepLines, put, put_json, say, size, table
 from tlc_edge.cli.parity_table import print_parity
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ def _print(done: Verification) -> None:
         )
         for s in found.scores
     ]
-    click.echo(f"{found.images} images")
+    put(f"{found.images} images")
     head = ("model", "engine", "scheme", "size", "accuracy", "95 % interval", "as float", "cosine")
-    click.echo(table(rows, head))
+    put(*table(rows, head))
     print_parity(found.parity, "each model beside the others, on these images:")
     for file, errors in (done.layers or {}).items():
         _print_layers(file, errors)
@@ -123,11 +123,11 @@ def _layer_rows(errors: Sequence[LayerError]) -> list[dict[str, Any]]:
 def _print_layers(file: str, errors: Sequence[LayerError]) -> None:
     """Print the noisiest layers of a file."""
     rows = _layer_rows(errors)
-    click.echo(f"\n{file}: {len(rows)} layers against float32, the noisiest first")
+    put("", f"{file}: {len(rows)} layers against float32, the noisiest first")
     cells = [
         (r["name"], r["operation"], f"{r['snr']:.1f}", f"{r['cosine']:.4f}", f"{100 * r['added']:.2f}")
         for r in rows[:_SHOWN]
     ]
-    click.echo(table(cells, ("layer", "operation", "SNR, dB", "cosine", "noise of its own, %")))
+    put(*table(cells, ("layer", "operation", "SNR, dB", "cosine", "noise of its own, %")))
     if len(rows) > _SHOWN:
-        click.echo(f"… and {len(rows) - _SHOWN} more; --json lists all")
+        put(f"… and {len(rows) - _SHOWN} more; --json lists all")

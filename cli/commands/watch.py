@@ -15,7 +15,7 @@ import click
 
 from tlc_edge.cli.numbers import Finite
 from tlc_edge.cli.options import device_options, unknown_option
-from tlc_edge.cli.output import say
+from tlc_edge.cli.output import put, put_json_line, say
 from tlc_edge.cli.terminate import sigterm_as_interrupt
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.runtime.watch.steady import usual_window
@@ -106,12 +106,15 @@ def watch(
         follow = (lambda: device.follow(classifier.classes())) if device else (lambda: None)
         say(f"watching {watched.text}")
         for event in run(classifier, frames, steady, say, follow):
-            document = json.dumps(event.document(), ensure_ascii=True)
+            document = event.document()
             for outbox in outboxes:  # first: what was printed before an end is then on its way, or said to be lost
-                outbox.put(document.encode())
+                outbox.put(json.dumps(document, ensure_ascii=True).encode())
             if device is not None and event.seen is not None:
                 device.picture(event.seen, classifier.bundle.manifest.preprocessing)
-            click.echo(document if as_json else _line(event))
+            if as_json:
+                put_json_line(document)
+            else:
+                put(_line(event))
 
 
 def _check(

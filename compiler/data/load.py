@@ -6,11 +6,11 @@ is imported when there is one). Nothing is decoded while a data set is loaded: s
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import replace
 from typing import Protocol
 
 from tlc_edge.runtime.errors import DataError, UsageError
+from tlc_edge.runtime.labels import MAX_LABEL, is_label
 from tlc_edge.runtime.progress import Count, silent
 
 from . import address, archive, csv_list, folder, gallery, npz, pixel_table, sample_set
@@ -124,8 +124,10 @@ def _finish(samples: list[Sample], reading: Reading, strict: bool) -> Dataset:
         raise DataError(f"{origin}: no images in it; give {reading.expected}")
     labels = sorted({sample.label for sample in samples})
     for label in labels:
-        if not label or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in label):
-            raise DataError(f"{origin}: {label!r} cannot be a label; use text on one line")
+        if not is_label(label):
+            raise DataError(
+                f"{origin}: {label[:60]!r} cannot be a label; use text on one line of at most {MAX_LABEL} characters"
+            )
     notes.extend(_alike(labels, origin))
     if len(labels) < 2:
         raise DataError(f"{origin}: only one class, {labels[0]!r}; at least two are needed, in one folder per class")

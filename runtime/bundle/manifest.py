@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from tlc_edge.runtime.errors import BundleError
+from tlc_edge.runtime.labels import is_label
 
 SCHEMA = 1
 _FOR_PEOPLE = ("target", "backbone", "shave", "neck", "head", "metrics", "versions")
@@ -142,6 +143,9 @@ def _parse(doc: dict[str, Any]) -> Manifest:
     labels = tuple(_text(label, "labels") for label in _list(doc["labels"], "labels"))
     if len(set(labels)) < len(labels):
         raise ValueError("a label twice")
+    odd = next((label for label in labels if not is_label(label)), None)
+    if odd is not None:
+        raise ValueError(f"the label {_short(odd)}, which cannot name a class")
     background = [_whole(c, "background", 0, 255) for c in _list(pre["background"], "background")]
     if len(background) != 3:
         raise ValueError(f"background {background}, expected three numbers")

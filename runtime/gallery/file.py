@@ -24,6 +24,9 @@ _LIMITS = (
     (sqlite3.SQLITE_LIMIT_ATTACHED, 1),
     (sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 1),
 )
+_PORTION = 100_000  # steps of SQLite's machine
+LEAST_PORTIONS, BYTES_A_PORTION = 50, 4096
+"""How much work one operation may be: so many portions, and one more for so many bytes of the file."""
 _SOON = 0.5  # seconds after which to ask whether there are locks at all
 _READER_SECONDS = 1.0
 
@@ -128,6 +131,7 @@ def _connect(path: Path, mode: str, read_only: bool, log: bool) -> sqlite3.Conne
         db.execute("PRAGMA trusted_schema = OFF")
         defend(db)
         db.execute("PRAGMA cell_size_check = ON")
+        bound_steps(db, path)
         try:
             _begin(db, log)
         except sqlite3.OperationalError as e:
@@ -168,6 +172,25 @@ def defend(db: sqlite3.Connection) -> None:
     if defensive is not None:
         configured: Any = db
         configured.setconfig(defensive, True)
+
+
+def bound_steps(db: sqlite3.Connection, path: Path) -> None:
+    """From now on, interrupt what takes more steps than reading the file over and over could.
+
+    The pages of a file can be joined so that a few of them hold rows without end.
+    """
+    size = 0
+    for name in (path.name, f"{path.name}-wal"):
+        with contextlib.suppress(OSError):
+            size += path.with_name(name).stat().st_size
+    left = LEAST_PORTIONS + size // BYTES_A_PORTION
+
+    def tick() -> int:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    db.set_progress_handler(tick, _PORTION)
 
 
 def stamp(path: Path) -> tuple[int, ...]:
@@ -258,6 +281,11 @@ def _sentence(e: Exception) -> str:
             return "cannot be opened; check that you may write to the file and to its folder"
         case sqlite3.SQLITE_IOERR:
             return f"the disk failed ({e}), so nothing was changed; check its free space and health"
+        case sqlite3.SQLITE_INTERRUPT:
+            return (
+                "reading it takes more steps than a gallery of its size can need, so it is damaged or was made to do "
+                "harm; save what is readable with `tlc gallery recover`"
+            )
         case sqlite3.SQLITE_NOTADB:
             return (
                 "not a tlc gallery, or its beginning is damaged; choose another with --gallery, or save what is "

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import FingerprintError, GalleryError, UsageError
 from tlc_edge.runtime.forks import Forks
+from tlc_edge.runtime.labels import clean_label
 
 from . import rows, schema
-from .file import SQLITE_ERRORS, Opened, connect, empty_log, roll_back, stamp, translated, use_log
-from .labels import clean_label
+from .file import SQLITE_ERRORS, Opened, bound_steps, connect, empty_log, roll_back, stamp, translated, use_log
 from .limits import Limits, make_room, read_limits, write_limits
 from .packed import Packed, pack
 from .records import KEEP_OPERATIONS, START, Change, Cursor, Example, ExampleSource, GalleryRows
@@ -339,7 +339,7 @@ class Gallery:
                 f"WHERE removed_by IS NULL {'' if name is None else 'AND label = ?'} ORDER BY id",
                 () if name is None else (name,),
             )
-            return [Example(i, lab, source, sha, at, bool(has)) for i, lab, source, sha, at, has in found]
+            return [Example(i, rows.named(lab), source, sha, at, bool(has)) for i, lab, source, sha, at, has in found]
 
     def examples_of(self, ids: Sequence[int]) -> dict[int, tuple[Example, bytes | None]]:
         """Return those of some examples that are there, with their JPEGs; None for one that was enrolled without."""
@@ -419,6 +419,7 @@ class Gallery:
         """Examine every page and every example; return what is wrong, one sentence each, or nothing."""
         with self._lock:
             found: list[str] = []
+            bound_steps(self._db, self.path)
             try:
                 lines = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
                 found += [f"SQLite: {line}" for line in lines if line != "ok"]
@@ -471,6 +472,7 @@ class Gallery:
             if stamp(self.path)[:2] != self.file:
                 # SQLite would go on writing to a file that no one will ever find.
                 raise GalleryError(f"{self.path}: was moved or replaced while in use; open it again")
+            bound_steps(self._db, self.path)
             yield self._db
 
     @contextlib.contextmanager
@@ -482,6 +484,7 @@ class Gallery:
         """
         with self._lock, translated(self.path):
             self._look_again()
+            bound_steps(self._db, self.path)
             try:
                 self._db.execute("BEGIN")
                 yield self._db

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tlc_edge.runtime.errors import GalleryError, UsageError
+from tlc_edge.runtime.labels import clean_label
 
-from .file import SQLITE_ERRORS, defend, roll_back
-from .labels import clean_label
+from .file import SQLITE_ERRORS, bound_steps, defend, roll_back
 from .packed import is_sound, is_thumbnail
 from .pages import carved_examples, carved_thumbnails
 from .transfer import StoredExample, new_file, take_in
@@ -92,7 +92,7 @@ def _read(copy: Path, fingerprint: str, width: int) -> _Found:
             db.execute("PRAGMA cell_size_check = ON")
             db.execute("PRAGMA trusted_schema = OFF")
             defend(db)
-            _bound(db, size)
+            bound_steps(db, copy)
             whole = _reach(db, found)
             roll_back(db)
             with contextlib.suppress(*SQLITE_ERRORS):
@@ -102,18 +102,6 @@ def _read(copy: Path, fingerprint: str, width: int) -> _Found:
     if not whole:
         _search_pages(copy, found)
     return found
-
-
-def _bound(db: sqlite3.Connection, size: int) -> None:
-    """Interrupt what takes more steps than reading the file over and over could."""
-    left = 2_000 + size // 256  # portions of 100,000 steps
-
-    def tick() -> int:
-        nonlocal left
-        left -= 1
-        return left < 0
-
-    db.set_progress_handler(tick, 100_000)
 
 
 def _reach(db: sqlite3.Connection, found: _Found) -> bool:

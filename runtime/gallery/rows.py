@@ -6,10 +6,12 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from tlc_edge.runtime.errors import UsageError, unknown_name
+from tlc_edge.runtime.labels import is_label
 
 from .limits import take_over_back
 from .packed import Packed, has_vector, is_thumbnail, row_crc, storable
@@ -145,7 +147,7 @@ def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor) -> GalleryRows
         part = found.fetchmany(_LOAD_ROWS)
         span = slice(start, start + len(part))
         ids[span] = [row[0] for row in part]
-        labels += [shared.setdefault(row[1], row[1]) for row in part]
+        labels += [shared[row[1]] if row[1] in shared else shared.setdefault(row[1], named(row[1])) for row in part]
         vectors[span] = np.frombuffer(b"".join([row[2] for row in part]), np.int8).reshape(len(part), width)
         scales[span] = [row[3] for row in part]
     rewrites = db.execute("SELECT value FROM meta WHERE key = 'rewrites'").fetchone()
@@ -168,7 +170,18 @@ def purge(db: sqlite3.Connection) -> None:
 def counts(db: sqlite3.Connection) -> dict[str, int]:
     """Return how many live examples each class has, sorted by name."""
     rows = db.execute("SELECT label, count(*) FROM examples WHERE removed_by IS NULL GROUP BY label")
-    return {str(label): int(count) for label, count in sorted(rows)}
+    return dict(sorted((named(label), int(count)) for label, count in rows))
+
+
+def named(label: Any) -> str:
+    """Return the label of a row.
+
+    Raises:
+        ValueError: it is none that tlc would have written.
+    """
+    if not isinstance(label, str) or not is_label(label):
+        raise ValueError(f"{str(label)[:40]!r} cannot name a class")
+    return label
 
 
 def holds(db: sqlite3.Connection, label: str, sha256: str) -> bool:
@@ -193,8 +206,10 @@ def count_rewrite(db: sqlite3.Connection) -> None:
 
 def bad_rows(db: sqlite3.Connection, width: int) -> Iterator[str]:
     """Yield a sentence for every example that is not as it was written, the removed ones included."""
-    found = db.execute("SELECT id, crc, vector, scale, source_sha256, source_name, at FROM examples")
-    for number, crc, vector, scale, *texts in found:
+    found = db.execute("SELECT id, label, crc, vector, scale, source_sha256, source_name, at FROM examples")
+    for number, label, crc, vector, scale, *texts in found:
+        if not isinstance(label, str) or not is_label(label):
+            yield f"example {number} has a label that cannot name a class"
         if not has_vector(vector, scale, width):
             yield f"example {number} has no vector of width {width}"
         elif row_crc(vector, scale, *map(str, texts)) != crc:

@@ -12,16 +12,18 @@ from typing import NamedTuple
 
 from tlc_edge.runtime import files
 from tlc_edge.runtime.errors import GalleryError, UsageError
+from tlc_edge.runtime.labels import clean_label
 
 from . import rows
 from .compact import drop_history
 from .conflicts import CONFLICTS
-from .file import has_log
+from .file import bound_steps, has_log
 from .gallery import Gallery
-from .labels import clean_label
 from .limits import Limits, make_room, write_limits
 from .packed import Packed, is_sound
 from .records import Change, ExampleSource
+
+_PORTION = 1_000  # examples
 
 
 class StoredExample(NamedTuple):
@@ -81,8 +83,12 @@ def stored(gallery: Gallery, after: int = 0, count: int = -1) -> Iterator[Stored
             (after, count),
         )
         for *values, crc, picture_crc in found:
+            if values[0] <= after:
+                raise sqlite3.DatabaseError(f"example {values[0]} is there more than once")
+            after = values[0]
             if not is_sound(values, gallery.width, crc, picture_crc):
                 raise sqlite3.DatabaseError(f"example {values[0]} is not as it was written")
+            rows.named(values[1])
             yield StoredExample(*values)
 
 
@@ -133,6 +139,8 @@ def take_in(
                 labels[example.sha256] = [label for label in held if label in came]
             rows.insert(db, example.label, example.packed, example.at, operation, example.stands_for)
             added += 1
+            if added % _PORTION == 0:
+                bound_steps(db, gallery.path)  # the work is as much as came in, not as was there
         gone = make_room(db, rows.counts(db), operation) if operation else {}
         if removed:
             rows.count_rewrite(db)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tlc_edge.runtime.errors import GalleryError, TlcError
+from tlc_edge.runtime.gallery.file import LEAST_PORTIONS
 from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.records import ExampleSource
 from tlc_edge.runtime.gallery.recover import recover
 
@@ -124,3 +129,65 @@ def test_rows_that_make_no_sense_are_met_with_a_sentence(tmp_path: Path, stateme
                 act()
         with contextlib.suppress(TlcError):
             gallery.forget("cup")
+
+
+def endless(path: Path, table: str = "examples", depth: int = 12, fan: int = 40) -> Path:
+    """Join a table's page to itself over pages of pages: three rows become fan to the power of depth."""
+    taught(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    first, span = len(data) // size + 1, slice((root - 1) * size, root * size)
+    pages = [bytes(data[span])]
+    for number in range(first, first + depth):
+        page, at = bytearray(size), size
+        page[0], page[3:5], page[8:12] = 5, struct.pack(">H", fan), struct.pack(">I", number)
+        for i in range(fan):
+            at -= 5
+            page[at : at + 5] = struct.pack(">IB", number, i + 1)
+            page[12 + 2 * i : 14 + 2 * i] = struct.pack(">H", at)
+        page[5:7] = struct.pack(">H", at)
+        pages.append(bytes(page))
+    data[span] = pages.pop()
+    data += b"".join(pages)
+    data[28:32] = struct.pack(">I", len(data) // size)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("act", [Gallery.load, Gallery.examples])
+def test_pages_that_hold_rows_without_end_are_given_up(tmp_path: Path, act: Callable[[Gallery], Any]) -> None:
+    with (
+        Gallery.open(endless(tmp_path / "g"), FINGERPRINT, WIDTH) as gallery,
+        pytest.raises(GalleryError, match=r"more steps than a gallery of its size can need|damaged"),
+    ):
+        act(gallery)
+
+
+def test_changes_end_on_pages_without_end(tmp_path: Path) -> None:
+    with Gallery.open(endless(tmp_path / "g"), FINGERPRINT, WIDTH) as gallery:
+        for act in (lambda: gallery.forget("cup"), gallery.undo, lambda: gallery.rename("mug", "cup"), gallery.check):
+            with contextlib.suppress(GalleryError):
+                act()
+
+
+def test_recover_ends_on_pages_without_end(tmp_path: Path) -> None:
+    saved = recover(endless(tmp_path / "g"), tmp_path / "out", FINGERPRINT, WIDTH)
+    assert saved.classes == {"cup": 3, "mug": 3}
+
+
+def test_a_gallery_of_many_rows_is_within_the_bounds(tmp_path: Path) -> None:
+    """The smallest rows there are: the fewest bytes, and so the fewest steps, for each."""
+    count = 20_000
+    assert 300 * count > LEAST_PORTIONS * 100_000  # so it is the share for bytes that is tried too
+    with Gallery.open(tmp_path / "g", FINGERPRINT, WIDTH, create=True) as gallery:
+        gallery.limit(Limits(0, 0))
+        vectors = np.random.default_rng(0).normal(size=(count, WIDTH)).astype(np.float32)
+        gallery.add("cup", vectors, [ExampleSource(f"{i:064x}", "", None) for i in range(count)])
+        gallery.rename("cup", "mug")
+        assert gallery.check() == []
+        gallery.undo()
+        assert gallery.forget("cup").removed == count
+        assert gallery.undo().added == count
+        assert len(gallery.load().ids) == count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tlc_edge.cli.options import cache_option, json_option
-from tlc_edge.cli.output import put_json, size
+from tlc_edge.cli.output import put, put_json, size
 
 
 @click.command(help=__doc__)
@@ -18,4 +18,4 @@ def clear(cache: str | None, as_json: bool) -> None:
     if as_json:
         put_json({"freed": freed})
     else:
-        click.echo(f"{size(freed)} freed")
+        put(f"{size(freed)} freed")

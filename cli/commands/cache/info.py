@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from tlc_edge.cli.options import cache_option, json_option
-from tlc_edge.cli.output import put_json, size
+from tlc_edge.cli.output import put, put_json, size
 
 
 @click.command(help=__doc__)
@@ -21,8 +21,8 @@ def info(cache: str | None, as_json: bool) -> None:
         put_json(asdict(found))
         return
     if found.folder is None:
-        click.echo("the cache is off")
+        put("the cache is off")
         return
-    click.echo(f"folder    {found.folder}")
-    click.echo(f"features  {found.entries:,} entries, {size(found.features)} of at most {size(found.limit)}")
-    click.echo(f"data      {size(found.data)} of downloads and unpacked archives")
+    put(f"folder    {found.folder}")
+    put(f"features  {found.entries:,} entries, {size(found.features)} of at most {size(found.limit)}")
+    put(f"data      {size(found.data)} of downloads and unpacked archives")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tlc_edge.cli.options import gallery_option, gallery_path, json_option
-from tlc_edge.cli.output import put_json
+from tlc_edge.cli.output import put, put_json
 from tlc_edge.runtime.errors import GalleryError
 
 
@@ -22,7 +22,7 @@ def check(bundle: str, gallery: str | None, as_json: bool) -> None:
     if as_json:
         put_json({"path": str(where), "problems": problems})
     elif not problems:
-        click.echo(f"{where}: clean")
+        put(f"{where}: clean")
     if problems:
         raise GalleryError(
             f"{where}: {len(problems)} problem{'s' * (len(problems) != 1)}; the first: {problems[0]}; save what is "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tlc_edge.cli.options import gallery_option, gallery_path, json_option
-from tlc_edge.cli.output import put_json, size
+from tlc_edge.cli.output import put, put_json, size
 
 
 @click.command(help=__doc__)
@@ -22,4 +22,4 @@ def compact(bundle: str, gallery: str | None, as_json: bool) -> None:
     if as_json:
         put_json({"path": str(where), "before": done.before, "after": done.after})
     else:
-        click.echo(f"{where}: {size(done.before)} before, {size(done.after)} now; nothing can be undone any more")
+        put(f"{where}: {size(done.before)} before, {size(done.after)} now; nothing can be undone any more")

@@ -8,7 +8,7 @@ import click
 
 from tlc_edge.cli.gallery import listed
 from tlc_edge.cli.options import gallery_option, gallery_path, json_option
-from tlc_edge.cli.output import put_json
+from tlc_edge.cli.output import put, put_json
 
 
 @click.command(help=__doc__)
@@ -26,4 +26,4 @@ def export(bundle: str, file: Path, labels: tuple[str, ...], gallery: str | None
     if as_json:
         put_json({"path": str(file), "bytes": file.stat().st_size, "classes": classes})
     else:
-        click.echo(f"{file}: {listed(classes)}")
+        put(f"{file}: {listed(classes)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from tlc_edge.cli.options import gallery_option, gallery_path, json_option
-from tlc_edge.cli.output import examples, put_json
+from tlc_edge.cli.output import examples, put, put_json
 
 
 @click.command(help=__doc__)
@@ -34,6 +34,6 @@ def limit(bundle: str, per_class: int | None, total: int | None, gallery: str | 
     if as_json:
         put_json({"per_class": limits.per_class, "total": limits.total, "gone": gone, "classes": classes})
         return
-    click.echo(f"examples kept: {limits.per_class or 'any number'} per class, {limits.total or 'any number'} in all")
+    put(f"examples kept: {limits.per_class or 'any number'} per class, {limits.total or 'any number'} in all")
     if gone:
-        click.echo(f"{examples(gone)} gave way; `tlc undo` brings back what did")
+        put(f"{examples(gone)} gave way; `tlc undo` brings back what did")

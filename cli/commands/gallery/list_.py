@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tlc_edge.cli.options import gallery_option, gallery_path, json_option
-from tlc_edge.cli.output import put_json, table
+from tlc_edge.cli.output import put, put_json, table
 from tlc_edge.runtime.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def list_(bundle: str, label: str | None, pictures: str | None, gallery: str | N
         put_json({"classes": classes, "examples": [vars(e) for e in held], **more})
     elif label is not None:
         rows = [(e.id, e.at, e.source_name, "yes" if e.has_thumbnail else "no") for e in held]
-        click.echo(table(rows, ("id", "enrolled (UTC)", "from", "thumbnail")))
+        put(*table(rows, ("id", "enrolled (UTC)", "from", "thumbnail")))
     else:
-        click.echo(table(list(classes.items()), ("class", "examples")) if classes else "nothing is enrolled")
+        put(*table(list(classes.items()), ("class", "examples")) if classes else ["nothing is enrolled"])
     if pictures and not as_json:
-        click.echo(f"{pictures}: {written} thumbnails")
+        put(f"{pictures}: {written} thumbnails")
 
 
 def _write_pictures(opened: Gallery, path: Path) -> int:

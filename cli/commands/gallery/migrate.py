@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tlc_edge.cli.options import engine_option, gallery_option, json_option
-from tlc_edge.cli.output import StepLines, examples, put_json
+from tlc_edge.cli.output import StepLines, examples, put, put_json
 
 
 @click.command(help=__doc__)
@@ -27,6 +27,6 @@ def migrate(bundle: str, gallery: str | None, engine: str | None, as_json: bool)
         moved = {"moved": done.moved, "lost": done.lost, "classes": done.classes}
         put_json({"path": str(done.path), "kept": str(done.kept), **moved})
         return
-    click.echo(f"{done.path}: {examples(done.moved)} brought over; the old gallery is kept as {done.kept.name}")
+    put(f"{done.path}: {examples(done.moved)} brought over; the old gallery is kept as {done.kept.name}")
     if done.lost:
-        click.echo(f"{examples(done.lost)} had no thumbnail and could not be brought over")
+        put(f"{examples(done.lost)} had no thumbnail and could not be brought over")

@@ -8,7 +8,7 @@ import click
 
 from tlc_edge.cli.gallery import listed
 from tlc_edge.cli.options import gallery_option, gallery_path, json_option
-from tlc_edge.cli.output import examples, put_json
+from tlc_edge.cli.output import examples, put, put_json
 
 
 @click.command(help=__doc__)
@@ -26,15 +26,15 @@ def recover(bundle: str, output: Path, gallery: str | None, as_json: bool) -> No
     if as_json:
         put_json({**vars(done), "path": str(done.path)})
         return
-    click.echo(f"{done.path}: {examples(done.saved)} saved: {listed(done.classes)}")
+    put(f"{done.path}: {examples(done.saved)} saved: {listed(done.classes)}")
     if done.loose:
-        click.echo(f"{done.loose} of them were found in loose pages: some may have been forgotten or renamed before")
+        put(f"{done.loose} of them were found in loose pages: some may have been forgotten or renamed before")
     if done.without_thumbnail:
-        click.echo(f"{done.without_thumbnail} have no thumbnail")
+        put(f"{done.without_thumbnail} have no thumbnail")
     if done.unreadable:
-        click.echo(f"{done.unreadable} could not be read")
+        put(f"{done.unreadable} could not be read")
     # SQLite would take a log that is left beside the name for the new file's own.
-    click.echo(
+    put(
         f"to go on with it: move {where.name}, and {where.name}-wal where there is one, away, "
         f"and rename {done.path.name} to {where.name}"
     )

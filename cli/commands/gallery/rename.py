@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tlc_edge.cli.options import device_options, json_option
-from tlc_edge.cli.output import examples, put_json
+from tlc_edge.cli.output import examples, put, put_json
 
 
 @click.command(help=__doc__)
@@ -25,4 +25,4 @@ def rename(bundle: str, old: str, new: str, merge: bool, as_json: bool, **option
     if as_json:
         put_json({"label": change.label, "added": change.added, "classes": dict(change.classes)})
     else:
-        click.echo(f"{old} is now {change.label} ({examples(change.added)})")
+        put(f"{old} is now {change.label} ({examples(change.added)})")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tlc_edge.cli.options import device_options, image_source, json_option
-from tlc_edge.cli.output import put_json, table
+from tlc_edge.cli.output import put, put_json, table
 
 
 @click.command(help=__doc__)
@@ -54,11 +54,11 @@ def show(bundle: str, image: str, page: str | None, as_json: bool, **options: An
             }
         )
         return
-    click.echo(said)
+    put(said)
     rows = [
         (n["id"] or "-", n["label"], f"{n['similarity']:.3f}", n["at"] or "-", n["source_name"] or "from the bundle")
         for n in near
     ]
-    click.echo(table(rows, ("id", "class", "similarity", "enrolled (UTC)", "from")) if rows else "nothing is stored")
+    put(*table(rows, ("id", "class", "similarity", "enrolled (UTC)", "from")) if rows else ["nothing is stored"])
     if page is not None:
-        click.echo(f"{page} written")
+        put(f"{page} written")

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from tlc_edge.cli.options import json_option
-from tlc_edge.cli.output import put_json, say
+from tlc_edge.cli.output import put, put_json, say
 
 
 @click.command(help=__doc__, context_settings={"ignore_unknown_options": True})
@@ -39,6 +39,6 @@ def install(name: str, user: str | None, to: str | None, bundle: str, options: t
         put_json({"name": name, "path": None if where is None else str(where), "unit": text})
         return
     if where is None:
-        click.echo(text, nl=False)
+        put(*text.splitlines())
         return
     say(f"{where} written; next: systemctl daemon-reload && systemctl enable --now {name}")
