@@ -18,7 +18,7 @@ def say_notes(notes: Sequence[str], restored: Sequence[Restored]) -> None:
         say(f"Note: {note}")
     if restored:
         counts = Counter(r.outcome for r in restored)
-        say(table([(r.variable, r.outcome, r.reason) for r in restored], ("variable", "", "why")))
+        say(*table([(r.variable, r.outcome, r.reason) for r in restored], ("variable", "", "why")))
         said = ", ".join(f"{counts[k]} {text}" for k, text in _OUTCOMES.items() if counts[k])
         say(f"Restored from the checkpoint: {said}")
 
