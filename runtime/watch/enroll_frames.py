@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from tlc_edge.runtime.classifier import Classifier
 from tlc_edge.runtime.errors import DeviceError, ImageError
-from tlc_edge.runtime.labels import clean_label
 from tlc_edge.runtime.gallery.records import BaseCheck, Change
+from tlc_edge.runtime.labels import clean_label
 
 from .distinct import Distinct
 from .frames import Frame, Gap
