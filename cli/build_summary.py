@@ -75,6 +75,7 @@ def document(result: Result) -> dict[str, Any]:
         "duplicates": [asdict(group) for group in result.duplicates],
         "cached": result.cached,
         "notes": list(result.notes),
+        "recognised": result.recognised,
         "parity": [asdict(pair) for pair in result.parity.pairs],
         "ladder": [{**asdict(r), "interval": [round(end, 5) for end in r.interval]} for r in result.rungs],
     }

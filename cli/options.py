@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tlc_edge.runtime.engines.table import engine_names
-from tlc_edge.runtime.errors import ImageError
 
 from .numbers import Finite
-
-if TYPE_CHECKING:
-    from tlc_edge.runtime.images.load import Source
 
 Decorator = Callable[[Any], Any]
 
@@ -42,16 +37,12 @@ cache_option: Decorator = click.option(
     help="Where features, downloads and unpacked archives are kept.  [default: $TLC_CACHE, or ~/.cache/tlc]",
 )
 
-_DATA = all_of(
-    click.option(
-        "--data",
-        required=True,
-        multiple=True,
-        metavar="SRC",
-        help="Labelled images: one folder per class, a .csv with path,label[,split], a table of pixels (with --labels "
-        "and --shape), an .npz, a .zip or .tar of images, the address of one, another tool's export, a device's "
-        ".gallery, or sample:digits. May be repeated.",
-    ),
+_SOURCES_HELP = (
+    "Labelled images: one folder per class, a pattern or @list of files in such folders, a .csv with "
+    "path,label[,split], a table of pixels (with --labels and --shape), an .npz, a .zip or .tar of images, the address "
+    "of one, another tool's export, a device's .gallery, or sample:digits. May be repeated."
+)
+_LABELLED = all_of(
     click.option("--labels", metavar="FILE", help="Labels of a table of pixels: one column of names, or one-hot ones."),
     click.option("--shape", metavar="H,W[,C]", help="Shape of the images in a table of pixels, such as 28,28,1."),
     click.option("--checksum", metavar="sha256:…", help="SHA-256 of what an address gives; it is then fetched once."),
@@ -72,15 +63,21 @@ _DATA = all_of(
 )
 
 
-def data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say where labelled images are; it gets the sources as `data` and `more`."""
+def data_options(required: bool = True) -> Decorator:
+    """Return the options that say where labelled images are; a command gets the sources as `data` and `more`.
 
-    @functools.wraps(command)
-    def with_sources(data: tuple[str, ...], **rest: Any) -> None:
-        command(data=data[0], more=data[1:], **rest)
+    Where they are not required, `data` is None without any.
+    """
+    source = click.option("--data", required=required, multiple=True, metavar="SRC", help=_SOURCES_HELP)
 
-    added: Callable[..., None] = _DATA(with_sources)
-    return added
+    def add(command: Callable[..., None]) -> Any:
+        @functools.wraps(command)
+        def with_sources(data: tuple[str, ...], **rest: Any) -> None:
+            command(data=data[0] if data else None, more=data[1:], **rest)
+
+        return all_of(source, _LABELLED)(with_sources)
+
+    return add
 
 
 # --- what a file must reach
@@ -154,16 +151,3 @@ def unknown_option(name: str, default: float | None = None) -> Decorator:
         callback=rate_or_off,
         help=f"Share of known images that may be called unknown.  [default: {shown}]",
     )
-
-
-def image_source(name: str) -> Source:
-    """Return what an IMAGE argument stands for; `-` is standard input.
-
-    Raises:
-        ImageError: standard input is closed.
-    """
-    if name != "-":
-        return name
-    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so Python says that it is closed
-        raise ImageError("-: standard input is closed, expected an image there")
-    return sys.stdin.buffer

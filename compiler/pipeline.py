@@ -132,6 +132,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         restored=backbone.restored,
         parity=studied.parity,
         rungs=rungs,
+        recognised=data.recognised,
     )
 
 

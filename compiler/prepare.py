@@ -114,6 +114,7 @@ def split_data(listed: ImageList, found: Featurized, trunk: Trunk, seed: int) ->
         duplicates=list_groups(found.samples, groups, parts),
         cached=found.cached,
         notes=(*listed.dataset.notes, *([found.problem] if found.problem else [])),
+        recognised=listed.dataset.recognised,
     )
 
 

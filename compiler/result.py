@@ -90,3 +90,5 @@ class Result:
     """Every two files of the build, whatever their targets, and the float graph, on the golden images."""
     rungs: tuple[Rung, ...] = ()
     """What was tried for each file that lost too much as asked, the last of each file taken."""
+    recognised: str = ""
+    """What the data were taken for, and how much they are; a line for people."""

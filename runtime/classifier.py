@@ -22,6 +22,7 @@ from tlc_edge.runtime.engines.open import open_engine
 from tlc_edge.runtime.engines.selftest import selftest_once
 from tlc_edge.runtime.gallery.path import default_gallery
 from tlc_edge.runtime.gallery.records import BaseCheck, Change, Example, ExampleSource
+from tlc_edge.runtime.images import nothing
 from tlc_edge.runtime.images.decode_ahead import Decoded, decode, decode_ahead
 from tlc_edge.runtime.images.each_image import each_image
 from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
@@ -234,7 +235,8 @@ class Classifier:
             pixels = load_image(data, self._spec, order, name=called)
             # An image in memory has no bytes of its own to tell it by: its pixels do.
             digest = hashlib.sha256(data if isinstance(data, bytes) else pixels.tobytes()).hexdigest()
-            new.append(NewExample(called, digest, self._engine.run(pixels)[-1], sharpness(pixels)))
+            blank = nothing.is_one_colour(nothing.thumbnail(pixels))
+            new.append(NewExample(called, digest, self._engine.run(pixels)[-1], sharpness(pixels), blank))
             sources.append(ExampleSource(digest, called, thumbnail(pixels) if thumbnails else None))
         if not new:
             raise UsageError(f"no images to enroll as {label!r}; give at least one")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc_edge.cli.options import device_options, image_source, json_option
+from tlc_edge.cli.options import device_options, json_option
 from tlc_edge.cli.output import StepLines, put, put_json, size, table
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 @json_option
 def bench(bundle: str, images: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from tlc_edge.runtime.doctor.bench import bench as run
+    from tlc_edge.runtime.images.named import named_images
 
+    sources = [one.source for one in named_images(images)]
     with StepLines(quiet=as_json) as progress:
-        found = run(
-            bundle, [image_source(i) for i in images], progress=lambda d, t: progress("predict", d, t), **options
-        )
+        found = run(bundle, sources, progress=lambda d, t: progress("predict", d, t), **options)
     if as_json:
         put_json(_document(found))
         return

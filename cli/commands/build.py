@@ -30,7 +30,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 @click.command(help=__doc__)
-@data_options
+@data_options()
 @click.option(
     "--target",
     required=True,

@@ -1,7 +1,8 @@
 """Teach the class LABEL from a few example IMAGEs, or from what a camera sees; it is on disk when this returns.
 
-With --camera each example is on disk when its line is there, so Ctrl-C keeps those. Frames that repeat one taken
-before are left out, and at most ten times --count are looked at.
+IMAGE is a file, a folder, a pattern in quotes ('mug/*.jpg'), a .zip of images, @FILE for a list with a name per
+line, or - for standard input. With --camera each example is on disk when its line is there, so Ctrl-C keeps those.
+Frames that repeat one taken before are left out, and at most ten times --count are looked at.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import click
 
 from tlc_edge.cli.change import print_change
 from tlc_edge.cli.numbers import Finite
-from tlc_edge.cli.options import device_options, image_source, json_option
+from tlc_edge.cli.options import device_options, json_option
 from tlc_edge.cli.output import say
 from tlc_edge.runtime.errors import UsageError
 
@@ -60,11 +61,12 @@ def enroll(
     **options: Any,
 ) -> None:
     from tlc_edge.runtime.classifier import Classifier
+    from tlc_edge.runtime.images.named import named_images
 
     _check(images, camera, count, every)
     with Classifier.open(bundle, **options) as classifier:
         if camera is None:
-            sources = [image_source(i) for i in images]
+            sources = (one.source for one in named_images(images))
             change = classifier.enroll(label, sources, thumbnails=not no_thumbnails, check_base=True)
         else:
             often = _EVERY if every is None else every

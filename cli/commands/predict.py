@@ -1,17 +1,24 @@
-"""Say what is on each IMAGE (- reads one from standard input)."""
+"""Say what is on each IMAGE.
+
+IMAGE is a file, a folder, a pattern in quotes ('photos/**/*.jpg'), a .zip of images, @FILE for a list with a name per
+line, or - for standard input.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc_edge.cli.options import device_options, image_source, json_option, unknown_option
+from tlc_edge.cli.options import device_options, json_option, unknown_option
 from tlc_edge.cli.output import put, put_json, say
 from tlc_edge.cli.suggestions import of_video
 
 if TYPE_CHECKING:
+    from tlc_edge.runtime.images.load import Source
     from tlc_edge.runtime.knn.prediction import Prediction
 
 
@@ -25,12 +32,20 @@ if TYPE_CHECKING:
 def predict(bundle: str, images: tuple[str, ...], top: int, rate: float | None, as_json: bool, **options: Any) -> None:
     from tlc_edge.runtime.classifier import Classifier
     from tlc_edge.runtime.errors import ImageError
+    from tlc_edge.runtime.images.named import named_images
+
+    names: deque[str] = deque()
+
+    def sources() -> Iterator[Source]:
+        for one in named_images(images):
+            names.append(one.name)
+            yield one.source
 
     results: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     with Classifier.open(bundle, unknown=rate, **options) as classifier:
-        sources = [image_source(name) for name in images]
-        for name, prediction in zip(images, classifier.predict_many(sources, errors="return"), strict=True):
+        for prediction in classifier.predict_many(sources(), errors="return"):
+            name = names.popleft()
             if isinstance(prediction, ImageError):
                 say(f"Error: {prediction}")
                 failed.append({"image": name, "error": str(prediction)})

@@ -23,7 +23,7 @@ from tlc_edge.cli.output import StepLines, put, put_json, size, table
 
 @click.command(help=__doc__)
 @click.argument("backbone", nargs=-1)
-@data_options
+@data_options()
 @click.option("--target", required=True, metavar="NAME", help="Device whose scheme decides the model's size and speed.")
 @loading_options
 @click.option("--layer", "layers", multiple=True, metavar="LAYER", help="Where to cut; may be repeated.")

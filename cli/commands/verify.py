@@ -1,5 +1,7 @@
 """Measure a bundle's models on labelled images, against each other and against the labels.
 
+Without --data, on IMAGEs that have no labels (files, folders, a .zip, @FILE for a list): against each other only.
+
 Images of classes that the bundle does not know count for the comparison of the models, not for the accuracy.
 """
 
@@ -24,7 +26,8 @@ _SHOWN = 20
 
 @click.command(help=__doc__)
 @click.argument("bundle")
-@data_options
+@click.argument("images", nargs=-1, metavar="[IMAGE]…")
+@data_options(required=False)
 @engine_option(", or all that are installed", "the best for each model")
 @threads_option("one per core")
 @click.option("--layers", is_flag=True, help="Show which layers lose most against the bundle's float32 model.")
@@ -32,6 +35,8 @@ _SHOWN = 20
 @json_option
 def verify(
     bundle: str,
+    images: tuple[str, ...],
+    data: str | None,
     engine: str | None,
     threads: int | None,
     layers: bool,
@@ -48,11 +53,15 @@ def verify(
     from tlc_edge.compiler.verify.verify import verify as run
     from tlc_edge.runtime.bundle.bundle import Bundle
 
+    if images and data is not None:
+        raise click.UsageError(f"{images[0]} and --data {data}: one or the other, images without or with labels")
+    if not images and data is None:
+        raise click.UsageError("Missing option '--data'.")
     opened = Bundle.open(bundle)
     with StepLines(quiet=as_json) as progress:
         done = run(
             opened,
-            Origin(**origin),
+            images if data is None else Origin(data, **origin),
             engine,
             threads,
             layers=layers,
@@ -87,6 +96,7 @@ def _document(done: Verification) -> dict[str, Any]:
         "skipped": [s.name for s in found.skipped],
         "problems": list(found.problems),
         "notes": list(done.notes),
+        "recognised": done.recognised,
         "missed": list(done.missed),
     }
 
@@ -104,7 +114,10 @@ def _print(done: Verification) -> None:
         )
         for s in found.scores
     ]
-    put(f"{found.images} images")
+    if done.recognised:
+        put(done.recognised)
+    if found.skipped or not done.recognised:
+        put(f"{found.images} images")
     head = ("model", "engine", "scheme", "size", "accuracy", "95 % interval", "as float", "cosine")
     put(*table(rows, head))
     print_parity(found.parity, "each model beside the others, on these images:")

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @click.command(help=__doc__)
 @click.argument("bundle")
 @click.option(
+    "--source",
     "--camera",
+    "camera",
     required=True,
     metavar="WHERE",
     help="A camera's number (0), an address (rtsp://…, http://…), a video file, or a folder that gets new images.",

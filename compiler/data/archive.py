@@ -25,6 +25,7 @@ from tlc_edge.compiler.cache.bound import SCRATCH, make_room
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_BYTES, source_name
+from tlc_edge.runtime.images.walk import images_below, is_image, is_junk
 
 from .archive_names import Names
 from .csv_list import is_list
@@ -33,7 +34,6 @@ from .exports import forms as exports
 from .made_folder import made_folder
 from .records import Origin, Reading, Sample, Skipped
 from .split_folders import split_of
-from .walk import images_below, is_image, is_junk
 
 EXPECTED = "a .zip or .tar archive"
 ZIPS = (".zip", ".tm")
@@ -64,7 +64,7 @@ def read(reading: Reading) -> list[Sample]:
     """
     path = Path(reading.origin.data)
     if path.is_dir():
-        reading.notes.append(f"{path}: Teachable Machine's image samples (CLASS{_SAMPLES}), a class each")
+        reading.recognised.append(f"Teachable Machine's image samples (CLASS{_SAMPLES}), a class each")
         return [sample for inner in _of_classes(path) for sample in _read_class(inner, reading)]
     root = _unpacked(path, reading)
     if path.name.endswith(_SAMPLES) and not any(inside.is_dir() for inside in root.iterdir()):

@@ -67,6 +67,7 @@ def read(reading: Reading) -> list[Sample]:
             f"{path}, line 1: the header is {shown!r}, expected path,label or path,label,split; for a "
             "table of pixels give --labels and --shape"
         )
+    reading.recognised.append("a list of images with their labels")
     plain = "path" in table.header  # where it says a path, it means one
     finder = Finder(path.parent, reading.within, by_name=not plain, preferred=path.stem.casefold())
     return take(list_rows(table), finder, str(path), reading)

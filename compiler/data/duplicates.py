@@ -12,15 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tlc_edge.compiler.records import Floats
 
 from .records import Sample
 from .split import Split
 
-SIDE = 16
-"""Height and width of the thumbnails that are compared."""
 SIMILAR = 0.995
 """Correlation of two thumbnails from which on they show one picture.
 
@@ -43,16 +40,6 @@ class Group:
     """Its classes; more than one means that a label is wrong."""
     parts: tuple[str, ...]
     """Where they went; more than one means that the split could not keep them together."""
-
-
-def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image [H, W, C] as [SIDE, SIDE, C], each pixel the mean of an area."""
-    height, width, channels = image.shape
-    if height % (2 * SIDE) == 0 == width % (2 * SIDE):
-        image = image[::2, ::2]  # enough for a mean, and a third of the time
-    picture = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if channels == 1 else image))
-    small = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(small).reshape(SIDE, SIDE, channels)
 
 
 def find_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.load import source_name
+from tlc_edge.runtime.images.walk import folders_in, holds_images, loose_images, walk
 
 from .records import Origin, Reading, Sample, Skipped
 from .split_folders import ClassFolder, plan_folder
-from .walk import folders_in, holds_images, loose_images, walk
 
 EXPECTED = "a folder with one folder per class"
 SUFFIXES: tuple[str, ...] = ()
@@ -36,6 +36,8 @@ def read(reading: Reading) -> list[Sample]:
         )
     plan = plan_folder(root)
     reading.notes.extend(plan.notes)
+    splits = any(of.has_splits or of.split for of in plan.folders)
+    reading.recognised.append("a folder per class, below those of a split" if splits else "a folder per class")
     samples: list[Sample] = []
     for folder in plan.folders:
         samples += _read_class(folder, root, skipped)

@@ -8,10 +8,10 @@ import numpy as np
 
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.load import source_name
+from tlc_edge.runtime.images.walk import images_below
 
 from .load import load_dataset
 from .records import Sample
-from .walk import images_below
 
 MOST = 300
 """Images that are used; more would cost time and tell little."""

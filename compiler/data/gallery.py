@@ -35,7 +35,7 @@ def read(reading: Reading) -> list[Sample]:
     lost = sum(skipped.reason == _WITHOUT for skipped in reading.skipped)
     if lost and not samples:
         raise DataError(f"{path}: none of its {lost} examples has a thumbnail, so there is nothing to train on")
-    reading.notes.insert(0, f"{path}: what was taught on a device, {len(samples)} thumbnails")
+    reading.recognised.append(f"what was taught on a device, {len(samples)} thumbnails")
     return samples
 
 

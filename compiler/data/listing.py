@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.images.walk import is_junk, walk
 
 from .records import SPLITS, Reading, Sample, Skipped
-from .walk import is_junk, walk
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")

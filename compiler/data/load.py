@@ -13,7 +13,7 @@ from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.labels import MAX_LABEL, is_label
 from tlc_edge.runtime.progress import Count, silent
 
-from . import address, archive, csv_list, folder, gallery, npz, pixel_table, sample_set
+from . import address, archive, by_folder, csv_list, folder, gallery, npz, pixel_table, sample_set
 from .decode import decode, decode_all
 from .exports import forms as exports
 from .records import Dataset, Origin, Reading, Sample, Skipped, refuse
@@ -44,7 +44,18 @@ class Form(Protocol):
         ...
 
 
-FORMS: tuple[Form, ...] = (pixel_table, sample_set, address, archive, exports, folder, csv_list, npz, gallery)
+FORMS: tuple[Form, ...] = (
+    pixel_table,
+    sample_set,
+    address,
+    archive,
+    exports,
+    folder,
+    csv_list,
+    npz,
+    gallery,
+    by_folder,
+)
 """The forms of data sets; the first that claims one reads it."""
 
 
@@ -77,6 +88,8 @@ def load_dataset(
     except OSError as e:
         raise DataError(f"{e.filename or name}: cannot be read ({e.strerror or e})") from None
     except DataError as e:
+        for kind in reading.recognised:
+            e.add_note(f"{name} was taken for {kind}")
         for note in reading.notes:  # what was passed over may be what was meant
             e.add_note(note)
         raise
@@ -89,10 +102,14 @@ def _read_all(reading: Reading) -> list[Sample]:
         TlcError: one cannot be read.
     """
     parts: list[Part] = []
+    kinds: list[str] = []
     for source in (reading.origin.data, *reading.origin.more):
         skipped: list[Skipped] = []
-        one = replace(reading, origin=replace(reading.origin, data=source, more=()), skipped=skipped)
+        one = replace(reading, origin=replace(reading.origin, data=source, more=()), skipped=skipped, recognised=[])
         parts.append(Part(source, _read(one), skipped))
+        kinds.append(", ".join(one.recognised))
+    names = map(address.told, (reading.origin.data, *reading.origin.more))
+    reading.recognised.append("; ".join(f"{name}: {kind}" for name, kind in zip(names, kinds, strict=True)))
     return put_together(parts, reading.skipped, reading.notes)
 
 
@@ -133,7 +150,10 @@ def _finish(samples: list[Sample], reading: Reading, strict: bool) -> Dataset:
         raise DataError(f"{origin}: only one class, {labels[0]!r}; at least two are needed, in one folder per class")
     if limit is not None:
         samples = _spread(samples, labels, limit)
-    return Dataset(tuple(samples), tuple(labels), tuple(skipped), origin, tuple(notes))
+    what = ", ".join(reading.recognised)
+    told = what if reading.origin.more else f"{origin}: {what}" if what else origin
+    recognised = f"{told}; {len(samples)} images of {len(labels)} classes"
+    return Dataset(tuple(samples), tuple(labels), tuple(skipped), origin, tuple(notes), recognised)
 
 
 def _alike(labels: list[str], origin: str) -> list[str]:

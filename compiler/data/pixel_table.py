@@ -42,6 +42,7 @@ def read(reading: Reading) -> list[Sample]:
     origin = reading.origin
     shape = parse_shape(origin.shape or "")
     images, labels = reading.existing(origin.data), reading.existing(origin.labels or "")
+    reading.recognised.append("a table of pixels")
     return read_table(images, labels, shape, reading.limit, reading.notes)
 
 

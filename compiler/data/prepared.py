@@ -61,6 +61,8 @@ class Data:
     """Images whose features came out of the cache."""
     notes: tuple[str, ...] = ()
     """What had to be assumed, and what did not work as well as it could; a sentence each, for people."""
+    recognised: str = ""
+    """What the data were taken for; a line for people."""
 
     @cached_property
     def train(self) -> Part:

@@ -60,6 +60,8 @@ class Dataset:
     origin: str
     notes: tuple[str, ...] = ()
     """What was assumed while reading, such as the range of the pixel values; a sentence each, for people."""
+    recognised: str = ""
+    """What the data were taken for, and how much they are; a line for people."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class Reading:
     """Reads a data set of any form: for what holds or gives another one."""
     skipped: list[Skipped] = field(default_factory=list[Skipped])
     notes: list[str] = field(default_factory=list[str])
+    recognised: list[str] = field(default_factory=list[str])
+    """What the data were taken for, without their name."""
     within: Path | None = None
     """Of what comes out of an archive: the folder that nothing may lie outside of."""
 

@@ -19,8 +19,7 @@ from pathlib import Path
 
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.load import source_name
-
-from .walk import folders_in, holds_images, loose_images
+from tlc_edge.runtime.images.walk import folders_in, holds_images, loose_images
 
 _WORDS = {
     "train": ("train", "training", "trainval"),

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.data.decode import unreadable
-from tlc_edge.compiler.data.duplicates import SIDE, thumbnail
-from tlc_edge.compiler.data.nothing import ONE_COLOUR, PREVIEW, is_one_colour, is_preview
 from tlc_edge.compiler.data.records import Sample, Skipped
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.records import Floats, LoweredTrunk
@@ -29,6 +27,7 @@ from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.engines.open import KINDS, Engine, EngineKind, open_model
 from tlc_edge.runtime.errors import ImageError
 from tlc_edge.runtime.images.load import read_bytes, source_name
+from tlc_edge.runtime.images.nothing import ONE_COLOUR, SIDE, is_one_colour, thumbnail
 from tlc_edge.runtime.progress import Count, silent
 
 _FORMAT = 1  # rises when the same image would give other features, or other bytes in the cache
@@ -199,8 +198,6 @@ class _Run:
         try:
             # A file is read once: what its hash is taken from is what is decoded.
             content = read_bytes(source, source_name(source)) if isinstance(source, Path) else source
-            if is_preview(sample, content):
-                return Skipped(sample.name, PREVIEW, sample.label)
             key = hashlib.sha256(self._recipe + _digest(content)).digest()
             row = None if self._cache is None else self._cache.get(key)
             if row is not None and len(row) == self._size:

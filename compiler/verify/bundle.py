@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.data.decode import decode_all
-from tlc_edge.compiler.data.records import Dataset, Skipped
+from tlc_edge.compiler.data.records import Dataset, Sample, Skipped, refuse
 from tlc_edge.compiler.records import Outputs
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.engines.open import KINDS, EngineKind, choose, open_model, outputs_for
 from tlc_edge.runtime.errors import DataError, EngineError, TlcError, first_line, unknown_name
+from tlc_edge.runtime.images.nothing import ONE_COLOUR, is_one_colour, thumbnail
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.targets.schemes import FLOAT32
 
@@ -92,7 +93,7 @@ def verify_bundle(
     plan = _plan(bundle, engine)
     if len(plan) == 1 and not set(dataset.labels) & set(manifest.labels):
         raise _nothing_to_tell(bundle, dataset)
-    samples, images, skipped = decode_all(dataset.samples, manifest.preprocessing)
+    samples, images, skipped = _with_something(*decode_all(dataset.samples, manifest.preprocessing))
     place = {label: i for i, label in enumerate(manifest.labels)}
     truth = np.array([place.get(s.label, UNKNOWN) for s in samples], np.int64)
     runs, failures = _run_all(bundle, plan, engine, threads or 0, images, progress)
@@ -110,6 +111,22 @@ def verify_bundle(
         problems=(*(_not_installed(bundle) if engine == ALL else ()), *failures),
         notes=_not_judged(manifest.labels, [s.label for s in samples]),
     )
+
+
+def _with_something(
+    samples: list[Sample], images: NDArray[np.uint8], skipped: list[Skipped]
+) -> tuple[list[Sample], NDArray[np.uint8], list[Skipped]]:
+    """Leave out images with nothing on them, as a build does.
+
+    Raises:
+        DataError: there is no other.
+    """
+    shown = [not is_one_colour(thumbnail(image)) for image in images]
+    blank = [Skipped(s.name, ONE_COLOUR, s.label) for s, kept in zip(samples, shown, strict=True) if not kept]
+    if len(blank) == len(samples):
+        raise refuse([*skipped, *blank])
+    kept = [s for s, something in zip(samples, shown, strict=True) if something]
+    return kept, images[np.array(shown)] if blank else images, [*skipped, *blank]
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +214,7 @@ def _not_judged(labels: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
     """Return what is to be said of images, each with its label in `found`, that no accuracy can count."""
     if not labels:
         return ("the bundle has no classes of its own, so there is no accuracy to tell",)
-    foreign = sorted(set(found) - set(labels))
+    foreign = sorted(set(found) - {*labels, ""})
     if not foreign:
         return ()
     count = sum(label not in labels for label in found)
@@ -210,6 +227,11 @@ def _not_judged(labels: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
 def _nothing_to_tell(bundle: Bundle, dataset: Dataset) -> DataError:
     """Return the error for one model in one engine, and no image that it could be right about."""
     labels = bundle.manifest.labels
+    if not dataset.labels:
+        return DataError(
+            f"{dataset.origin}: images without labels can only compare models, and one model in one engine has no "
+            "other; give labelled ones with --data, or try --engine all"
+        )
     why = (
         f"{dataset.origin}: no readable image is of a class that the bundle knows ({_listed(labels)})"
         if labels

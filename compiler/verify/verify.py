@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tlc_edge.compiler.data.load import Origin, load_dataset
+from tlc_edge.compiler.data.unlabelled import unlabelled
 from tlc_edge.compiler.steps import Progress, no_progress
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.errors import DataError, TlcError
@@ -29,11 +30,13 @@ class Verification:
     """What was assumed of the data, what the accuracy leaves out, and why there are no layers; a sentence each."""
     missed: tuple[str, ...] = ()
     """What was demanded and not reached; a sentence each."""
+    recognised: str = ""
+    """What the data were taken for, and how much they are; a line for people."""
 
 
 def verify(
     bundle: Bundle,
-    origin: Origin,
+    origin: Origin | Sequence[str],
     engine: str | None = None,
     threads: int | None = None,
     *,
@@ -45,6 +48,8 @@ def verify(
 ) -> Verification:
     """Load the images that `origin` names, run every model of a bundle on them and, with `layers`, compare its layers.
 
+    Words in place of an `Origin` name images without labels, which can only compare the models.
+
     Layers that cannot be compared are a note, not an error: what was measured is told all the same. `strict` and
     `limit` are those of `load_dataset`, `engine` and `threads` those of `verify_bundle`. What does not reach `demands`
     is told in the result, with what was measured.
@@ -55,7 +60,10 @@ def verify(
         EngineError: no model can be run.
     """
     demands.check()
-    dataset = load_dataset(origin, strict=strict, limit=limit, progress=lambda d, t: progress("load data", d, t))
+    if isinstance(origin, Origin):
+        dataset = load_dataset(origin, strict=strict, limit=limit, progress=lambda d, t: progress("load data", d, t))
+    else:
+        dataset = unlabelled(origin, bundle.manifest.preprocessing, strict=strict, limit=limit)
     found = verify_bundle(bundle, dataset, engine, threads, lambda d, t: progress("verify", d, t))
     if strict and found.skipped:
         first = found.skipped[0]
@@ -71,4 +79,4 @@ def verify(
         for s in found.scores
         for said in demands.misses(f"{s.file} on {s.engine}", s.right or 0, found.judged, s.classes)
     ]
-    return Verification(found, by_layer, tuple(notes), tuple(missed))
+    return Verification(found, by_layer, tuple(notes), tuple(missed), dataset.recognised)

@@ -37,13 +37,13 @@ def source_name(source: Any) -> str:
         if (address := _ADDRESS.match(name)) is not None:
             return f"{address[1]}://{address[2]}"[:_LONGEST]
         return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}… ({len(name)} characters)"
+    own: Any = getattr(source, "filename", None) or getattr(source, "name", None)
     if isinstance(source, bytes | bytearray | memoryview):
-        return f"image of {len(source)} bytes"
+        return own if isinstance(own, str) else f"image of {len(source)} bytes"
     if isinstance(source, np.ndarray):
         return f"array {source.dtype} {list(source.shape)}"
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "")) or f"{source.mode} image {source.width}x{source.height}"
-    own: Any = getattr(source, "filename", None) or getattr(source, "name", None)
     return own[:_LONGEST] if isinstance(own, str) else "image stream"
 
 

@@ -15,7 +15,11 @@ from tlc_edge.runtime.install import pip_line
 _COMMON = ("PNG", "BMP", "GIF", "PPM")  # what Pillow loads at once, with JPEG; the other plugins cost 30 ms
 _REFUSED = frozenset({"EPS"})  # decoded by running Ghostscript, a program, on the file's contents
 _JPEG = b"\xff\xd8\xff"
+_RAW = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"\0\0\0\x18ftypcrx ")
+"""How the raw files of cameras begin that are no TIFF."""
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+_RAW_FILE = "a camera's raw file"
 
 # Tags of TIFF and DNG: what kind of picture it is, how its numbers are colours, DNG's version.
 _SUBFILE, _PHOTOMETRIC, _DNG = 254, 262, 50706
@@ -37,6 +41,8 @@ def open_image(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=_COMMON)
     except UnidentifiedImageError:
+        if data.startswith(_RAW):
+            raise ImageError(f"{_RAW_FILE}; convert it to JPEG first") from None
         Image.init()
         heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF
         if heif and not _register_heif():
@@ -67,6 +73,6 @@ def _refuse_raw(image: Image.Image, data: bytes) -> None:
         or (isinstance(reduced, int) and reduced & 1)
     ):
         raise ImageError(
-            f"a camera's raw file, of which only a preview of {image.width}x{image.height} could be read; "
+            f"{_RAW_FILE}, of which only a preview of {image.width}x{image.height} could be read; "
             "convert it to JPEG first"
         )

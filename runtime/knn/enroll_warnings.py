@@ -38,6 +38,8 @@ class NewExample:
     sha256: str
     embedding: Floats
     sharpness: float | None
+    is_blank: bool = False
+    """Whether there is nothing on it."""
 
 
 class Doubts:
@@ -68,7 +70,7 @@ class Doubts:
         sharp = [e.sharpness for e in examples if e.sharpness is not None]
         limit = max(blur_limit(known) for known in self._references(label, sharp, gallery))
         for example in examples:
-            if example.sharpness is None:
+            if example.is_blank or example.sharpness is None:
                 found.append(EnrollWarning("blank", example.name, label, "is of one colour: there is nothing on it"))
             elif example.sharpness < limit:
                 found.append(EnrollWarning("blur", example.name, label, "looks blurred beside the others"))

@@ -285,7 +285,7 @@ def test_verify(tlc: Tlc, bundle_path: Path, photos: Path) -> None:
         assert model.keys() >= MODEL
         assert 0.5 <= model["accuracy"] <= 1
     done = tlc("verify", bundle_path, "--data", photos, "--limit", 8)
-    assert (done.code, done.out.splitlines()[0]) == (0, "8 images")
+    assert (done.code, done.out.splitlines()[0]) == (0, f"{photos}: a folder per class; 8 images of 4 classes")
 
 
 # --- targets, backbones, layers, build

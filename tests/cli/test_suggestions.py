@@ -62,7 +62,6 @@ def test_what_is_suggested_exists_and_what_was_typed_does_not() -> None:
         ("train photos", "tlc build --data SRC --target NAME"),
         ("build photos --target rpi", "labelled images are given as --data photos"),
         ("build rpi --data photos", "a device is given as --target rpi"),
-        ("verify x.tlc photos", "labelled images are given as --data photos"),
         ("build --data photos", "tlc targets lists them"),
     ],
 )

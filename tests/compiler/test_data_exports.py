@@ -224,7 +224,7 @@ def check(data: Dataset, form: Callable[[Path], None], said: str | None) -> None
     assert len(data.samples) == len({sample.name for sample in data.samples}) == 6
     assert {s.split for s in data.samples} == ({"train", "test"} if form in WITH_SPLITS else {None})
     assert data.skipped == ()
-    assert said is None or said in data.notes[0]
+    assert said is None or said in data.recognised
     _, images, _ = decode_all(data.samples, Preprocessing(4, 4))
     for sample, image in zip(data.samples, images, strict=True):
         assert (image[..., 0].mean() > image[..., 2].mean()) == (sample.label == "bishop")

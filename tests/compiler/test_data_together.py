@@ -69,7 +69,7 @@ def test_a_gallery_alone(load, tmp_path: Path) -> None:  # type: ignore[no-untyp
     data = load(gallery(tmp_path / "pi.gallery", mug=[1, 2, 3], cup=[4, 5]))
     assert data.labels == ("cup", "mug")
     assert [s.name for s in data.samples] == ["mug/1-1.png", "mug/2-2.png", "mug/3-3.png", "cup/4-4.png", "cup/5-5.png"]
-    assert data.notes[0].endswith("pi.gallery: what was taught on a device, 5 thumbnails")
+    assert "pi.gallery: what was taught on a device, 5 thumbnails; " in data.recognised
     assert len(decode_all(data.samples, Preprocessing(8, 8))[0]) == 5
 
 

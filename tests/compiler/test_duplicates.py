@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from tlc_edge.compiler.data.duplicates import SIMILAR, count_groups, find_groups, list_groups, thumbnail
+from tlc_edge.compiler.data.duplicates import SIMILAR, count_groups, find_groups, list_groups
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.data.split import MIN_TRAIN, Split, split
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.images.load import load_image
+from tlc_edge.runtime.images.nothing import thumbnail
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SPEC = Preprocessing(224, 224)

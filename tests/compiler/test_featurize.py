@@ -104,7 +104,8 @@ def test_images_with_nothing_on_them_are_skipped_cached_or_not(
     odd = {"dot.png": Image.new("RGB", (1, 1), "red"), "flat.jpg": Image.new("RGB", (64, 48), (90, 20, 60))}
     for name, image in odd.items():
         image.save(tmp_path / name)
-    (tmp_path / "camera.dng").write_bytes((tmp_path / "flat.jpg").read_bytes())
+    noise = Image.effect_noise((32, 32), 50)
+    noise.save(tmp_path / "camera.dng", "TIFF", tiffinfo={254: 1})
     more = tuple(Sample(tmp_path / name, "0", None, name) for name in (*odd, "camera.dng"))
     first = featurize(trunk, (*more, *samples), SPEC, cache=cache)
     again = featurize(trunk, (*more, *samples), SPEC, cache=cache)
@@ -246,7 +247,7 @@ def test_an_error_of_a_view_is_that_of_its_image(trunk: TrunkFile, samples: tupl
 
 
 def test_a_grey_model_has_grey_thumbnails(samples: tuple[Sample, ...], tmp_path: Path) -> None:
-    from tlc_edge.compiler.data.duplicates import thumbnail
+    from tlc_edge.runtime.images.nothing import thumbnail
 
     image = load_image(samples[0].source, Preprocessing(32, 32, 1))
     assert thumbnail(image).shape == (16, 16, 1)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from tlc_edge.compiler.data.duplicates import thumbnail
-from tlc_edge.compiler.data.nothing import is_one_colour, is_preview
-from tlc_edge.compiler.data.records import Sample
 from tlc_edge.runtime.bundle.manifest import Preprocessing
+from tlc_edge.runtime.errors import ImageError
 from tlc_edge.runtime.images.load import load_image
+from tlc_edge.runtime.images.nothing import is_one_colour, thumbnail
 
 
 def small(image: Image.Image) -> np.ndarray:  # type: ignore[type-arg]
@@ -53,18 +51,22 @@ def tiff(subfile: int | None, dng: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "expected"),
+    ("content", "raw"),
     [
-        ("a.dng", b"whatever", True),
-        ("a.NEF", b"whatever", True),
-        ("a.tif", tiff(1), True),
-        ("a.tif", tiff(None, dng=True), True),
-        ("a.tif", tiff(None), False),
-        ("a.tif", tiff(2), False),
-        ("a.tif", b"II*\0damaged", False),
-        ("a.jpg", b"FUJIFILMCCD-RAW 0201", True),
-        ("a.jpg", b"\xff\xd8\xff", False),
+        (tiff(1), True),
+        (tiff(None, dng=True), True),
+        (tiff(None), False),
+        (tiff(2), False),
+        (b"II*\0damaged", False),
+        (b"FUJIFILMCCD-RAW 0201", True),
+        (b"IIRO\x08\0\0\0", True),
+        (b"IIU\0\x18\0\0\0", True),
     ],
 )
-def test_previews_of_raw_files(name: str, content: bytes, expected: bool) -> None:
-    assert is_preview(Sample(Path(name), "x", None, name), content) == expected
+def test_raw_files_of_cameras_are_told_from_pictures(content: bytes, raw: bool) -> None:
+    try:
+        load_image(content, Preprocessing(32, 32))
+        said = ""
+    except ImageError as e:
+        said = str(e)
+    assert ("a camera's raw file" in said) == raw

@@ -225,7 +225,7 @@ def test_a_file_without_a_frame_is_told(tlc: Tlc, bundle_path: Path, photos: Pat
         (["--camera", ".", "--webhook", "kitchen"], "Error: --webhook …: expected http://HOST"),
         (["--camera", ".", "--mqtt", "kitchen"], "Error: --mqtt …: expected [mqtts://]HOST[:PORT]/TOPIC"),
         (["--camera", ".", "--smooth", "20000"], "Error: smoothing over 20000 frames, expected 1 to 10000"),
-        ([], "Missing option '--camera'"),
+        ([], "Missing option '--source' / '--camera'"),
     ],
 )
 def test_mistakes(tlc: Tlc, bundle_path: Path, options: list[str], said: str) -> None:

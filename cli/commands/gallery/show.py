@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tlc_edge.cli.options import device_options, image_source, json_option
+from tlc_edge.cli.options import device_options, json_option
 from tlc_edge.cli.output import put, put_json, table
 
 
@@ -20,9 +20,10 @@ from tlc_edge.cli.output import put, put_json, table
 def show(bundle: str, image: str, page: str | None, as_json: bool, **options: Any) -> None:
     from tlc_edge.runtime.classifier import Classifier
     from tlc_edge.runtime.gallery.contact_sheet import write_neighbours
+    from tlc_edge.runtime.images.named import one_image
 
     with Classifier.open(bundle, **options) as classifier:
-        answer = classifier.explain(image_source(image))
+        answer = classifier.explain(one_image(image))
     found = answer.prediction
     said = f"{image}: {found.label} {found.score:.2f}{' (unknown)' if found.unknown else ''}, by the {found.source}"
     near = [

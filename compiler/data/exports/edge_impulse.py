@@ -12,7 +12,7 @@ from tlc_edge.compiler.data.boxes import Box
 from tlc_edge.compiler.data.csv_list import several
 from tlc_edge.compiler.data.listing import Row
 from tlc_edge.compiler.data.records import SPLITS
-from tlc_edge.compiler.data.walk import is_image
+from tlc_edge.runtime.images.walk import is_image
 
 from .found import Found, as_written_by, read_json
 

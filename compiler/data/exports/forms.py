@@ -13,9 +13,9 @@ from tlc_edge.compiler.data.embedded import Embedded, take_embedded
 from tlc_edge.compiler.data.listing import Finder, Row, take
 from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.compiler.data.split_folders import split_of
-from tlc_edge.compiler.data.walk import folders_in
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import file_sha256
+from tlc_edge.runtime.images.walk import folders_in
 
 from . import (
     coco,
@@ -89,7 +89,7 @@ def read(reading: Reading) -> list[Sample]:
         names = ", ".join(export.NAME for export in EXPORTS)
         raise DataError(f"{path}: no export that is known here; expected {names}")
     export, found = which
-    reading.notes.insert(0, f"{path}: {export.NAME}")
+    reading.recognised.append(export.NAME)
     items = iter(export.rows(found))
     first = next(items, None)
     samples = [] if first is None else _take(type(first), chain([first], items), found, reading)

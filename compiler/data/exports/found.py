@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tlc_edge.compiler.data.split_folders import plan_folder, split_of
-from tlc_edge.compiler.data.walk import folders_in, holds_images
 from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.images.walk import folders_in, holds_images
 
 
 @dataclass(frozen=True)

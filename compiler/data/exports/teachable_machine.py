@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tlc_edge.compiler.data.listing import Row
-from tlc_edge.compiler.data.walk import loose_images
+from tlc_edge.runtime.images.walk import loose_images
 
 from .found import Found
 
