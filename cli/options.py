@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from tlc_edge.runtime.engines.table import engine_names
 
 from .numbers import Finite
+from .output import say
 
 Decorator = Callable[[Any], Any]
 
@@ -90,6 +92,48 @@ demand_options = all_of(
     click.option("--sure", is_flag=True, help="Judge both by the lower end of the 95 % interval."),
 )
 
+# --- a bundle, and whom the device trusts
+
+
+def bundle_argument(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument BUNDLE, and `--allow-unsigned` with it."""
+    return _with_bundle(command, required=True)
+
+
+def optional_bundle(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument BUNDLE, which may be None, and `--allow-unsigned` with it."""
+    return _with_bundle(command, required=False)
+
+
+allow_unsigned_option: Decorator = click.option(
+    "--allow-unsigned", is_flag=True, help="Go on, this once, where a key is trusted and did not sign this."
+)
+
+
+def _with_bundle(command: Callable[..., None], required: bool) -> Callable[..., None]:
+    @functools.wraps(command)
+    def opening(allow_unsigned: bool, **rest: Any) -> None:
+        from tlc_edge.runtime.signing.policy import allowing
+
+        with allowing(once(say)) if allow_unsigned else contextlib.nullcontext():
+            command(**rest)
+
+    added: Callable[..., None] = click.argument("bundle", required=required)(allow_unsigned_option(opening))
+    return added
+
+
+def once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what says a warning the first time only."""
+    said: set[str] = set()
+
+    def first(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            tell(f"Warning: {text}")
+
+    return first
+
+
 # --- what runs a model, and what was enrolled
 
 
@@ -113,9 +157,17 @@ def gallery_option(what: str = "Where enrolled examples are kept.") -> Decorator
 
 
 def gallery_path(bundle: str, gallery: str | None) -> Path:
-    """Return where the gallery lies that `--gallery` names, or else that of the bundle."""
-    from tlc_edge.runtime.gallery.path import default_gallery
+    """Return where the gallery lies that `--gallery` names, or else that of the bundle.
 
+    Raises:
+        TrustError: the bundle is there, and is none that this device trusts.
+    """
+    from tlc_edge.runtime.bundle.bundle import Bundle
+    from tlc_edge.runtime.gallery.path import default_gallery
+    from tlc_edge.runtime.signing.policy import trusts
+
+    if trusts() and Path(bundle).exists():
+        Bundle.open(bundle)  # these commands read nothing of it, and are not to serve it either
     return Path(gallery) if gallery else default_gallery(Path(bundle))
 
 

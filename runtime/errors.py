@@ -5,6 +5,7 @@
     ├── ImageError           an image cannot be read
     ├── DataError            a data set cannot be used
     ├── BundleError          a bundle is damaged, incomplete or too new
+    │   └── TrustError       it is not signed by a key that this device trusts
     ├── EngineError          no inference engine, or it refused the model
     ├── SelftestError        the device's answers differ from the expected ones
     ├── GalleryError         a gallery cannot be opened or changed
@@ -61,6 +62,10 @@ class DataError(TlcError):
 
 class BundleError(TlcError):
     """A bundle is damaged, incomplete, or of a schema this version does not know."""
+
+
+class TrustError(BundleError):
+    """A bundle is not signed by a key that this device trusts, or a key cannot be used."""
 
 
 class EngineError(TlcError):

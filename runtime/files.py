@@ -43,6 +43,28 @@ def write_file(path: Path, data: bytes, *, private: bool = False) -> None:
         out.write(data)
 
 
+def write_new(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file, whole or not at all, where none is; what is there, even a link, stays as it is.
+
+    Raises:
+        FileExistsError: something has the name.
+        OSError: it cannot be written; nothing is left behind.
+    """
+    with beside(path) as part:
+        with open(part, "xb", opener=_private if private else None) as out:
+            out.write(data)
+            _sync(out)
+        try:
+            os.link(part, path)  # unlike a rename it replaces nothing
+        except FileExistsError:
+            raise
+        except OSError:  # no hard links on this file system, such as FAT on a memory card
+            with open(path, "xb", opener=_private if private else None) as out:
+                out.write(data)
+                _sync(out)
+    sync_folder(path.parent)
+
+
 @contextlib.contextmanager
 def writing(path: Path, like: Path | None = None, *, private: bool = False) -> Generator[IO[bytes]]:
     """Yield a file that takes the place of `path` when the block is left, and is gone where the block fails.

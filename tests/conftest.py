@@ -31,8 +31,9 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the marks of passed self-tests out of the user's home."""
+    """Keep the marks of passed self-tests out of the user's home, and whom the user trusts out of the tests."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["TLC_TRUST"] = str(tmp_path_factory.mktemp("trust"))
 
 
 @pytest.fixture(scope="session", autouse=True)

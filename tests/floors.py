@@ -22,6 +22,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "runtime": (
         ("apart", "errors", "files", "forks", "install", "progress", "quiet", "vectors"),
         ("labels", "optional"),
+        ("signing",),
         ("bundle",),
         ("images",),
         ("engines",),

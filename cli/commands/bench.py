@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc_edge.cli.options import device_options, json_option
+from tlc_edge.cli.options import bundle_argument, device_options, json_option
 from tlc_edge.cli.output import StepLines, put, put_json, size, table
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("images", nargs=-1, metavar="[IMAGE]…")
 @click.option("--runs", default=100, show_default=True, type=click.IntRange(min=1), help="Predictions to time.")
 @device_options

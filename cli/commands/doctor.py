@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlc_edge.cli.options import json_option
+from tlc_edge.cli.options import json_option, optional_bundle
 from tlc_edge.cli.output import put, put_json, table
 from tlc_edge.runtime.errors import BundleError, EngineError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(help=__doc__)
-@click.argument("bundle", required=False)
+@optional_bundle
 @json_option
 def doctor(bundle: str | None, as_json: bool) -> None:
     from tlc_edge.runtime.doctor.doctor import diagnose

@@ -14,7 +14,7 @@ import click
 
 from tlc_edge.cli.change import print_change
 from tlc_edge.cli.numbers import Finite
-from tlc_edge.cli.options import device_options, json_option
+from tlc_edge.cli.options import bundle_argument, device_options, json_option
 from tlc_edge.cli.output import say
 from tlc_edge.runtime.errors import UsageError
 
@@ -26,7 +26,7 @@ _COUNT, _EVERY = 20, 0.5
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("label")
 @click.argument("images", nargs=-1, metavar="[IMAGE]…")
 @click.option("--camera", metavar="WHERE", help="Take frames from there, as `tlc watch` does, in place of IMAGEs.")

@@ -13,13 +13,13 @@ from typing import Any
 
 import click
 
-from tlc_edge.cli.options import json_option
+from tlc_edge.cli.options import bundle_argument, json_option
 from tlc_edge.cli.output import put, put_json, size, table, unknown_figures
 from tlc_edge.runtime.errors import UsageError
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.option("--report", is_flag=True, help="Write the bundle's report, a page for the browser, to a file.")
 @click.option(
     "-o",

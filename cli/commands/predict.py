@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc_edge.cli.options import device_options, json_option, unknown_option
+from tlc_edge.cli.options import bundle_argument, device_options, json_option, unknown_option
 from tlc_edge.cli.output import put, put_json, say
 from tlc_edge.cli.suggestions import of_video
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
 @click.option("--top", default=3, show_default=True, type=click.IntRange(min=1), help="Classes to show for each image.")
 @unknown_option("rate")

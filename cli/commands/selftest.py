@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 import click
 
-from tlc_edge.cli.options import engine_options, json_option
+from tlc_edge.cli.options import bundle_argument, engine_options, json_option
 from tlc_edge.cli.output import put, put_json, table
 from tlc_edge.runtime.errors import SelftestError
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @engine_options
 @json_option
 def selftest(bundle: str, engine: str | None, threads: int | None, as_json: bool) -> None:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlc_edge.cli.options import data_options, demand_options, engine_option, json_option, threads_option
+from tlc_edge.cli.options import (
+    bundle_argument,
+    data_options,
+    demand_options,
+    engine_option,
+    json_option,
+    threads_option,
+)
 from tlc_edge.cli.output import StepLines, put, put_json, say, size, table
 from tlc_edge.cli.parity_table import print_parity
 
@@ -25,7 +32,7 @@ _SHOWN = 20
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("images", nargs=-1, metavar="[IMAGE]…")
 @data_options(required=False)
 @engine_option(", or all that are installed", "the best for each model")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlc_edge.cli.numbers import Finite
-from tlc_edge.cli.options import device_options, unknown_option
+from tlc_edge.cli.options import bundle_argument, device_options, unknown_option
 from tlc_edge.cli.output import put, put_json_line, say
 from tlc_edge.cli.terminate import sigterm_as_interrupt
 from tlc_edge.runtime.errors import UsageError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.option(
     "--source",
     "--camera",

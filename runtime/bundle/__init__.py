@@ -1,4 +1,4 @@
 """A bundle: its manifest, its files, its report.
 
-May import: the files on the first floor.
+May import: the files on the first floor, and signing.
 """

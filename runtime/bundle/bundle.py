@@ -18,19 +18,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.errors import BundleError, UsageError
+from tlc_edge.runtime.errors import BundleError, TrustError, UsageError, first_line
 from tlc_edge.runtime.files import beside, put_in_place, write_folder, writing
+from tlc_edge.runtime.signing.policy import Signed, Tell, check, keep, told
+from tlc_edge.runtime.signing.release import Release
+from tlc_edge.runtime.signing.secret_key import SecretKey
 from tlc_edge.runtime.vectors import row_lengths, unit_rows
 
+from .archive import archive_parts, is_archive_of
 from .arrays import read_arrays
 from .manifest import Manifest, from_json, to_json
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
 """SHA-256 of the manifest's bytes, hexadecimal, and a line feed; bundles before 0.1 have none."""
+SIGNATURE = f"{MANIFEST}.minisig"
+"""Of the manifest's bytes, where minisign looks for it; a bundle that nobody signed has none."""
 LABELS = "labels.txt"
 EXEMPLARS = "exemplars.npz"
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +58,18 @@ class Bundle:
     manifest: Manifest
     files: Mapping[str, bytes]
     """The manifest and what it lists, by name; whatever else lies in the folder or the archive is not read."""
+    signed: Signed | None = None
+    """What its signature says; None where nobody signed it."""
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Load and check a bundle.
+    def open(cls, path: str | os.PathLike[str], *, allow_unsigned: Tell | None = None) -> Bundle:
+        """Load and check a bundle; every opening of one is this.
+
+        With `allow_unsigned` also one is opened that this device does not trust; it gets the sentence that says so.
 
         Raises:
             BundleError: not a bundle, damaged, incomplete, or of a later schema.
+            TrustError: a key is trusted, and the bundle is not signed by one, was changed, or is older than one seen.
         """
         where = Path(path)
         with _contents(where) as read:
@@ -68,7 +78,8 @@ class Bundle:
                 raise BundleError(
                     f"{where}: no {MANIFEST} in it, so this is not a tlc bundle; make one with `tlc build`"
                 )
-            digest = read(DIGEST)
+            signature, digest = read(SIGNATURE), read(DIGEST)
+            signed = check(str(where), data, signature, allow_unsigned)  # before a byte of it is interpreted
             if digest is not None and digest != digest_of(data):
                 raise BundleError(
                     f"{where}: {MANIFEST} is not as it was written (its SHA-256 is not that in {DIGEST}); "
@@ -85,7 +96,13 @@ class Bundle:
             raise BundleError(
                 f"{where}: the labels in {MANIFEST} are not those of {LABELS}; copy or build the bundle again"
             )
-        return cls(where, manifest, {MANIFEST: data, **files})
+        if signed is not None and signed.verified and signature is not None:
+            try:
+                check_exact(where, {MANIFEST: data, DIGEST: digest or b"", SIGNATURE: signature, **files})
+            except TrustError as e:
+                told(str(where), e, allow_unsigned)
+        keep(str(where), signed, allow_unsigned)
+        return cls(where, manifest, {MANIFEST: data, **files}, signed)
 
     def read(self, name: str) -> bytes:
         """Return one file's bytes.
@@ -131,6 +148,40 @@ class Bundle:
         return sum(len(data) for data in self.files.values())
 
 
+def check_exact(where: Path, contents: Mapping[str, bytes]) -> None:
+    """Check that a bundle holds these files, written as tlc writes them, and nothing else.
+
+    Raises:
+        TrustError: a byte, or a file, is there that no signature covers, or is missing.
+    """
+    try:
+        if where.is_dir():
+            other = next((name for name in _names(where) if name not in contents), None)
+            if other is None and contents[DIGEST] == digest_of(contents[MANIFEST]):
+                return
+            raise TrustError(
+                f"{where}: {DIGEST} is missing; copy the bundle again"
+                if other is None
+                else f"{where}: {other!r} is no part of what was signed; remove it, or copy the bundle again"
+            )
+        if is_archive_of(contents, where.read_bytes()):
+            return
+    except (OSError, ValueError) as e:
+        raise TrustError(f"{where}: cannot be read ({getattr(e, 'strerror', None) or e}); copy it again") from None
+    raise TrustError(
+        f"{where}: not the file that was signed, or packed by another tool than tlc; copy it again, or unpack it "
+        "into a folder"
+    )
+
+
+def _names(folder: Path) -> Generator[str]:
+    """Yield the names of what is in a folder and is no folder itself; of what cannot be looked into, its own."""
+    for path, folders, files in os.walk(folder):
+        at = Path(path).relative_to(folder)
+        linked = [name for name in folders if (Path(path) / name).is_symlink()]
+        yield from ((at / name).as_posix() for name in (*files, *linked))
+
+
 @contextlib.contextmanager
 def _contents(where: Path) -> Generator[Callable[[str], bytes | None]]:
     """Yield a function that reads one file of a bundle, or returns None where there is no such file."""
@@ -149,9 +200,11 @@ def _contents(where: Path) -> Generator[Callable[[str], bytes | None]]:
     except FileNotFoundError:
         raise BundleError(f"{where}: no such bundle; make one with `tlc build`") from None
     except zipfile.BadZipFile as e:
-        raise BundleError(f"{where}: not a tlc bundle, or a damaged one ({e}); copy or build it again") from None
+        raise BundleError(
+            f"{where}: not a tlc bundle, or a damaged one ({first_line(e)}); copy or build it again"
+        ) from None
     except (OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as e:
-        reason = getattr(e, "strerror", None) or e
+        reason = getattr(e, "strerror", None) or first_line(e)
         raise BundleError(f"{where}: cannot be read ({reason}); copy or build it again") from None
 
 
@@ -176,23 +229,32 @@ def labels_text(labels: Sequence[str]) -> str:
     return "".join(f"{label}\n" for label in labels)
 
 
-def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], force: bool = False) -> None:
+def write_bundle(
+    path: Path,
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    force: bool = False,
+    key: SecretKey | None = None,
+    release: Release | None = None,
+) -> None:
     """Write a bundle, whole or not at all; `path` ending in `.tlc` gives the one-file form.
 
     `manifest.files` must name exactly `files`. An existing path is replaced only with `force`, at the
-    last moment and by a rename.
+    last moment and by a rename. With a key it is signed, as `release` says.
 
     Raises:
         UsageError: the path exists and `force` is not set.
-        BundleError: the path cannot be written.
+        BundleError: the path cannot be written, or signed.
     """
     if set(manifest.files) != set(files):
         raise ValueError("manifest.files and files differ")
     check_writable(path, force)
     data = to_json(manifest)
     contents = {MANIFEST: data, DIGEST: digest_of(data), **files}
+    if key is not None and release is not None:
+        contents[SIGNATURE] = key.sign(data, release.comment).file
     try:
-        (_write_zip if path.suffix == ".tlc" else _write_folder)(path, contents)
+        (write_archive if path.suffix == ".tlc" else _write_folder)(path, contents)
     except OSError as e:
         raise BundleError(f"{path}: cannot be written ({e.strerror or e}); nothing was left behind") from None
 
@@ -223,13 +285,15 @@ def check_writable(path: Path, force: bool) -> None:
         raise BundleError(f"{path}: cannot be written ({e.strerror or e}); choose another -o") from None
 
 
-def _write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
-    with writing(path) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(contents):
-            entry = zipfile.ZipInfo(name, _ZIP_DATE)
-            entry.external_attr = 0o644 << 16
-            entry.create_system = 3
-            archive.writestr(entry, contents[name])
+def write_archive(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a `.tlc` file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with writing(path) as out:
+        for part in archive_parts(contents):
+            out.write(part)
 
 
 def _write_folder(path: Path, contents: Mapping[str, bytes]) -> None:

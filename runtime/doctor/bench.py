@@ -26,6 +26,7 @@ from tlc_edge.runtime.images.each_image import each_image
 from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
 from tlc_edge.runtime.knn.prediction import Prediction
 from tlc_edge.runtime.progress import Count, silent
+from tlc_edge.runtime.signing.policy import allowed
 
 STEPS = ("decode", "resize", "inference", "search", "decision", "total")
 _WARM = 3
@@ -113,7 +114,7 @@ def bench(
         data = [_read(image, name, opened) for name, image in named] or [_photo(opened, classifier.model.file)]
         names = tuple(name for name, _ in named) or (f"{_PHOTO[0]}x{_PHOTO[1]} JPEG of a golden sample",)
         timed = _predict(classifier.predict, data, runs, progress)
-        settings = (os.fspath(bundle), os.fspath(classifier.gallery_path), engine, threads)
+        settings = (os.fspath(bundle), os.fspath(classifier.gallery_path), engine, threads, allowed())
         return Bench(
             engine=classifier.engine,
             file=classifier.model.file,

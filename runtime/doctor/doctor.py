@@ -27,6 +27,7 @@ from tlc_edge.runtime.engines.open import KINDS, EngineKind
 from tlc_edge.runtime.errors import TlcError
 from tlc_edge.runtime.install import pip_line
 from tlc_edge.runtime.optional import hides_the_system
+from tlc_edge.runtime.signing.policy import allowed
 
 _PATIENCE = 120.0
 _TRY = "tlc_edge.runtime.doctor.try_engine"
@@ -38,6 +39,7 @@ _EXTRAS = (
     ("a Raspberry Pi's own camera", "picamera2", ("picamera2",), "sudo apt install python3-picamera2"),
     ("HEIC photos", "pillow_heif", ("pillow-heif",), "pip install pillow-heif"),
     ("MQTT", "paho.mqtt", ("paho-mqtt",), "pip install paho-mqtt"),
+    ("signed bundles", "cryptography", ("cryptography",), "pip install cryptography"),
 )
 
 
@@ -201,7 +203,8 @@ def _engine(kind: EngineKind, bundle: str | None, formats: set[str]) -> Part:
 
 def _try_apart(name: str, bundle: str | None) -> tuple[bool, str]:
     try:
-        done = run_apart(_TRY, name, *([] if bundle is None else [bundle]), timeout=_PATIENCE)
+        words = [] if bundle is None else [bundle, *(["allowed"] if allowed() else [])]
+        done = run_apart(_TRY, name, *words, timeout=_PATIENCE)
     except subprocess.TimeoutExpired:
         return False, f"gave no answer in {_PATIENCE:.0f} s"
     try:

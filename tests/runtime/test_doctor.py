@@ -60,6 +60,7 @@ def test_what_is_installed_and_works() -> None:
         "picamera2",
         "pillow-heif",
         "paho-mqtt",
+        "cryptography",
         "tensorflow",
     }
     assert all(p.install for p in found.extras)

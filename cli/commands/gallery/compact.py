@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from tlc_edge.cli.options import gallery_option, gallery_path, json_option
+from tlc_edge.cli.options import bundle_argument, gallery_option, gallery_path, json_option
 from tlc_edge.cli.output import put, put_json, size
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @gallery_option()
 @json_option
 def compact(bundle: str, gallery: str | None, as_json: bool) -> None:

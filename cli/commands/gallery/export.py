@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from tlc_edge.cli.gallery import listed
-from tlc_edge.cli.options import gallery_option, gallery_path, json_option
+from tlc_edge.cli.options import bundle_argument, gallery_option, gallery_path, json_option
 from tlc_edge.cli.output import put, put_json
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--class", "labels", multiple=True, metavar="LABEL", help="Only this class; can be repeated.")
 @gallery_option()

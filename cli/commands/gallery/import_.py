@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from tlc_edge.cli.gallery import conflicts_option, print_merged
-from tlc_edge.cli.options import engine_option, gallery_option, json_option
+from tlc_edge.cli.options import bundle_argument, engine_option, gallery_option, json_option
 from tlc_edge.cli.output import StepLines
 
 
 @click.command("import", help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @conflicts_option
 @gallery_option()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import click
 
-from tlc_edge.cli.options import gallery_option, gallery_path, json_option
+from tlc_edge.cli.options import bundle_argument, gallery_option, gallery_path, json_option
 from tlc_edge.cli.output import examples, put, put_json
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.option("--class", "per_class", type=click.IntRange(min=0), metavar="N", help="Examples per class; 0: no limit.")
 @click.option("--total", type=click.IntRange(min=0), metavar="N", help="Examples in all; 0: no limit.")
 @gallery_option()

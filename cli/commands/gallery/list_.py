@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlc_edge.cli.options import gallery_option, gallery_path, json_option
+from tlc_edge.cli.options import bundle_argument, gallery_option, gallery_path, json_option
 from tlc_edge.cli.output import put, put_json, table
 from tlc_edge.runtime.errors import unknown_name
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("list", help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("label", required=False)
 @click.option(
     "--thumbnails",

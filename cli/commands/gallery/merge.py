@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from tlc_edge.cli.gallery import conflicts_option, print_merged
-from tlc_edge.cli.options import engine_option, json_option
+from tlc_edge.cli.options import bundle_argument, engine_option, json_option
 from tlc_edge.cli.output import StepLines
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The new file.")
 @conflicts_option

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from tlc_edge.cli.options import engine_option, gallery_option, json_option
+from tlc_edge.cli.options import bundle_argument, engine_option, gallery_option, json_option
 from tlc_edge.cli.output import StepLines, examples, put, put_json
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @gallery_option("The gallery to bring over.")
 @engine_option()
 @json_option

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from tlc_edge.cli.change import print_change
-from tlc_edge.cli.options import device_options, json_option
+from tlc_edge.cli.options import bundle_argument, device_options, json_option
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("ids", nargs=-1, required=True, type=int, metavar="ID…")
 @click.argument("label")
 @device_options

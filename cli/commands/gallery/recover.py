@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from tlc_edge.cli.gallery import listed
-from tlc_edge.cli.options import gallery_option, gallery_path, json_option
+from tlc_edge.cli.options import bundle_argument, gallery_option, gallery_path, json_option
 from tlc_edge.cli.output import examples, put, put_json
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The new gallery.")
 @gallery_option("The damaged gallery.")
 @json_option

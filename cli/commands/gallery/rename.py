@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from tlc_edge.cli.options import device_options, json_option
+from tlc_edge.cli.options import bundle_argument, device_options, json_option
 from tlc_edge.cli.output import examples, put, put_json
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("old")
 @click.argument("new")
 @click.option("--merge", is_flag=True, help="NEW is enrolled already: let OLD join it.")

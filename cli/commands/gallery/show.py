@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from tlc_edge.cli.options import device_options, json_option
+from tlc_edge.cli.options import bundle_argument, device_options, json_option
 from tlc_edge.cli.output import put, put_json, table
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("image")
 @click.option("--page", metavar="FILE.html", help="Write a page with the image and the kept pictures beside it.")
 @device_options

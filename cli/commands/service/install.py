@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from tlc_edge.cli.options import json_option
+from tlc_edge.cli.options import bundle_argument, json_option
 from tlc_edge.cli.output import put, put_json, say
 
 
@@ -19,7 +19,7 @@ from tlc_edge.cli.output import put, put_json, say
 @click.option("--name", default="tlc-watch", show_default=True, metavar="NAME", help="Of the service.")
 @click.option("--user", metavar="USER", help="Who it runs as.  [default: who calls sudo, or this]")
 @click.option("--to", metavar="FILE|-", help="Write the unit there.  [default: /etc/systemd/system/NAME.service]")
-@click.argument("bundle")
+@bundle_argument
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @json_option
 def install(name: str, user: str | None, to: str | None, bundle: str, options: tuple[str, ...], as_json: bool) -> None:
