@@ -24,6 +24,15 @@ def say(*lines: str) -> None:
         click.echo(shortened(plain(line), LONGEST), err=True)
 
 
+def ask(prompt: str, at_end: str) -> str:
+    """Ask for a line, on stderr; return it as it was typed, or `at_end` where the input has ended."""
+    click.echo(shortened(plain(prompt), LONGEST), nl=False, err=True)
+    line = sys.stdin.readline()
+    if not line:
+        say("")
+    return line or at_end
+
+
 def put(*lines: str) -> None:
     """Print lines on stdout, each as `plain` has it."""
     for line in lines:

@@ -297,15 +297,15 @@ class Classifier:
         with self._taught.changing(UsageError("nothing is enrolled, so there is no example to move")) as gallery:
             return gallery.move(examples, label)
 
-    def undo(self) -> Change:
-        """Take back the latest change that is not undone yet.
+    def undo(self, only: int | None = None) -> Change:
+        """Take back the latest change that is not undone yet; with `only`, a change's `operation`, no other.
 
         Raises:
-            GalleryError: there is none, or the gallery cannot be written.
+            GalleryError: there is none, it is another, or the gallery cannot be written.
         """
         nothing = GalleryError(f"{self.gallery_path}: nothing to undo: nothing was enrolled yet")
         with self._taught.changing(nothing) as gallery:
-            return gallery.undo()
+            return gallery.undo(only)
 
     def classes(self) -> dict[str, int]:
         """Return every class the answer can be, with the number of enrolled examples (0: only the head's)."""

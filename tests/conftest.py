@@ -66,6 +66,13 @@ def photos(digits: dict[str, list[NDArray[np.uint8]]], tmp_path_factory: pytest.
 
 
 @pytest.fixture(scope="session")
+def different(photos: Path) -> list[NDArray[np.uint8]]:
+    """Ten pictures, RGB, of which none repeats another to the model."""
+    paths = [photos / label / f"{i}.png" for i in range(3) for label in "0123"]
+    return [np.asarray(Image.open(p).convert("RGB").resize((224, 224))) for p in paths[:10]]
+
+
+@pytest.fixture(scope="session")
 def built_bundle(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One `.tlc` for `rpi`, made once by the real build with the real weights. Read it, do not change it.
 

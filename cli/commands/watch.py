@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,9 +19,14 @@ from tlc_edge.cli.options import bundle_argument, device_options, unknown_option
 from tlc_edge.cli.output import put, put_json_line, say
 from tlc_edge.cli.terminate import sigterm_as_interrupt
 from tlc_edge.runtime.errors import UsageError
+from tlc_edge.runtime.watch.save_bounds import MOST, MOST_MEGABYTES
 from tlc_edge.runtime.watch.steady import usual_window
 
 if TYPE_CHECKING:
+    from tlc_edge.runtime.classifier import Classifier
+    from tlc_edge.runtime.knn.prediction import Prediction
+    from tlc_edge.runtime.watch.frames import Frame
+    from tlc_edge.runtime.watch.unsure import Unsure
     from tlc_edge.runtime.watch.watch import Event
 
 
@@ -63,6 +69,19 @@ if TYPE_CHECKING:
 )
 @click.option("--ca", metavar="FILE", help="Trust the certificates in it (PEM), for https:// and mqtts://.")
 @click.option("--home-assistant", is_flag=True, help="Have Home Assistant find it over --mqtt, as a device.")
+@click.option("--save-unknown", metavar="DIR", help="Keep pictures of what is unknown or unsure, for `tlc label`.")
+@click.option(
+    "--save-most",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Pictures kept there; then the oldest give way.  [default: {MOST}]",
+)
+@click.option(
+    "--save-megabytes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"The same of what they take.  [default: {MOST_MEGABYTES}]",
+)
 @unknown_option("rate")
 @device_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a line.")
@@ -76,6 +95,9 @@ def watch(
     mqtt: str | None,
     ca: str | None,
     home_assistant: bool,
+    save_unknown: str | None,
+    save_most: int | None,
+    save_megabytes: int | None,
     rate: float | None,
     as_json: bool,
     **options: Any,
@@ -91,6 +113,8 @@ def watch(
     from tlc_edge.runtime.watch.watch import watch as run
 
     _check(webhook, headers, mqtt, ca, home_assistant)
+    if save_unknown is None and (save_most, save_megabytes) != (None, None):
+        raise UsageError("--save-most and --save-megabytes go with --save-unknown; give a folder")
 
     with sigterm_as_interrupt(), ExitStack() as stack:
         classifier = stack.enter_context(Classifier.open(bundle, unknown=rate, **options))
@@ -105,9 +129,16 @@ def watch(
             receivers.append(broker)
             broker.start()
         outboxes = [stack.enter_context(Outbox(r, say)) for r in receivers]
-        follow = (lambda: device.follow(classifier.classes())) if device else (lambda: None)
+        kept = _keeper(classifier, camera, save_unknown, save_most or MOST, save_megabytes or MOST_MEGABYTES)
+
+        def looked(frame: Frame, prediction: Prediction) -> None:
+            if device is not None:
+                device.follow(classifier.classes())
+            if kept is not None:
+                kept.see(frame, prediction)
+
         say(f"watching {watched.text}")
-        for event in run(classifier, frames, steady, say, follow):
+        for event in run(classifier, frames, steady, say, looked):
             document = event.document()
             for outbox in outboxes:  # first: what was printed before an end is then on its way, or said to be lost
                 outbox.put(json.dumps(document, ensure_ascii=True).encode())
@@ -129,6 +160,23 @@ def _check(
         raise UsageError("--header goes with --webhook; give its address")
     if ca and not ((webhook or "").startswith("https:") or (mqtt or "").startswith("mqtts:")):
         raise UsageError("--ca is for --webhook https://… and --mqtt mqtts://…; give one of them")
+
+
+def _keeper(classifier: Classifier, camera: str, folder: str | None, most: int, megabytes: int) -> Unsure | None:
+    """Return what keeps pictures, None where nothing is to be kept.
+
+    Raises:
+        UsageError: the folder lies in the one that is watched, which would then watch what it made itself.
+        DeviceError: the folder cannot be written to.
+    """
+    from tlc_edge.runtime.watch.frames import is_folder
+    from tlc_edge.runtime.watch.unsure import Unsure
+
+    if folder is None:
+        return None
+    if is_folder(camera) and Path(folder).resolve().is_relative_to(Path(camera).resolve()):
+        raise UsageError(f"--save-unknown {folder}: lies in the folder that is watched; choose another")
+    return Unsure(Path(folder), classifier, say, most=most, most_bytes=megabytes * 1_000_000)
 
 
 def _line(event: Event) -> str:

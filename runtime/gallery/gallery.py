@@ -189,6 +189,7 @@ class Gallery:
                 classes = self._counts(db)
                 fresh: dict[str, Packed] = {}
                 gone: dict[str, int] = {}
+                operation = 0
                 for example in packed:
                     sha256 = example.source.sha256
                     if sha256 not in fresh and not rows.holds(db, name, sha256):
@@ -203,7 +204,7 @@ class Gallery:
                 version = _version(db)
             self._counted = ((version, self._changes), classes)  # only now that it is on disk
         skipped = len(packed) - len(fresh)
-        return Change("add", name, len(fresh), 0, skipped, dict(classes), gone=sum(gone.values()))
+        return Change("add", name, len(fresh), 0, skipped, dict(classes), gone=sum(gone.values()), operation=operation)
 
     def forget(self, label: str) -> Change:
         """Remove a class with all its examples.
@@ -275,20 +276,27 @@ class Gallery:
             gone = make_room(db, rows.counts(db), operation)
             return Change("move", name, moved, 0, len(ids) - moved, rows.counts(db), gone=sum(gone.values()))
 
-    def undo(self) -> Change:
+    def undo(self, only: int | None = None) -> Change:
         """Undo the latest operation that is not yet undone; again and again, it walks back.
+
+        With `only`, the number of an operation, it must be that one.
 
         All later operations are undone by then, so the examples stand as this one left them, and what
         it marked and named is exactly what has to be taken back.
 
         Raises:
-            GalleryError: nothing is left to undo; or the file cannot be written, and is unchanged.
+            GalleryError: nothing is left to undo, or it is another than `only`; or the file cannot be written.
+                It is unchanged.
         """
         with self.writing() as db:
             last = rows.last_operation(db)
             if last is None:
                 raise GalleryError(f"{self.path}: nothing to undo in the last {KEEP_OPERATIONS} operations")
             operation, kind, name = last
+            if only not in (None, operation):
+                raise GalleryError(
+                    f"{self.path}: something else was changed since; `tlc undo` takes back the latest change first"
+                )
             gained, removed = rows.take_back(db, operation)
             return Change("undo", name, gained, removed, 0, rows.counts(db), undone=kind)
 

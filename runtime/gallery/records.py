@@ -82,6 +82,8 @@ class Change:
     """For `add` through `Classifier.enroll`: what looks wrong about the new examples."""
     base: BaseCheck | None = None
     """For `add` through `Classifier.enroll` with `check_base`: what it costs the base classes."""
+    operation: int = 0
+    """For `add`: its number in the gallery, by which `undo` can be told to take back no other; 0: nothing was added."""
 
 
 class Cursor(NamedTuple):

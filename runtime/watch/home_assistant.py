@@ -5,25 +5,21 @@ Source: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payloa
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import ImageError
-from tlc_edge.runtime.images.load import decode_image
 
 from .frames import Frame
 from .mqtt import AVAILABILITY, Mqtt, device_id
+from .picture import jpeg
 
 _PREFIX = "homeassistant"
 _PICTURE = "picture"
-_SIZE = (640, 640)
+_SIDE = 640
 _QUALITY = 85
 UNKNOWN = "unknown"
 
@@ -49,7 +45,7 @@ class HomeAssistant:
     def picture(self, frame: Frame, spec: Preprocessing) -> None:
         """Publish a frame as a JPEG; one that cannot be read any more is left out."""
         try:
-            self._mqtt.show(f"{self._mqtt.topic}/{_PICTURE}", jpeg(frame, spec))
+            self._mqtt.show(f"{self._mqtt.topic}/{_PICTURE}", jpeg(frame, spec, _SIDE, _QUALITY))
         except ImageError:
             return
 
@@ -98,22 +94,6 @@ def discovery(topic: str, labels: Iterable[str]) -> dict[str, Any]:
         },
         "availability_topic": f"{topic}/{AVAILABILITY}",
     }
-
-
-def jpeg(frame: Frame, spec: Preprocessing) -> bytes:
-    """Return a frame as a JPEG of at most 640 pixels a side.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    source = frame.image
-    if isinstance(source, np.ndarray) and frame.order == "BGR" and source.ndim == 3:
-        source = np.ascontiguousarray(source[:, :, ::-1])
-    image = decode_image(source, spec)
-    image.thumbnail(_SIZE, Image.Resampling.BILINEAR)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=_QUALITY)
-    return out.getvalue()
 
 
 def _version() -> str:

@@ -57,13 +57,13 @@ def watch(
     frames: Iterable[Frame | Gap],
     steady: Steady,
     note: Callable[[str], None],
-    looked: Callable[[], None] = lambda: None,
+    looked: Callable[[Frame, Prediction], None] = lambda _frame, _prediction: None,
 ) -> Generator[Event]:
     """Predict every frame and yield an event when `steady` says that the label changed.
 
     `note` is told of gaps and of images that cannot be read; both are survived. Where the frames end before any
     label has its share, those that there were decide, or `note` is told that they do not agree. `looked` is called
-    after every frame, before its event.
+    after every frame, with its answer, before its event.
     """
     count = 0
     latest: dict[str | None, Event] = {}  # by label, until there is one that stands
@@ -78,7 +78,7 @@ def watch(
             note(str(e))
             continue
         count += 1
-        looked()
+        looked(frame, prediction)
         label = None if prediction.unknown else prediction.label
         was = (UNKNOWN if steady.label is None else steady.label) if steady.announced else None
         if steady.see(label):

@@ -51,13 +51,6 @@ def scene(turned: float = 0.0, noise: int | None = None) -> Pixels:
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-@pytest.fixture
-def different(photos: Path) -> list[Pixels]:
-    """Ten pictures of which none is like another to the model."""
-    paths = [photos / label / f"{i}.png" for i in range(3) for label in "0123"]
-    return [np.asarray(Image.open(p).convert("RGB").resize((224, 224))) for p in paths[:10]]
-
-
 def ids(bundle: Path) -> list[str]:
     with Gallery.open_any(bundle.with_suffix(".tlc.gallery")) as gallery:
         return [e.source_name for e in gallery.examples()]
