@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tlc_edge.runtime.classifier import Classifier
 from tlc_edge.runtime.errors import DeviceError, UsageError
-from tlc_edge.runtime.gallery.labels import clean_label
 from tlc_edge.runtime.gallery.records import Change
 from tlc_edge.runtime.images.load import source_name
+from tlc_edge.runtime.labels import clean_label
 
 
 @dataclass(frozen=True)
