@@ -10,7 +10,7 @@ from .parity_table import print_parity
 
 if TYPE_CHECKING:
     from tlc_edge.compiler.limits.check import DeviceFit
-    from tlc_edge.compiler.records import Score
+    from tlc_edge.compiler.records import Correction, Score
     from tlc_edge.compiler.report.findings import FileFindings, Findings
     from tlc_edge.compiler.result import Built, Result
 
@@ -22,9 +22,16 @@ def _models(built: Built) -> list[dict[str, Any]]:
             "interval": [round(found.accuracy.low, 5), round(found.accuracy.high, 5)],
             "calibration_error": None if found.reliability is None else round(found.reliability.error, 5),
             "milliseconds": round(milliseconds, 3),  # on this machine
+            "bias_correction": _correction(built.findings.corrections.get(score.file)),
         }
         for score, found, milliseconds in zip(built.scores, built.findings.files, built.milliseconds, strict=True)
     ]
+
+
+def _correction(found: Correction | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {**asdict(found), "before": round(found.before, 5), "after": round(found.after, 5)}
 
 
 def _worst(findings: Findings) -> dict[str, Any] | None:
@@ -119,6 +126,8 @@ def print_summary(result: Result, verbose: bool = False) -> None:
         for line in map(_needs, b.fits) if verbose else ():
             if line:
                 put(line)
+        for file, correction in b.findings.corrections.items() if verbose else ():
+            put(f"biases: {file}, {_brought(correction)}")
         worst = _worst(b.findings)
         if worst:
             put(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
@@ -183,6 +192,14 @@ def _needs(fit: DeviceFit) -> str | None:
         what = f"{size(fit.memory.bytes)} of {size(fit.memory_limit)} of memory"
         parts.append(f"{what} in a process with {fit.memory.engine}, measured on this machine")
     return f"limits: {fit.file} takes {' and '.join(parts)}" if parts else None
+
+
+def _brought(c: Correction) -> str:
+    what = "corrected" if c.taken else "as they were trained, corrected ones being no nearer to float"
+    return (
+        f"{what}; the features' cosine to float {c.before:.4f} without the correction, {c.after:.4f} with it "
+        f"(simulated, {c.images} training images)"
+    )
 
 
 def _warn(findings: Findings, said: set[str]) -> set[str]:

@@ -172,6 +172,7 @@ def study_all(fitted: Fitted, data: Data, calibration: CalibrationSet, seed: int
         study(fitted.fused, data, seed, progress),
         layers=trunk_layers(fitted.files, fitted.trunks, calibration.images),
         parity=build_parity(fitted.reference.outputs, fitted.judged),
+        corrections={(t.format, t.scheme): t.correction for t in fitted.trunks.values() if t.correction is not None},
     )
 
 

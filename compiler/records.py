@@ -183,6 +183,22 @@ class Outputs:
     """[N, D]"""
 
 
+@dataclass(frozen=True)
+class Correction:
+    """What the correction of a trunk's biases is worth, on training images that set none of them.
+
+    Rounding is simulated here, layer by layer; what the finished file does is measured on held-out images.
+    """
+
+    images: int
+    before: float
+    """Mean cosine of the features of merely rounded weights to float's."""
+    after: float
+    """The same with corrected biases."""
+    taken: bool
+    """Whether the corrected weights were nearer, and taken."""
+
+
 @dataclass(frozen=True, eq=False)
 class LoweredTrunk:
     """The trunk in one target's format: pixels in, `features` out. Heads are attached to it."""
@@ -190,6 +206,8 @@ class LoweredTrunk:
     format: str
     scheme: str
     data: bytes
+    correction: Correction | None = None
+    """Of a scheme with int8 weights, where it could be tried."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,8 @@ class Scheme:
     """A sentence for people."""
     calibrated: bool = False
     """Whether images must set its ranges."""
+    int8_between: bool = False
+    """Whether what flows between layers is rounded to 8 bits, with ranges that images set beforehand."""
     all_int8: bool = False
     """Whether a file of it computes in int8 from end to end: only such a one can take or give int8."""
     by_layer: bool = False
@@ -128,6 +130,7 @@ INT8 = Scheme(
     },
     "A quarter of the bytes, and the fastest on most devices.",
     calibrated=True,
+    int8_between=True,
     all_int8=True,
 )
 INT16X8 = Scheme(
@@ -168,6 +171,7 @@ MIXED = Scheme(
     },
     "int8 but for the few layers that bear it worst, which stay in float32; the ladder makes it.",
     calibrated=True,
+    int8_between=True,
     by_layer=True,
 )
 

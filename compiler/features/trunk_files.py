@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.lower.formats import lower_trunk
+from tlc_edge.compiler.lower.near_float import USED, near_float
 from tlc_edge.compiler.network.fingerprint import fingerprint
-from tlc_edge.compiler.records import LoweredTrunk, Trunk
+from tlc_edge.compiler.records import Correction, LoweredTrunk, Trunk
 from tlc_edge.runtime.engines.open import KINDS
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
 from .featurize import TrunkFile
 
-_FORMAT = 2  # rises when the same trunk would be lowered to other bytes
+_FORMAT = 4  # rises when the same trunk would be lowered to other bytes
 _LIBRARIES = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime")
 _Key = tuple[str, str, str | None, tuple[str, ...]]
 """Format, scheme, a hash of the calibration images, and the layers left in float32."""
@@ -33,6 +35,7 @@ class TrunkFiles:
         self.fingerprint = fingerprint(trunk)
         self._cache = cache
         self._made: dict[_Key, LoweredTrunk] = {}
+        self._near: dict[tuple[bool, str], tuple[Trunk, Correction | None]] = {}
 
     def get(
         self,
@@ -43,15 +46,15 @@ class TrunkFiles:
     ) -> LoweredTrunk:
         """Return the trunk in a format and scheme.
 
-        `calibration` [N, H, W, C] sets the ranges of schemes that have some; `exclude` names the layers that a scheme
-        chosen by layer leaves in float32.
+        `calibration` [N, H, W, C] sets the ranges of schemes that have some, and corrects the biases of all that round
+        weights to int8; `exclude` names the layers that a scheme chosen by layer leaves in float32.
 
         Raises:
             BuildError: a scheme that the format does not have.
         """
-        if scheme in SCHEMES and not SCHEMES[scheme].calibrated:
+        if scheme in SCHEMES and SCHEMES[scheme].weights != "int8":
             calibration = None
-        seen = None if calibration is None else hashlib.sha256(calibration.tobytes()).hexdigest()
+        seen = None if calibration is None else _digest(calibration)
         key = (form, scheme, seen, exclude)
         if key not in self._made:
             self._made[key] = self._cached(key, calibration)
@@ -62,6 +65,15 @@ class TrunkFiles:
         kind = next(kind for kind in KINDS if kind.format == "tflite")
         return TrunkFile(self.fingerprint, self.trunk.width, lambda: self.get("tflite", FLOAT32.name), kind)
 
+    def trunk_for(self, scheme: str, calibration: NDArray[np.uint8] | None) -> tuple[Trunk, Correction | None]:
+        """Return the trunk with the weights that a scheme's files get, one for all formats, and what they are worth."""
+        if scheme not in SCHEMES or SCHEMES[scheme].weights != "int8" or calibration is None:
+            return self.trunk, None
+        key = (SCHEMES[scheme].int8_between, _digest(calibration[:USED]))
+        if key not in self._near:
+            self._near[key] = near_float(self.trunk, calibration, key[0])
+        return self._near[key]
+
     def _cached(self, wanted: _Key, calibration: NDArray[np.uint8] | None) -> LoweredTrunk:
         form, scheme, seen, exclude = wanted
         versions = [importlib.metadata.version(name) for name in _LIBRARIES]
@@ -71,15 +83,32 @@ class TrunkFiles:
         with caching(self._cache) as cache:
             found = None if cache is None else cache.get(key)
         if found is not None:
-            return LoweredTrunk(form, scheme, found)
+            return _unpack(form, scheme, found)
         file = self._lower(form, scheme, calibration, exclude)
         if len(file.data) <= _LARGEST:
             with caching(self._cache) as cache:
                 if cache is not None:
-                    cache.put([(key, file.data)])
+                    cache.put([(key, _pack(file))])
         return file
 
     def _lower(
         self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
     ) -> LoweredTrunk:
-        return lower_trunk(self.trunk, form, scheme, calibration, exclude)
+        trunk, correction = self.trunk_for(scheme, calibration)
+        return replace(lower_trunk(trunk, form, scheme, calibration, exclude), correction=correction)
+
+
+def _pack(file: LoweredTrunk) -> bytes:
+    """Return what is kept of a file: a line of JSON, then its bytes."""
+    said = None if file.correction is None else asdict(file.correction)
+    return json.dumps(said).encode() + b"\n" + file.data
+
+
+def _unpack(form: str, scheme: str, kept: bytes) -> LoweredTrunk:
+    line, _, data = kept.partition(b"\n")
+    said = json.loads(line)
+    return LoweredTrunk(form, scheme, data, None if said is None else Correction(**said))
+
+
+def _digest(images: NDArray[np.uint8]) -> str:
+    return hashlib.sha256(images.tobytes()).hexdigest()

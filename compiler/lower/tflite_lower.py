@@ -47,13 +47,15 @@ def lower_trunk_tflite(
     """
     from .tflite_content import check_content
     from .tflite_finish import finish_tflite  # not above: it needs flatbuffers, which the device does not have
+    from .tflite_sums import first_output_only, output_layers, with_summands
 
     if scheme not in LOWERINGS:
         raise BuildError(f"scheme {scheme!r} has no TFLite lowering; choose {', '.join(names('tflite'))}")
     spec = trunk.backbone.input
-    frozen = freeze(trunk.model, spec, from_pixels=not all_int8(scheme))
+    model = with_summands(trunk.model) if all_int8(scheme) else trunk.model
+    frozen = freeze(model, spec, from_pixels=not all_int8(scheme))
     converted = LOWERINGS[scheme](Lowering(frozen, spec, calibration, exclude))
-    data = finish_tflite(converted, ["features"])
+    data = finish_tflite(first_output_only(converted, output_layers(model)), ["features"])
     check_content(data, scheme)
     return LoweredTrunk("tflite", scheme, data)
 

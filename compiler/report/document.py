@@ -51,6 +51,7 @@ def report_json(findings: Findings) -> bytes:
         "learning_curve": f.study.curve,
         "map": _map(f),
         "layers": {file: [_layer(e) for e in worst_first(errors)] for file, errors in f.layers.items()},
+        "bias_correction": f.corrections,
         "parity": f.parity,
         "unknown": m.metrics["unknown"],
         "duplicates": f.duplicates,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.data.duplicates import Group
 from tlc_edge.compiler.data.records import Skipped
-from tlc_edge.compiler.records import Outputs
+from tlc_edge.compiler.records import Correction, Outputs
 from tlc_edge.compiler.study.reliability import Reliability, measure_reliability
 from tlc_edge.compiler.study.study import Study
 from tlc_edge.compiler.verify.judge import Judged, Reference
@@ -145,6 +145,8 @@ class Findings:
     """The trunk's layers in each file that is not float32, in the network's order, against the float trunk."""
     parity: Parity = NONE
     """Every two files of the build, other targets' too, and the float graph."""
+    corrections: Mapping[str, Correction] = field(default_factory=dict[str, Correction])
+    """What correcting the biases was worth, by the file whose trunk it was tried for."""
 
     @property
     def first(self) -> FileFindings:
@@ -184,6 +186,11 @@ def find(manifest: Manifest, evidence: Evidence, judged: Sequence[Judged]) -> Fi
             if (info.format, info.scheme) in study.layers
         },
         parity=study.parity,
+        corrections={
+            info.file: study.corrections[info.format, info.scheme]
+            for info in (j.file.info for j in judged)
+            if (info.format, info.scheme) in study.corrections
+        },
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.data.prepared import Data
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.network.layers import count_macs
-from tlc_edge.compiler.records import Fused
+from tlc_edge.compiler.records import Correction, Fused
 from tlc_edge.compiler.verify.layer_errors import LayerError
 from tlc_edge.compiler.verify.parity import NONE, Parity
 from tlc_edge.runtime.progress import Count, silent
@@ -43,6 +43,8 @@ class Study:
     """Of each trunk that is not float32, by its own format and scheme."""
     parity: Parity = NONE
     """Every two files of the build and the float graph."""
+    corrections: Mapping[TrunkKind, Correction] = field(default_factory=dict[TrunkKind, Correction])
+    """Of each trunk whose biases were to be corrected, by its own format and scheme."""
 
 
 def study(fused: Fused, data: Data, seed: int, progress: Count = silent) -> Study:

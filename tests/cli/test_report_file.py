@@ -119,6 +119,7 @@ class TestBuilt:
         full = tlc(*command, tmp_path / "a.tlc", "--force", "-v").out
         for said in ("calibration error", "same answer as float", "embedding cosine", "limits: model.tflite takes"):
             assert said in full
+        assert "biases: " not in full  # a float32 file has nothing to correct
         assert f"tlc inspect {tmp_path / 'a.tlc'} --report" in done.out
         page = Page(Bundle.open(tmp_path / "a.tlc").read("report.html"))
         assert page.images() == []
@@ -128,6 +129,7 @@ class TestBuilt:
         for model in built["models"]:
             assert model["interval"][0] <= model["accuracy"] <= model["interval"][1]
             assert model["milliseconds"] > 0
+            assert model["bias_correction"] is None
             assert 0 <= model["calibration_error"] <= 1
 
     def test_without_a_head_from_python(self, photos: Path, tmp_path: Path) -> None:

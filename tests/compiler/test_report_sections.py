@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -10,9 +11,11 @@ import pytest
 from report_samples import make
 from test_report import Page
 
+from tlc_edge.compiler.records import Correction
 from tlc_edge.compiler.report import page, sections
 from tlc_edge.compiler.report.page import report_html
 from tlc_edge.compiler.report.section import Make
+from tlc_edge.compiler.verify.layer_errors import LayerError
 
 MODULE = """
 from tlc_edge.compiler.report.section import Section
@@ -67,3 +70,16 @@ def test_every_module_of_the_folder_is_in_the_page_and_has_its_template() -> Non
     assert {s.template for s in made} == set(folder.glob("*.html"))
     assert {s.template.with_suffix(".py") for s in made} == {*folder.glob("*.py")} - {folder / "__init__.py"}
     assert len({s.anchor for s in made}) == len({s.title for s in made}) == len(made)
+
+
+@pytest.mark.parametrize(("taken", "words"), [(True, "the biases were corrected"), (False, "no nearer to float")])
+def test_what_correcting_biases_was_worth_is_said_with_its_figures(taken: bool, words: str) -> None:
+    findings, pictures = make(["king", "queen"], 6)
+    layers = {"model.tflite": (LayerError("stem", "CONV_2D", 20.0, 0.99, 0.1, ""),)}
+    without = Page(report_html(replace(findings, layers=layers), pictures, "photos.tlc")).text
+    assert "bias" not in without.split("Layer by layer")[-1]
+    corrections = {"model.tflite": Correction(10, 0.98632, 0.99834, taken)}
+    page_ = Page(report_html(replace(findings, layers=layers, corrections=corrections), pictures, "photos.tlc")).text
+    assert words in page_
+    assert "10 training images" in page_
+    assert "0.9863 without the correction, 0.9983 with it" in page_

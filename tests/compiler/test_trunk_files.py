@@ -39,6 +39,10 @@ def test_a_second_build_lowers_nothing_and_gets_the_same_bytes(tmp_path: Path) -
     assert [again.get(form, scheme, IMAGES).data for form, scheme in wanted] == made
     assert again.lowered == []
     assert len(set(made)) == 3
+    said = [files.get("tflite", "int8", IMAGES).correction for files in (first, again)]
+    assert said[0] is not None
+    assert said[0] == said[1]
+    assert again.get("onnx", "float32", IMAGES).correction is None
 
 
 @pytest.mark.parametrize("change", ["weights", "pixels", "calibration", "pooling"])
@@ -65,3 +69,14 @@ def test_without_a_cache_each_is_lowered_once_and_what_cannot_be_is_told(tmp_pat
     with pytest.raises(BuildError, match="scheme 'int3' has no ONNX lowering"):
         files.get("onnx", "int3")
     assert files.lowered == [("tflite", "float32"), ("onnx", "int3")]
+
+
+def test_both_formats_get_the_weights_of_one_pass_and_float_files_the_trunk_s_own() -> None:
+    files = Counting(tiny_trunk(), "off")
+    given = [
+        files.trunk_for(scheme, IMAGES)[0] for scheme in ("int8", "mixed", "int8", "int16x8", "dynamic", "float16")
+    ]
+    assert given[0] is given[1] is given[2]
+    assert given[3] is given[4]
+    assert given[5] is files.trunk
+    assert files.trunk_for("int8", None)[0] is files.trunk_for("float32", IMAGES)[0] is files.trunk

@@ -16,7 +16,7 @@ _HEAD = ("layer", "operation", "SNR, dB", "cosine", "noise of its own")
 def section(f: Findings, _pictures: Pictures | None) -> Section:
     """Return, for each file that is not float32, its noisiest layers."""
     files = [
-        (file, len(errors), Table(_HEAD, list(map(_row, worst_first(errors)[:_SHOWN]))))
+        (file, len(errors), Table(_HEAD, list(map(_row, worst_first(errors)[:_SHOWN]))), f.corrections.get(file))
         for file, errors in f.layers.items()
     ]
     return Section("layers", "Layer by layer", __file__, {"files": files, "images": IMAGES, "shown": _SHOWN})
