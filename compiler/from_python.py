@@ -22,6 +22,7 @@ from tlc_edge.compiler.verify.verify import Verification
 from tlc_edge.compiler.verify.verify import verify as run_verify
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.errors import UsageError
+from tlc_edge.runtime.signing.secret_key import read_secret
 
 from .options import DEFAULT, Asked, Options
 from .pipeline import build as run_build
@@ -36,10 +37,14 @@ def build(
     target: OneOrMore = "rpi",
     output: str | os.PathLike[str] | None = None,
     *,
+    sign: str | os.PathLike[str] | None = None,
+    password: str | None = None,
     progress: Progress = no_progress,
     **options: Any,
 ) -> Result:
     """Build a bundle for each target, as `tlc build` does; further options are those of `tlc_edge.compiler.Options`.
+
+    `sign` is the file of a secret key, and `password` that of the key, if it has one.
 
     Raises:
         TlcError: as `tlc build`; a UsageError for an option that there is not, or whose value is of another type.
@@ -47,7 +52,10 @@ def build(
     sources, targets = _several("data", data), _several("target", target)
     given = _checked(Options, options)
     place = Path(output) if output is not None else Path(bundle_name(sources[0]))
-    return run_build(Options(data=sources[0], more=sources[1:], targets=targets, output=place, **given), progress)
+    key = None if sign is None else read_secret(Path(sign), None if password is None else lambda: password)
+    return run_build(
+        Options(data=sources[0], more=sources[1:], targets=targets, output=place, sign=key, **given), progress
+    )
 
 
 def sweep(

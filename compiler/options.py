@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tlc_edge.runtime.errors import UsageError, unknown_name
+from tlc_edge.runtime.signing.secret_key import SecretKey
 
 DEFAULT = "efficientnet-lite0"
 PER_CLASS = 15
@@ -120,6 +121,8 @@ class Options:
     """Folder of the feature cache, `off`, or None for the user's own."""
     thumbnails: bool = True
     """Show a few of the images in the report, which is part of the bundle."""
+    sign: SecretKey | None = None
+    """The key to sign with."""
 
 
 def parse_augment(text: str) -> tuple[str, ...]:

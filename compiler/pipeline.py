@@ -30,6 +30,7 @@ from tlc_edge.runtime.bundle.bundle import write_bundle
 from tlc_edge.runtime.bundle.manifest import to_json
 from tlc_edge.runtime.knn.unknown import Knownness
 from tlc_edge.runtime.progress import Count
+from tlc_edge.runtime.signing.release import make_release
 
 from .fit import Fitted, fit
 from .ladder import climb, ladder_text
@@ -224,9 +225,10 @@ def write_bundles(
         assemble(evidence, target, files[target.name], fitted.fits[target.name], rate, path.name)
         for target, path in zip(order.targets, order.outputs, strict=True)
     ]
+    release = make_release()  # one for all targets: none of them is the newer one
     written: list[Built] = []
     for target, path, bundle in zip(order.targets, order.outputs, made, strict=True):
-        write_bundle(path, bundle.manifest, bundle.files, order.options.force)
+        write_bundle(path, bundle.manifest, bundle.files, order.options.force, order.options.sign, release)
         written.append(
             Built(
                 path=path,

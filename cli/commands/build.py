@@ -20,6 +20,7 @@ from tlc_edge.cli.notes import say_notes
 from tlc_edge.cli.numbers import Finite
 from tlc_edge.cli.options import data_options, demand_options, json_option, unknown_option
 from tlc_edge.cli.output import StepLines, put_json
+from tlc_edge.cli.password import ask
 from tlc_edge.compiler.options import AUGMENTATIONS, DEFAULT_AUGMENT, Asked, FineTune, Options, parse_augment
 from tlc_edge.compiler.train.heads import head_help
 from tlc_edge.targets.schemes import names
@@ -137,12 +138,25 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     default=Options.thumbnails,
     help="Show a few of your images in the bundle's report.  [default: show]",
 )
+@click.option(
+    "--sign", "key", metavar="FILE", help="Sign the bundle with this secret key, of `tlc keygen`; see `tlc sign`."
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("-v", "--verbose", is_flag=True, help="Print all that was measured, not only what matters most.")
 @json_option
-def build(as_json: bool, verbose: bool, target: str, output: str | None, data: str, asked: Asked, **given: Any) -> None:
+def build(
+    as_json: bool,
+    verbose: bool,
+    target: str,
+    output: str | None,
+    data: str,
+    asked: Asked,
+    key: str | None,
+    **given: Any,
+) -> None:
     from tlc_edge.compiler import build as run
     from tlc_edge.compiler.data.bundle_name import bundle_name
+    from tlc_edge.runtime.signing.secret_key import read_secret
 
     _refuse_idle(given)
     given["fine_tune"] = _fine_tune(**{name: given.pop(name) for name in _FINE_TUNE})
@@ -151,6 +165,7 @@ def build(as_json: bool, verbose: bool, target: str, output: str | None, data: s
         targets=tuple(t.strip() for t in target.split(",") if t.strip()),
         output=Path(output or bundle_name(data)),
         asked=asked,
+        sign=None if key is None else read_secret(Path(key), ask),  # before the work, not after it
         **given,
     )
     with StepLines(quiet=as_json) as progress:

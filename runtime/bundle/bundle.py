@@ -100,7 +100,7 @@ class Bundle:
             try:
                 check_exact(where, {MANIFEST: data, DIGEST: digest or b"", SIGNATURE: signature, **files})
             except TrustError as e:
-                told(str(where), e, allow_unsigned)
+                told(f"{where} is opened", e, allow_unsigned)
         keep(str(where), signed, allow_unsigned)
         return cls(where, manifest, {MANIFEST: data, **files}, signed)
 

@@ -57,8 +57,8 @@ def trusts() -> bool:
     return bool(trusted_keys())
 
 
-def told(where: str, error: TrustError, allow: Tell | None) -> None:
-    """Say what is opened all the same where that is allowed.
+def told(done: str, error: TrustError, allow: Tell | None) -> None:
+    """Say what is done all the same, where that is allowed.
 
     Raises:
         TrustError: the one that was given; it is not allowed.
@@ -66,7 +66,7 @@ def told(where: str, error: TrustError, allow: Tell | None) -> None:
     tell = allow or (_allowed[-1] if _allowed else None)
     if tell is None:
         raise error
-    tell(f"{where} is opened although this device does not trust it ({error})")
+    tell(f"{done} all the same ({error})")
 
 
 def check(where: str, manifest: bytes, signature: bytes | None, allow: Tell | None = None) -> Signed | None:
@@ -86,7 +86,7 @@ def check(where: str, manifest: bytes, signature: bytes | None, allow: Tell | No
             return said
         release = _verified(where, manifest, signature, keys)
     except TrustError as e:
-        told(where, e, allow)
+        told(f"{where} is opened", e, allow)
         return said
     assert found is not None
     return Signed(found.id, release, verified=True)
@@ -103,7 +103,7 @@ def keep(where: str, signed: Signed | None, allow: Tell | None = None) -> None:
     try:
         see(signed.release)
     except TrustError as e:
-        told(where, e, allow)
+        told(f"{where} is opened", e, allow)
 
 
 def _verified(where: str, manifest: bytes, data: bytes | None, keys: tuple[Trusted, ...]) -> Release:

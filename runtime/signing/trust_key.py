@@ -34,7 +34,7 @@ def trust_key(named: str, allow: Tell | None = None) -> Trusted:
     if held and not _vouched(named, key, held):
         ids = ", ".join(dict.fromkeys(t.key.id for t in held))
         told(
-            f"the key {key.id}",
+            f"the key {key.id} is trusted",
             TrustError(
                 f"{named}: no signature of a key that is trusted ({ids}) beside it; sign it there with `tlc sign "
                 "KEY.pub --key OLD.key`, or trust it all the same with --allow-unsigned"

@@ -30,7 +30,7 @@ User={user}
 SupplementaryGroups=video
 StateDirectory={name}
 ReadWritePaths={bundle}
-EnvironmentFile=-/etc/{name}.env
+{trust}EnvironmentFile=-/etc/{name}.env
 Restart=on-failure
 RestartSec=5
 ProtectSystem=strict
@@ -61,7 +61,18 @@ def watch_unit(name: str, command: Sequence[str], bundle_folder: Path, user: str
         folder=str(Path.cwd()).replace("%", "%%"),
         user=user,
         bundle=_quoted(str(bundle_folder)),
+        trust=_trust_line(user),
     )
+
+
+def _trust_line(user: str) -> str:
+    """Return the line for where the newest serial numbers of signed bundles are kept; `-`: it need not be there."""
+    try:
+        folder = Path(f"~{user}").expanduser() / ".config" / "tlc" / "trust"
+    except RuntimeError:  # no such user here
+        return ""
+    text = str(folder)
+    return f"ReadWritePaths=-{_quoted(text)}\n" if text.isprintable() and " " not in text else ""
 
 
 def write_unit(path: Path, text: str) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from signed_samples import make_secret, trusting
 
 from tlc_edge.compiler import Options, Result, build
 from tlc_edge.compiler.options import Asked, FineTune
@@ -103,6 +104,17 @@ def contents(path: Path) -> dict[str, object]:
     page = bundle.read("report.html").replace(f"<title>{path.name} for ".encode(), b"<title>")
     page = page.replace(f"<h1><bdi>{path.name}</bdi>".encode(), b"<h1>")
     return {**bundle.files, "manifest.json": manifest, "report.html": page}
+
+
+def test_a_build_signs_what_it_writes(quick: Options, tmp_path: Path) -> None:
+    key = make_secret()
+    result = build(replace(quick, sign=key, force=True))
+    with trusting(tmp_path / "trust", key):
+        signed = Bundle.open(result.bundles[0].path).signed
+        assert signed is not None
+        assert signed.verified
+        assert signed.key == key.public.id
+    assert Bundle.open(build(replace(quick, force=True)).bundles[0].path).signed is None
 
 
 class TestBadImages:

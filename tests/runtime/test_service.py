@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shlex
 import shutil
@@ -33,6 +34,12 @@ def test_the_unit_starts_what_was_typed(
     assert Path(words[0]).is_absolute()
     for line in ("User=pi", "StateDirectory=hall", f"ReadWritePaths={bundle_path.parent}", "ProtectSystem=strict"):
         assert line in done.out.splitlines()
+
+
+def test_the_unit_lets_serial_numbers_of_signed_bundles_be_kept(bundle_path: Path) -> None:
+    text = watch_unit("hall", ["tlc", "watch"], bundle_path.parent, getpass.getuser())
+    assert f"ReadWritePaths=-{Path('~' + getpass.getuser()).expanduser()}/.config/tlc/trust" in text.splitlines()
+    assert "trust" not in watch_unit("hall", ["tlc", "watch"], bundle_path.parent, "no-such-user")
 
 
 def test_systemd_takes_the_unit(capfd: pytest.CaptureFixture[str], bundle_path: Path, tmp_path: Path) -> None:

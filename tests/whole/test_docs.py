@@ -286,6 +286,7 @@ def _compared(block: Block, shown: list[str], printed: list[str]) -> tuple[list[
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     own = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / ".cache"), "TLC_CACHE": ""}
+    own |= {"XDG_CONFIG_HOME": str(folder / ".config"), "TLC_TRUST": ""}
     out = subprocess.PIPE
     return subprocess.run(
         command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, text=True, env={**os.environ, **own}, check=False
