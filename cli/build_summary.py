@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .output import put, put_strong, say, size, table, unknown_figures
+from .output import size, unknown_figures
 from .parity_table import print_parity
+from .screen import Screen
 
 if TYPE_CHECKING:
     from tlc_edge.compiler.limits.check import DeviceFit
@@ -96,52 +97,71 @@ def sentence(result: Result) -> str:
 
 
 def print_summary(result: Result, verbose: bool = False) -> None:
-    """Print what a person wants to know at once, a sentence first; with `verbose` all that was measured."""
+    """Print what a person wants to know at once; with `verbose` all that was measured.
+
+    First what the data were taken for, then how good it is, then what to do next; behind these the figures, and last
+    what is to be known of them.
+    """
+    screen = Screen()
+    first = result.bundles[0].path
+    screen.line(result.recognised)
+    screen.line(sentence(result), "bold green")
+    screen.pairs(
+        [
+            ("Next, on the device:", f"tlc predict {first} IMAGE"),
+            ("The whole report:", f"tlc inspect {first} --report"),
+        ]
+    )
+    screen.line()
+    screen.line(
+        f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
+        f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
+    )
+    _print_ladder(result, screen)
+    said: set[str] = set()
+    for b in result.bundles:
+        screen.line()
+        screen.line(f"{b.path}  for {b.target}, {size(b.bytes)}", "bold")
+        shown = [name for name in _COLUMNS if verbose or name in _SHORT]
+        told = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
+        screen.table([[row[name] for name in shown] for row in told], shown)
+        for line in map(_needs, b.fits) if verbose else ():
+            if line:
+                screen.line(line)
+        for file, correction in b.findings.corrections.items() if verbose else ():
+            screen.line(f"biases: {file}, {_brought(correction)}")
+        worst = _worst(b.findings)
+        if worst:
+            screen.line(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
+        screen.line(f"unknown: {unknown_figures(b.unknown)}")
+        said |= _warn(b.findings, said, screen)
+        for note in b.notes:
+            screen.marked("-", note, "")
+    if verbose and len(result.parity.pairs) > 1:  # of one file, the line above tells as much
+        print_parity(result.parity, f"each file beside the others, on the {result.parity.images} golden images:")
+    _print_notes(result, screen)
+    if not verbose:
+        screen.line()
+        screen.line("All that was measured: -v, or the report", "dim")
+
+
+def _print_notes(result: Result, screen: Screen) -> None:
+    """Print what was assumed, what was there already and what was left out."""
     for note in result.notes:
-        say(note)
+        screen.note(note)
     if result.cached:
         seen = (
             "1 image was seen before: its" if result.cached == 1 else f"{result.cached} images were seen before: their"
         )
-        say(f"{seen} features come from the cache")
+        screen.note(f"{seen} features come from the cache")
     for skipped in result.skipped[:10]:
-        say(f"skipped {skipped.name}: {skipped.reason}")
+        screen.note(f"skipped {skipped.name}: {skipped.reason}")
     if len(result.skipped) > 10:
-        say(f"… and {len(result.skipped) - 10} more; all are in report.html")
-    _print_duplicates(result)
-    first = result.bundles[0].path
-    put_strong(sentence(result))
-    put(f"Next, on the device:  tlc predict {first} IMAGE", f"The whole report:     tlc inspect {first} --report", "")
-    put(
-        f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
-        f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
-    )
-    _print_ladder(result)
-    said: set[str] = set()
-    for b in result.bundles:
-        put("", f"{b.path}  for {b.target}, {size(b.bytes)}")
-        shown = [name for name in _COLUMNS if verbose or name in _SHORT]
-        told = [_row(*of_file) for of_file in zip(b.scores, b.findings.files, b.milliseconds, strict=True)]
-        put(*table([[row[name] for name in shown] for row in told], shown))
-        for line in map(_needs, b.fits) if verbose else ():
-            if line:
-                put(line)
-        for file, correction in b.findings.corrections.items() if verbose else ():
-            put(f"biases: {file}, {_brought(correction)}")
-        worst = _worst(b.findings)
-        if worst:
-            put(f"worst class: {worst['label']}, {worst['found']} of {worst['held_out']} found")
-        put(f"unknown: {unknown_figures(b.unknown)}")
-        said |= _warn(b.findings, said)
-        for note in b.notes:
-            put(f"- {note}")
-    if verbose and len(result.parity.pairs) > 1:  # of one file, the line above tells as much
-        print_parity(result.parity, f"each file beside the others, on the {result.parity.images} golden images:")
-    if not verbose:
-        put("", "All that was measured: -v, or the report")
+        screen.note(f"… and {len(result.skipped) - 10} more; all are in report.html")
+    _print_duplicates(result, screen)
 
 
-def _print_ladder(result: Result) -> None:
+def _print_ladder(result: Result, screen: Screen) -> None:
     """Print what was tried for files that lost too much as asked."""
     if not result.rungs:
         return
@@ -157,8 +177,9 @@ def _print_ladder(result: Result) -> None:
         )
         for r in result.rungs
     ]
-    put("", "not good enough as asked; what was tried:")
-    put(*table(rows, ("model", "made as", "accuracy", "95 % interval", "float graph", "size", "")))
+    screen.line()
+    screen.line("not good enough as asked; what was tried:")
+    screen.table(rows, ("model", "made as", "accuracy", "95 % interval", "float graph", "size", ""))
 
 
 _SHORT = ("model", "scheme", "size", "accuracy", "95 % interval", "ms here")
@@ -202,28 +223,30 @@ def _brought(c: Correction) -> str:
     )
 
 
-def _warn(findings: Findings, said: set[str]) -> set[str]:
+def _warn(findings: Findings, said: set[str], screen: Screen) -> set[str]:
     """Print and return the warnings that were not printed yet; copies and skipped files have lines of their own."""
     from tlc_edge.compiler.report.warnings import find_warnings
 
     elsewhere = ("copies-in-classes", "copies-in-parts", "skipped")
     new = [w.text for w in find_warnings(findings) if w.kind not in elsewhere and w.text not in said]
     for text in new:
-        put(f"! {text}")
+        screen.marked("!", text)
     return set(new)
 
 
-def _print_duplicates(result: Result) -> None:
+def _print_duplicates(result: Result, screen: Screen) -> None:
     if not result.duplicates:
         return
     images = sum(len(group.images) for group in result.duplicates)
-    say(f"near-duplicates: {images} images show {len(result.duplicates)} pictures; each kept on one side of the split")
+    screen.note(
+        f"near-duplicates: {images} images show {len(result.duplicates)} pictures; each kept on one side of the split"
+    )
     doubtful = [g for g in result.duplicates if len(g.labels) > 1 or len(g.parts) > 1]
     for group in doubtful[:5]:
         shown = ", ".join(group.images[:4]) + (", …" if len(group.images) > 4 else "")
         if len(group.labels) > 1:
-            say(f"  {shown}: one picture in the classes {' and '.join(group.labels)}; a label is wrong")
+            screen.note(f"  {shown}: one picture in the classes {' and '.join(group.labels)}; a label is wrong")
         else:
-            say(f"  {shown}: could not be kept together ({', '.join(group.parts)}); the accuracy flatters")
+            screen.note(f"  {shown}: could not be kept together ({', '.join(group.parts)}); the accuracy flatters")
     if len(doubtful) > 5:
-        say(f"  … and {len(doubtful) - 5} more like these; --json lists all")
+        screen.note(f"  … and {len(doubtful) - 5} more like these; --json lists all")

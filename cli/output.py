@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -37,13 +36,6 @@ def put(*lines: str) -> None:
     """Print lines on stdout, each as `plain` has it."""
     for line in lines:
         click.echo(shortened(plain(line), _LONGEST_LINE))
-
-
-def put_strong(line: str) -> None:
-    """Print a line on stdout, bold where a person reads it on a terminal, and has not asked for none (NO_COLOR)."""
-    shown = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    clean = shortened(plain(line), _LONGEST_LINE)
-    click.echo(click.style(clean, bold=True) if shown else clean)
 
 
 _put: list[bool] = []

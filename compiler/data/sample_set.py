@@ -34,7 +34,7 @@ def read(reading: Reading) -> list[Sample]:
     name = reading.origin.data.removeprefix(_PREFIX)
     if name not in _SAMPLES:
         raise unknown_name("sample", name, _SAMPLES)
-    reading.recognised.append("handwritten digits that come with tlc's sample extra")
+    reading.recognised.append("handwritten digits of MNIST")
     return _SAMPLES[name]()
 
 
