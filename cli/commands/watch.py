@@ -103,6 +103,7 @@ def watch(
     **options: Any,
 ) -> None:
     from tlc_edge.runtime.classifier import Classifier
+    from tlc_edge.runtime.watch.alive import Alive
     from tlc_edge.runtime.watch.frames import is_folder, open_frames
     from tlc_edge.runtime.watch.home_assistant import HomeAssistant
     from tlc_edge.runtime.watch.mqtt import Mqtt
@@ -121,7 +122,8 @@ def watch(
         trust = None if ca is None else trusted(ca)
         broker = Mqtt(mqtt, say, trust) if mqtt else None
         receivers: list[Receiver] = [Webhook(webhook, headers, trust)] if webhook else []
-        watched = open_frames(camera, every)
+        alive = Alive()
+        watched = open_frames(camera, every, alive.beat)
         frames = stack.enter_context(closing(watched.frames))
         steady = Steady(smooth or usual_window(is_folder(camera)))
         device = HomeAssistant(broker, classifier.classes()) if home_assistant and broker else None
@@ -132,12 +134,15 @@ def watch(
         kept = _keeper(classifier, camera, save_unknown, save_most or MOST, save_megabytes or MOST_MEGABYTES)
 
         def looked(frame: Frame, prediction: Prediction) -> None:
+            alive.beat()
             if device is not None:
                 device.follow(classifier.classes())
             if kept is not None:
                 kept.see(frame, prediction)
 
         say(f"watching {watched.text}")
+        stack.callback(alive.ending)  # before what is on its way is waited for
+        alive.ready()
         for event in run(classifier, frames, steady, say, looked):
             document = event.document()
             for outbox in outboxes:  # first: what was printed before an end is then on its way, or said to be lost

@@ -22,6 +22,7 @@ from tlc_edge.runtime.optional import NotThereError, load
 from tlc_edge.runtime.quiet import quiet
 
 from .address import is_address, shown
+from .alive import nothing
 
 Pixels = NDArray[np.uint8]
 _STALLED = 10.0
@@ -143,7 +144,7 @@ def _frames(first: Pixels, capture: _OpenCv) -> Generator[tuple[Pixels, float]]:
         capture.close()
 
 
-def open_live(where: str) -> Generator[tuple[Pixels, str] | str]:
+def open_live(where: str, beat: Callable[[], None] = nothing) -> Generator[tuple[Pixels, str] | str]:
     """Open a live camera by its number, device or address; return its frames, as `live_frames` does.
 
     Raises:
@@ -153,7 +154,7 @@ def open_live(where: str) -> Generator[tuple[Pixels, str] | str]:
         raise DeviceError(
             f"{source_name(where)}: no such file or folder; give a camera's number, a video, a folder or an address"
         )
-    return live_frames(lambda: _capture(where), named(where))
+    return live_frames(lambda: _capture(where), named(where), beat=beat)
 
 
 def live_frames(
@@ -161,25 +162,33 @@ def live_frames(
     name: str,
     pauses: tuple[float, float] = (_FIRST_PAUSE, _LONGEST_PAUSE),
     stalled: float = _STALLED,
+    beat: Callable[[], None] = nothing,
 ) -> Generator[tuple[Pixels, str] | str]:
     """Connect, and return the newest frame with the order of its colours each time, for ever.
 
     When no frame comes any more a sentence for the person is yielded, and one when they come again; in
     between it is connected again and again, with pauses from the first to the second of `pauses` (seconds).
+    `beat` is called each time round, whether there is a frame or not.
 
     Raises:
         DeviceError: the first connection fails; later ones are tried again.
     """
-    return _newest_frames(_Newest(connect()), connect, name, pauses, stalled)
+    return _newest_frames(_Newest(connect()), connect, name, pauses, stalled, beat)
 
 
 def _newest_frames(
-    newest: _Newest, connect: Callable[[], Capture], name: str, pauses: tuple[float, float], stalled: float
+    newest: _Newest,
+    connect: Callable[[], Capture],
+    name: str,
+    pauses: tuple[float, float],
+    stalled: float,
+    beat: Callable[[], None],
 ) -> Generator[tuple[Pixels, str] | str]:
     lost: float | None = None
     pause = pauses[0]
     try:
         while True:
+            beat()
             frame = newest.take(stalled)
             if isinstance(frame, np.ndarray):
                 if lost is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tlc_edge.runtime.errors import DeviceError
 from tlc_edge.runtime.images.load import Source, source_name
 
 from .address import is_address
+from .alive import nothing, wait
 from .camera import is_video_file, named, open_live, read_video
 from .snapshots import USUAL, Snapshots, snapshots
 
@@ -58,17 +59,18 @@ class Watched:
     frames: Frames
 
 
-def open_frames(where: str, every: float = 0.0) -> Watched:
+def open_frames(where: str, every: float = 0.0, beat: Callable[[], None] = nothing) -> Watched:
     """Open a camera (its number or device), an address, a video file, or a folder of images.
 
     Of a live camera each frame is the newest there is, at most one in `every` seconds. An address that gives one
-    photo per request is asked every `every` seconds, or each second where that is 0.
+    photo per request is asked every `every` seconds, or each second where that is 0. `beat` is called every few
+    seconds while a frame is waited for, of all but a video.
 
     Raises:
         DeviceError: there is no such thing, it cannot be opened, or OpenCV is missing; at once, not later.
     """
     if is_folder(where):
-        return Watched(f"{source_name(where)} and its sub-folders for new images", new_images(Path(where)))
+        return Watched(f"{source_name(where)} and its sub-folders for new images", new_images(Path(where), beat=beat))
     if is_video_file(where):
         read, order = read_video(where)
         frames: Frames = (Frame(image, order, seconds=seconds) for image, seconds in read)
@@ -78,10 +80,10 @@ def open_frames(where: str, every: float = 0.0) -> Watched:
         first = camera.fetch()
         if first is not None:
             every = every or USUAL
-            photos = snapshots(first, camera.fetch, camera.name, every)
+            photos = snapshots(first, camera.fetch, camera.name, every, beat=beat)
             return Watched(f"{camera.name}, a photo every {every:g} s", _photos(photos))
     often = f", a frame every {every:g} s" if every else ""
-    return Watched(f"{named(where)}{often}", _live(where, every))
+    return Watched(f"{named(where)}{often}", _live(where, every, beat))
 
 
 def is_folder(where: str) -> bool:
@@ -89,7 +91,7 @@ def is_folder(where: str) -> bool:
     return os.path.isdir(where)  # noqa: PTH112 - Path raises for some names
 
 
-def new_images(folder: Path, poll: float = _POLL) -> Frames:
+def new_images(folder: Path, poll: float = _POLL, beat: Callable[[], None] = nothing) -> Frames:
     """Yield each image that is put into `folder`, or a folder in it, or changed there, when it is whole, oldest first.
 
     Folders that come later count too, at any depth. A file is whole when its size and time stay the same from one
@@ -101,14 +103,15 @@ def new_images(folder: Path, poll: float = _POLL) -> Frames:
         raise DeviceError(
             f"{source_name(folder)}: cannot be read; give a folder, a camera's number, a file or an address"
         )
-    return _watch_folder(folder, seen, poll)
+    return _watch_folder(folder, seen, poll, beat)
 
 
-def _watch_folder(folder: Path, seen: dict[str, _Stamp], poll: float) -> Frames:
+def _watch_folder(folder: Path, seen: dict[str, _Stamp], poll: float, beat: Callable[[], None]) -> Frames:
     told: set[str] = set()
     growing: dict[str, _Stamp] = {}
     gone = False
     while True:
+        beat()
         start = time.monotonic()
         closed: set[str] = set()
         found = _look(folder, closed)
@@ -134,7 +137,7 @@ def _watch_folder(folder: Path, seen: dict[str, _Stamp], poll: float) -> Frames:
             if len(seen) > 2 * len(found) + _KEPT:
                 seen = {name: stamp for name, stamp in seen.items() if name in found}
         # A folder of very many files is looked through less often, so that looking takes a tenth of the time.
-        time.sleep(max(poll, 10 * took))
+        wait(max(poll, 10 * took), beat)
 
 
 def _look(top: Path, closed: set[str]) -> dict[str, _Stamp] | None:
@@ -177,8 +180,8 @@ def _photos(items: Generator[bytes | str]) -> Frames:
         yield Gap(item) if isinstance(item, str) else Frame(item)
 
 
-def _live(where: str, every: float) -> Frames:
-    stream = open_live(where)  # at once: a mistake in `where` is told before anything runs
+def _live(where: str, every: float, beat: Callable[[], None]) -> Frames:
+    stream = open_live(where, beat)  # at once: a mistake in `where` is told before anything runs
     return _follow(stream, every)
 
 

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from tlc_edge.runtime.errors import DeviceError
 
 from .address import shown
+from .alive import nothing, wait
 from .trust import explained
 
 USUAL = 1.0
@@ -81,15 +82,24 @@ class Snapshots:
 
 
 def snapshots(
-    first: bytes, fetch: Fetch, name: str, every: float, pauses: tuple[float, float] = (_FIRST_PAUSE, _LONGEST_PAUSE)
+    first: bytes,
+    fetch: Fetch,
+    name: str,
+    every: float,
+    pauses: tuple[float, float] = (_FIRST_PAUSE, _LONGEST_PAUSE),
+    beat: Callable[[], None] = nothing,
 ) -> Generator[bytes | str]:
-    """Yield a photo every so many seconds, for ever; a sentence when none comes any more, and when they come again."""
+    """Yield a photo every so many seconds, for ever; a sentence when none comes any more, and when they come again.
+
+    `beat` is called every few seconds meanwhile.
+    """
     due = time.monotonic() + every
     yield first
     lost: float | None = None
     pause = pauses[0]
     while True:
-        time.sleep(max(0.0, due - time.monotonic()))
+        beat()
+        wait(due - time.monotonic(), beat)
         try:
             data, why = fetch(), "gives a stream now"
         except DeviceError as e:

@@ -24,13 +24,17 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
+Type=notify
 ExecStart={start}
 WorkingDirectory={folder}
 User={user}
 SupplementaryGroups=video
 StateDirectory={name}
-ReadWritePaths={bundle}
-{trust}EnvironmentFile=-/etc/{name}.env
+StateDirectoryMode=0700
+ReadWritePaths={writable}
+{trust}Environment=XDG_CACHE_HOME=%S/{name}
+EnvironmentFile=-/etc/{name}.env
+WatchdogSec=60
 Restart=on-failure
 RestartSec=5
 ProtectSystem=strict
@@ -42,8 +46,8 @@ WantedBy=multi-user.target
 """
 
 
-def watch_unit(name: str, command: Sequence[str], bundle_folder: Path, user: str) -> str:
-    """Return the unit's text.
+def watch_unit(name: str, command: Sequence[str], folders: Sequence[Path], user: str) -> str:
+    """Return the text of a unit for which all but `folders` and its own in /var/lib is read-only.
 
     Raises:
         UsageError: the name or the user's name is none, or an option holds what a unit cannot.
@@ -51,7 +55,7 @@ def watch_unit(name: str, command: Sequence[str], bundle_folder: Path, user: str
     for what, value in (("--name", name), ("--user", user)):
         if not _NAME.fullmatch(value):
             raise UsageError(f"{what} {value!r}: expected letters, digits, and _ . - between them")
-    words = [*command, str(bundle_folder), str(Path.cwd())]
+    words = [*command, *map(str, folders), str(Path.cwd())]
     if any(not word.isprintable() for word in words):
         raise UsageError("a word with a line break or another control character cannot stand in a unit")
     return _UNIT.format(
@@ -60,7 +64,7 @@ def watch_unit(name: str, command: Sequence[str], bundle_folder: Path, user: str
         start=" ".join([_quoted(command[0]), *(_quoted(word).replace("$", "$$") for word in command[1:])]),
         folder=str(Path.cwd()).replace("%", "%%"),
         user=user,
-        bundle=_quoted(str(bundle_folder)),
+        writable=" ".join(_quoted(str(folder)) for folder in folders),
         trust=_trust_line(user),
     )
 
@@ -73,6 +77,19 @@ def _trust_line(user: str) -> str:
         return ""
     text = str(folder)
     return f"ReadWritePaths=-{_quoted(text)}\n" if text.isprintable() and " " not in text else ""
+
+
+def writable_folders(name: str, bundle: Path, gallery: str | None, kept: str | None) -> list[Path]:
+    """Return what the service must be able to write to: the folder of its gallery, and that of kept pictures.
+
+    It makes the last itself, so it is the one above where that is not there yet; nothing in /var/lib/NAME is listed.
+    """
+    own = Path("/var/lib") / name
+    folders = [(Path(gallery) if gallery else bundle).absolute().parent]
+    if kept is not None:
+        folder = Path(kept).absolute()
+        folders.append(folder if folder.is_dir() else folder.parent)
+    return [f for f in dict.fromkeys(folders) if not f.is_relative_to(own)] or [own]
 
 
 def write_unit(path: Path, text: str) -> Path:

@@ -118,7 +118,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     counted = Looks()
-    monkeypatch.setattr(frames_module, "time", SimpleNamespace(sleep=counted.sleep, monotonic=lambda: 0.0))
+    monkeypatch.setattr(frames_module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(frames_module, "wait", lambda seconds, _beat: counted.sleep(seconds))
     return counted
 
 
@@ -180,7 +181,7 @@ def test_those_that_come_together_come_in_the_order_of_their_time(
         """Between two looks all of them come."""
         shutil.copytree(staged, folder, dirs_exist_ok=True)
 
-    monkeypatch.setattr(frames_module, "time", SimpleNamespace(sleep=copy, monotonic=time.monotonic))
+    monkeypatch.setattr(frames_module, "wait", lambda seconds, _beat: copy(seconds))
     images = new_images(folder, POLL)
     got = [next(images) for _ in range(3)]
     assert names(got) == ["z.png", "m.png", "a.png"]
@@ -195,7 +196,7 @@ def test_a_file_that_still_grows_is_waited_for(folder: Path, monkeypatch: pytest
             file.write(data[len(looks) * piece : (len(looks) + 1) * piece] if len(looks) < 6 else b"")
         looks.append(1)
 
-    monkeypatch.setattr(frames_module, "time", SimpleNamespace(sleep=write_on, monotonic=time.monotonic))
+    monkeypatch.setattr(frames_module, "wait", lambda seconds, _beat: write_on(seconds))
     frame = next(new_images(folder, POLL))
     assert isinstance(frame, Frame)
     assert (folder / "slow.jpg").stat().st_size == 6 * piece
@@ -577,7 +578,7 @@ def test_no_secret_of_an_address_is_shown(address: str, said: str) -> None:
 
 
 def test_at_most_one_frame_in_so_many_seconds(flaky: type[Flaky], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames_module, "open_live", lambda where: live_frames(lambda: flaky([]), where))
+    monkeypatch.setattr(frames_module, "open_live", lambda where, _beat: live_frames(lambda: flaky([]), where))
     ticks = 0
 
     def tick() -> float:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_runs import here
+from command_runs import COMMAND, here
 
 from tlc_edge.runtime.errors import UsageError
-from tlc_edge.runtime.watch.unit import watch_unit
+from tlc_edge.runtime.watch.alive import Alive, wait
+from tlc_edge.runtime.watch.unit import watch_unit, writable_folders
 
 
 def start(text: str) -> list[str]:
@@ -34,12 +40,109 @@ def test_the_unit_starts_what_was_typed(
     assert Path(words[0]).is_absolute()
     for line in ("User=pi", "StateDirectory=hall", f"ReadWritePaths={bundle_path.parent}", "ProtectSystem=strict"):
         assert line in done.out.splitlines()
+    assert {"Type=notify", "WatchdogSec=60", "Environment=XDG_CACHE_HOME=%S/hall"} <= {*done.out.splitlines()}
+
+
+def test_what_it_writes_to_is_writable_and_nothing_more(tmp_path: Path) -> None:
+    bundle = tmp_path / "b" / "photos.tlc"
+    (tmp_path / "there").mkdir()
+    for gallery, kept, folders in (
+        (None, None, ["b"]),
+        (str(tmp_path / "g" / "a.gallery"), None, ["g"]),
+        (None, str(tmp_path / "there"), ["b", "there"]),
+        (None, str(tmp_path / "k" / "new"), ["b", "k"]),
+        (None, "/var/lib/hall/unknown", ["b"]),
+    ):
+        found = writable_folders("hall", bundle, gallery, kept)
+        assert found == [tmp_path / folder for folder in folders]
+    assert writable_folders("hall", Path("/var/lib/hall/photos.tlc"), None, None) == [Path("/var/lib/hall")]
+
+
+# --- what systemd is told meanwhile
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[socket.socket]:
+    """What systemd listens on, with a short name: a socket's may have 107 bytes."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(f"{folder}/notify")
+        listening.settimeout(60)
+        yield listening
+
+
+def test_a_watcher_says_that_it_is_ready_that_it_lives_and_that_it_ends(
+    told: socket.socket, bundle_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    environment = {**os.environ, "NOTIFY_SOCKET": told.getsockname(), "WATCHDOG_USEC": "400000"}
+    command = [*COMMAND, "watch", str(bundle_path), "--camera", str(folder)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as running:
+        assert [told.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]  # though nothing is to be seen
+        running.send_signal(signal.SIGTERM)
+        while (last := told.recv(100)) == b"WATCHDOG=1":
+            pass
+        running.communicate(timeout=60)
+    assert last == b"STOPPING=1"
+
+
+def test_beats_are_four_in_the_time_that_may_pass(told: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("tlc_edge.runtime.watch.alive.time.monotonic", lambda: now[0])
+    told.setblocking(False)
+
+    def heard(environment: dict[str, str]) -> int:
+        alive = Alive({"NOTIFY_SOCKET": told.getsockname(), **environment})
+        for _ in range(33):
+            alive.beat()
+            now[0] += 0.125
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while told.recv(100):
+                count += 1
+        return count
+
+    assert heard({"WATCHDOG_USEC": "4000000"}) == 5
+    assert heard({"WATCHDOG_USEC": "4000000", "WATCHDOG_PID": str(os.getpid())}) == 5
+    assert heard({"WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}) == 0  # another process is meant
+    assert heard({}) == 0
+
+
+def test_who_does_not_listen_is_no_trouble(tmp_path: Path) -> None:
+    for where in ("", str(tmp_path / "nobody"), "@nobody", "x" * 300):
+        alive = Alive({"NOTIFY_SOCKET": where, "WATCHDOG_USEC": "1"})
+        alive.ready()
+        alive.beat()
+        alive.ending()
+
+
+def test_a_name_that_is_no_file_is_heard_too() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind("")  # the kernel gives it a name
+        name: bytes = listening.getsockname()
+        Alive({"NOTIFY_SOCKET": "@" + name[1:].decode()}).ready()
+        listening.settimeout(60)
+        assert listening.recv(100) == b"READY=1"
+
+
+def test_a_long_wait_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, beats = [0.0], [0]
+
+    def sleep(seconds: float) -> None:
+        assert seconds <= 5
+        now[0] += seconds
+
+    monkeypatch.setattr("tlc_edge.runtime.watch.alive.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tlc_edge.runtime.watch.alive.time.sleep", sleep)
+    wait(3600, lambda: beats.__setitem__(0, beats[0] + 1))
+    assert (round(now[0]), beats[0]) == (3600, 720)
+    wait(-1, lambda: pytest.fail("nothing to wait for"))
 
 
 def test_the_unit_lets_serial_numbers_of_signed_bundles_be_kept(bundle_path: Path) -> None:
-    text = watch_unit("hall", ["tlc", "watch"], bundle_path.parent, getpass.getuser())
+    text = watch_unit("hall", ["tlc", "watch"], [bundle_path.parent], getpass.getuser())
     assert f"ReadWritePaths=-{Path('~' + getpass.getuser()).expanduser()}/.config/tlc/trust" in text.splitlines()
-    assert "trust" not in watch_unit("hall", ["tlc", "watch"], bundle_path.parent, "no-such-user")
+    assert "trust" not in watch_unit("hall", ["tlc", "watch"], [bundle_path.parent], "no-such-user")
 
 
 def test_systemd_takes_the_unit(capfd: pytest.CaptureFixture[str], bundle_path: Path, tmp_path: Path) -> None:
@@ -73,7 +176,7 @@ def test_mistakes_are_told_before_anything_is_written(
 ) -> None:
     unit = tmp_path / "a.service"
     for options, code, said in (
-        ([bundle_path], 2, "Missing option '--camera'"),
+        ([bundle_path], 2, "Missing option '--source' / '--camera'"),
         ([bundle_path, "--camera", 0, "--smoth", 3], 2, "No such option"),
         ([tmp_path / "nowhere.tlc", "--camera", 0], 1, "nowhere.tlc"),
         (["--name", "a b", bundle_path, "--camera", 0], 2, "--name 'a b': expected letters"),
@@ -87,4 +190,4 @@ def test_mistakes_are_told_before_anything_is_written(
 
 def test_a_line_break_cannot_begin_another_line_of_the_unit(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="control character cannot stand in a unit"):
-        watch_unit("a", ["tlc", "watch", "x\nExecStartPre=/bin/sh"], tmp_path, "pi")
+        watch_unit("a", ["tlc", "watch", "x\nExecStartPre=/bin/sh"], [tmp_path], "pi")

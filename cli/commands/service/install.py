@@ -25,15 +25,16 @@ from tlc_edge.cli.output import put, put_json, say
 def install(name: str, user: str | None, to: str | None, bundle: str, options: tuple[str, ...], as_json: bool) -> None:
     from tlc_edge.cli.commands.watch import watch
     from tlc_edge.runtime.bundle.bundle import Bundle
-    from tlc_edge.runtime.watch.unit import program, usual_user, watch_unit, write_unit
+    from tlc_edge.runtime.watch.unit import program, usual_user, watch_unit, writable_folders, write_unit
 
     # A mistake is told now, not in the journal. click keeps the help option that a command first made, so it is the
     # one that the root asks for.
     names = click.get_current_context().help_option_names
-    watch.make_context("tlc watch", [bundle, *options], help_option_names=names)
+    given = watch.make_context("tlc watch", [bundle, *options], help_option_names=names).params
     Bundle.open(bundle)
     path = Path(bundle).absolute()
-    text = watch_unit(name, [*program(), "watch", str(path), *options], path.parent, user or usual_user())
+    folders = writable_folders(name, path, given["gallery"], given["save_unknown"])
+    text = watch_unit(name, [*program(), "watch", str(path), *options], folders, user or usual_user())
     where = None if to == "-" else write_unit(Path(to or f"/etc/systemd/system/{name}.service"), text)
     if as_json:
         put_json({"name": name, "path": None if where is None else str(where), "unit": text})
