@@ -45,8 +45,9 @@ def _print(found: Bench) -> None:
     rows = [(step, f"{ms.p50:.2f}", f"{ms.p95:.2f}") for step, ms in found.milliseconds.items()]
     put(*table(rows, ("step", "p50 ms", "p95 ms")))
     put(
-        f"\nstart-up  {start.total:.2f} s in a fresh process: import {start.imports:.2f}, open {start.opening:.2f}, "
-        f"first prediction {start.first_prediction:.2f}"
+        "",
+        f"start-up  {start.total:.2f} s in a fresh process: import {start.imports:.2f}, open {start.opening:.2f}, "
+        f"first prediction {start.first_prediction:.2f}",
     )
     held = [f"{size(n)} {word}" for n, word in ((start.resident, "resident"), (start.peak, "at its peak")) if n]
     if held:
