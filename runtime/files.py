@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import IO
@@ -146,6 +147,21 @@ def put_in_place(part: Path, path: Path, like: Path | None = None) -> None:
                 part.chmod(model.stat().st_mode & 0o777)
         part.replace(path)
     sync_folder(path.parent)
+
+
+def is_own(path: Path) -> bool:
+    """Return whether nobody else can have put what is at a path: it is this user's, no link, and not open to others."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return False
+    if not hasattr(os, "getuid"):
+        return True
+    # A group of this user's alone, as most systems make one, may write.
+    others = 0o002 if found.st_gid == os.getgid() else 0o022
+    return found.st_uid == os.getuid() and not found.st_mode & others
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,6 +19,8 @@ from tlc_edge.cli.build_options import loading_options, pool_option, scheme_opti
 from tlc_edge.cli.notes import say_notes
 from tlc_edge.cli.options import data_options, json_option
 from tlc_edge.cli.output import StepLines, put, put_json, size, table
+from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.files import write_file
 
 
 @click.command(help=__doc__)
@@ -48,7 +50,11 @@ def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: A
     with StepLines(quiet=as_json) as progress:
         found = run(options, progress)
     if plot:
-        Path(plot).write_text(draw(found.rows, f"{options.data}, for {options.target}"), encoding="utf-8")
+        picture = draw(found.rows, f"{options.data}, for {options.target}")
+        try:
+            write_file(Path(plot), picture.encode())
+        except OSError as e:
+            raise BuildError(f"{plot}: cannot be written ({e.strerror or e}); choose another --plot") from None
     if as_json:
         put_json(asdict(found))
         return

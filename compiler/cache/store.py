@@ -11,15 +11,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
+from tlc_edge.runtime.files import is_own
+
 LIMIT = 2_000_000_000
 """Bytes kept; beyond, what was used longest ago goes."""
 _ROOM_LEFT = 0.9  # of the limit, after making room: so that it is not made again at once
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
 _FRESH = 3600  # seconds: a use within an hour of the last need not be written down
 _SCHEMA = """
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -106,6 +110,13 @@ class FeatureCache:
 
     def _open(self) -> None:
         self.path.parent.mkdir(0o700, parents=True, exist_ok=True)
+        beside = [self.path.with_name(self.path.name + suffix) for suffix in _SUFFIXES]
+        for path in (self.path.parent, *filter(os.path.lexists, beside)):
+            if not is_own(path):  # features are taken as they are, whoever computed them
+                self._give_up(f"{path} is another user's, a link, or open for others to write; choose another --cache")
+                return
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         # Threads take turns under the lock; a second build waits for the other's transaction.
         self._db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
         for attempt in itertools.count():
@@ -185,7 +196,7 @@ class FeatureCache:
 
 def _remove(path: Path) -> None:
     """Remove a database and what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
+    for suffix in _SUFFIXES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 

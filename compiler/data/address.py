@@ -108,7 +108,7 @@ def fetch(url: str, checksum: str | None, folder: Path, notes: list[str], progre
         raise DataError(f"{told(url)}: an address of this kind is not read; expected http:// or https://")
     if importlib.util.find_spec("pooch") is None:
         raise DataError(f"{told(url)}: pooch, which downloads, is missing; run: {pip_line('compiler')}")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(0o700, parents=True, exist_ok=True)
     if checksum is not None:
         _drop_damaged(kept := folder / f"{checksum[:32]}-{address_name(url)}", checksum)
         if not kept.exists():

@@ -121,7 +121,7 @@ def unpack(archive: Path, folder: Path, skipped: list[Skipped], notes: list[str]
     names = Names(encoding and check_encoding(encoding))
     kept = folder / "-".join((file_sha256(archive), _FORMAT, *([encoding] if encoding else [])))
     if not kept.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         make_room(folder)
         # Whole or not at all: the name is given when all is there.
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as scratch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,10 @@ class Made:
 
     def __init__(self, reading: Reading, key: str) -> None:
         folder = made_folder(reading.origin.cache, "images")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
         make_room(folder)
         self._folder = folder / key
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(0o700, exist_ok=True)
         os.utime(self._folder)  # for make_room
 
     def path(self, name: str) -> Path:
@@ -48,9 +48,13 @@ class Made:
         """Return where an image is, after writing it whole if it is not there."""
         path = self._folder / name
         if not path.exists():
-            with tempfile.NamedTemporaryFile(prefix=SCRATCH, dir=self._folder, delete=False) as file:
-                file.write(data)
-            Path(file.name).replace(path)
+            part = Path(self._folder, f"{SCRATCH}{secrets.token_hex(6)}")
+            try:
+                with part.open("xb") as file:
+                    file.write(data)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
         return path
 
 

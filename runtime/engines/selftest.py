@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import importlib.metadata
 import os
-import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from tlc_edge.runtime.bundle.bundle import MANIFEST, Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.errors import SelftestError
+from tlc_edge.runtime.files import is_own
 from tlc_edge.runtime.vectors import Floats
 
 from .golden import CARD, EXPECTED, golden, golden_name, read_card
@@ -151,7 +151,7 @@ def selftest_once(bundle: Bundle, engine: Engine, model: ModelFile) -> None:
         SelftestError: images are prepared, or answered by the model, otherwise than where it was built.
     """
     mark = _mark(bundle, engine, model)
-    if mark is not None and _is_ours(mark):
+    if mark is not None and is_own(mark) and is_own(mark.parent):
         return
     result = selftest(bundle, engine, model)
     if not result.passed:
@@ -163,18 +163,6 @@ def selftest_once(bundle: Bundle, engine: Engine, model: ModelFile) -> None:
                 os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError:
             pass  # it only costs the same moment again next time
-
-
-def _is_ours(mark: Path) -> bool:
-    """Return whether a mark is there that no other user can have made: a link, or a folder open to all, is none."""
-    try:
-        file, folder = os.lstat(mark), os.lstat(mark.parent)
-    except OSError:
-        return False
-    if not hasattr(os, "getuid"):
-        return stat.S_ISREG(file.st_mode)
-    own = all(found.st_uid == os.getuid() for found in (file, folder))
-    return own and stat.S_ISREG(file.st_mode) and stat.S_ISDIR(folder.st_mode) and not folder.st_mode & 0o002
 
 
 def failure(bundle: Bundle, result: Selftest) -> str:

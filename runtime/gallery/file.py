@@ -63,6 +63,10 @@ def connect(path: Path, *, create: bool, read_only: bool) -> Opened:
         raise GalleryError(f"{path}: no such gallery; teach a first class with `tlc enroll`")
     if not path.parent.is_dir():
         raise GalleryError(f"{path.parent}: no such folder to keep {path.name} in; make it first")
+    for suffix in ("-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        if beside.is_symlink():  # SQLite would write through it
+            raise GalleryError(f"{beside}: a link, which no gallery has beside it; remove it if you did not make it")
     disk = disk_of(path)
     with translated(path):
         mode = "mode=rwc" if create else "mode=rw"
