@@ -117,3 +117,10 @@ def killed() -> Iterator[Killed]:
             yield run
     except UntraceableError as e:
         pytest.skip(f"no process may trace its child here ({e}), and nothing else kills at an event")
+
+
+@pytest.fixture
+def _unrehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load SavedModels and checkpoints in this process at once: to try them first is tested in test_rehearse."""
+    for where in ("tlc_edge.compiler.backbones.saved_model", "tlc_edge.compiler.weights.tf_checkpoint"):
+        monkeypatch.setattr(f"{where}.rehearse", lambda *_: None)

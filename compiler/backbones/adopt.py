@@ -15,6 +15,7 @@ from tlc_edge.compiler.network.layers import Node, nodes
 from tlc_edge.compiler.network.pixels import PIXELS, Pixels
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Classifier, Provenance, Restored
+from tlc_edge.compiler.weights.extent import check_tensors
 from tlc_edge.runtime.errors import BuildError
 
 # Where neither the network nor the user says it.
@@ -77,6 +78,7 @@ def adopt(
         pixels, why = _trained_on(name, model)
         notes = (*notes, f"{name} is taken to have been trained on pixels {pixels}, {why}; say --pixels if not")
     folded = fold(model, PIXELS[pixels], native or size or USUAL_SIZE)
+    check_tensors(folded.model, name)
     rows = nodes(folded.model)
     end = _classifier(rows)
     last = rows[-1] if end is None else _named(rows, end.inputs[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from tlc_edge.compiler.network.pixels import PIXELS, input_spec
 from tlc_edge.compiler.network.whole_pixels import take_floats
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
+from tlc_edge.compiler.weights.extent import LARGEST_TENSOR
 from tlc_edge.compiler.weights.pins import file_sha256
+from tlc_edge.compiler.weights.rehearse import rehearse
 from tlc_edge.compiler.weights.saved_graph import FILE, Entry, entries, read_graph
 from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
@@ -22,6 +25,7 @@ from .adopt import USUAL_SIZE
 from .refuse import refuse
 
 LAYER = "graph"
+_REHEARSED = "tlc_edge.compiler.backbones.rehearse_saved_model"
 _WHOLE = "0..255"
 _SIGNATURES = ("serving_default", "default", "serve", "image_feature_vector")
 
@@ -47,15 +51,27 @@ def load(name: str, asked: Asked) -> Backbone:
     TF-Hub's forms do as well: a TensorFlow 2 one with `__call__(inputs, training)` and no signature, a TensorFlow 1
     module with a graph without tags beside the one for training.
 
-    What it was trained on is taken from `asked.pixels`; by TF-Hub's convention for images it is 0..1. One of uint8
-    pixels says so itself.
+    It is done in a confined process first (`rehearse`). What it was trained on is taken from `asked.pixels`; by
+    TF-Hub's convention for images it is 0..1. One of uint8 pixels says so itself.
 
     Raises:
         BuildError: it is damaged, has no such signature or an operation that is none of a network's, or not this size.
     """
+    folder = _folder(name)
+    request = {"where": name, "input_size": asked.input_size, "pixels": asked.pixels}
+    rehearse(_REHEARSED, request, name, sum(path.stat().st_size for path in _files(folder)))
+    return read_network(name, asked)
+
+
+def read_network(name: str, asked: Asked) -> Backbone:
+    """Do what `load` does, in this process.
+
+    Raises:
+        BuildError: as `load`.
+    """
     from keras import Input, Model
 
-    folder = Path(name) if Path(name).is_dir() else Path(name).parent
+    folder = _folder(name)
     name = folder.resolve().name
     digest = _sha256(folder)
     function, given = _choose(name, folder)
@@ -90,9 +106,26 @@ def load(name: str, asked: Asked) -> Backbone:
     )
 
 
+def _folder(name: str) -> Path:
+    return Path(name) if Path(name).is_dir() else Path(name).parent
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return what a SavedModel's network is read from.
+
+    Raises:
+        BuildError: there is something that is no file.
+    """
+    found = sorted((folder / FILE, *(folder / "variables").glob("*")))
+    odd = next((path for path in found if not path.is_file()), None)
+    if odd is not None:  # a pipe that nobody writes to would be waited for
+        raise BuildError(f"{odd}: not a file, so this is no SavedModel; copy it again")
+    return found
+
+
 def _sha256(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted((folder / FILE, *(folder / "variables").glob("*"))):
+    for path in _files(folder):
         digest.update(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
@@ -157,6 +190,18 @@ def _input_shape(name: str, shape: tuple[int | None, ...], asked: Asked) -> tupl
     return height, width, channels or 3, notes
 
 
+def _check_extent(graph: Any) -> None:
+    """Refuse a graph of which an operation gives more for one image than is ever computed."""
+    for operation in graph.get_operations():
+        for tensor in operation.outputs:
+            count = math.prod(n for n in tensor.shape.as_list() if n) if tensor.shape.rank is not None else 0
+            if count > LARGEST_TENSOR:
+                raise BuildError(
+                    f"{operation.name[:60]} in its graph gives {count:,} numbers for one image, at most "
+                    f"{LARGEST_TENSOR:,} are computed; take another network"
+                )
+
+
 @functools.cache
 def _frozen_graph() -> Any:
     """Return the layer's class; made late, because importing Keras takes seconds."""
@@ -177,6 +222,7 @@ def _frozen_graph() -> Any:
             with quiet():
                 concrete = tf.function(function).get_concrete_function(signature)
                 frozen = convert_variables_to_constants_v2(concrete)
+                _check_extent(frozen.graph)
                 self._frozen = frozen if dtype == tf.float32 else take_floats(frozen, "the SavedModel")
             # The layer has no weights; this stands for them wherever weights are hashed.
             seal = np.frombuffer(bytes.fromhex(digest), np.uint8).astype(np.float32)

@@ -17,6 +17,7 @@ from tlc_edge.runtime.errors import BuildError, first_line
 
 from .arithmetic import Operation, operation
 from .code import refuse_code
+from .extent import check_config, make_within
 
 _MODELS = frozenset({"Model", "Functional", "Sequential"})
 _RENAMED = {
@@ -43,19 +44,22 @@ class _Source:
         return plain
 
 
-def network_from_config(topology: Any, where: str, keras: int) -> tuple[Any, dict[str, str]]:
+def network_from_config(topology: Any, where: str, keras: int, held: int) -> tuple[Any, dict[str, str]]:
     """Return a functional Keras model without its weights, and what the file calls the layers renamed in it.
 
     `topology` is the parsed JSON, an object with `class_name` and `config`; `keras` is the major version
-    whose meanings hold (the hard sigmoid changed in Keras 3). `where` names the file in errors. A layer whose
+    whose meanings hold (the hard sigmoid changed in Keras 3). `where` names the file in errors, `held` is how many
+    numbers its weights have. A layer whose
     activation becomes layers of its own gives its name to the last of them, so that a cut there comes after it.
 
     Raises:
-        BuildError: it is no such configuration, carries code, or has a layer that is not known here.
+        BuildError: it is no such configuration, carries code, has a layer that is not known here, or asks for more
+            than its weights can fill.
     """
     source = _Source(where, keras)
     try:
-        return _model(topology, source), source.renamed
+        check_config(topology, where)
+        return make_within(lambda: _model(topology, source), held, where), source.renamed
     except BuildError:
         raise
     except RecursionError:

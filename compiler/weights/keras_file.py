@@ -12,9 +12,10 @@ from tlc_edge.runtime.quiet import quiet
 
 from .by_name import assign_by_name
 from .code import refuse_foreign
+from .extent import check_config, make_within
 from .keras_2_zip import assign_by_kind
 from .keras_config import network_from_config
-from .keras_zip import cleaned, is_of_keras_2, read_config, read_weights
+from .keras_zip import is_of_keras_2, plain_weights, read_config, read_weights
 from .pins import file_sha256
 from .read_confined import read_content
 
@@ -45,7 +46,7 @@ def _load_hdf5(path: Path) -> Any:
         raise BuildError(f"{path}: its model_config is not valid JSON; the file is damaged") from None
     with quiet():
         major = int(version[0]) if version[:1].isdigit() else 2
-        model, renamed = network_from_config(topology, str(path), major)
+        model, renamed = network_from_config(topology, str(path), major, content.count)
     assign_by_name(model, content.arrays, str(path), ordered=content.ordered, renamed=renamed)
     return model
 
@@ -53,20 +54,30 @@ def _load_hdf5(path: Path) -> Any:
 def _load_zip(path: Path) -> Any:
     config = read_config(path)
     if is_of_keras_2(path):
+        content = read_weights(path)
         with quiet():
-            model, renamed = network_from_config(config, str(path), 2)
-        assign_by_kind(model, config, read_weights(path).arrays, str(path), renamed)
+            model, renamed = network_from_config(config, str(path), 2, content.count)
+        assign_by_kind(model, config, content.arrays, str(path), renamed)
         return model
+    check_config(config, str(path))
+    refuse_foreign(config, str(path))
+    content = read_weights(path)
     try:
-        refuse_foreign(config, str(path))
-    except RecursionError:
-        raise BuildError(f"{path}: not a .keras file, or a damaged one (nested too deeply)") from None
-    import keras
-
-    try:
-        with cleaned(path) as plain, quiet():
-            return keras.saving.load_model(plain, compile=False, safe_mode=True)
+        with plain_weights(content.arrays) as plain, quiet():
+            model = make_within(lambda: _deserialized(config), content.count, str(path))
+            model.load_weights(plain)
+            return model
     except BuildError:
         raise
     except Exception as e:  # Keras raises whatever a damaged part makes it stumble on
         raise BuildError(f"{path}: Keras cannot load it ({first_line(e)})") from None
+
+
+def _deserialized(config: Any) -> Any:
+    """Return the network that a configuration of Keras 3 describes; how it was trained is left out."""
+    import keras
+
+    model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"holds a {type(model).__name__}, expected a network")
+    return model

@@ -1,6 +1,6 @@
-"""The parts of a `.keras` file, and the same with nothing in it but a configuration and plain arrays.
+"""The parts of a `.keras` file, and its weights as a file with nothing in it but plain arrays.
 
-Keras opens the HDF5 in such a file itself. So it is given one that was written here, of the arrays that a confined
+Keras opens HDF5 itself. So it is given one that was written here, of the arrays that a confined
 process has read: whatever else the stranger's file holds, Keras never meets it.
 """
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import BuildError, first_line
 
+from .extent import LONGEST_TEXT
 from .read_confined import Content, budget_for, read_content
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_LONGEST_TEXT = 64 << 20
 
 
 def read_config(path: Path) -> Any:
@@ -32,7 +32,7 @@ def read_config(path: Path) -> Any:
         BuildError: it is no such file, or damaged.
     """
     try:
-        return json.loads(_read(path, _CONFIG, _LONGEST_TEXT))
+        return json.loads(_read(path, _CONFIG, LONGEST_TEXT))
     except (ValueError, RecursionError) as e:
         raise BuildError(f"{path}: not a .keras file, or a damaged one ({e})") from None
 
@@ -44,7 +44,7 @@ def is_of_keras_2(path: Path) -> bool:
         BuildError: it is no such file, or damaged.
     """
     try:
-        return str(json.loads(_read(path, _METADATA, _LONGEST_TEXT)).get("keras_version", "3")).startswith("2.")
+        return str(json.loads(_read(path, _METADATA, LONGEST_TEXT)).get("keras_version", "3")).startswith("2.")
     except (ValueError, AttributeError, RecursionError) as e:
         raise BuildError(f"{path}: not a .keras file, or a damaged one ({first_line(e)})") from None
 
@@ -56,24 +56,6 @@ def read_weights(path: Path) -> Content:
         BuildError: it is no such file, damaged, or holds anything but plain arrays.
     """
     return read_content(path, _read(path, _WEIGHTS, budget_for(path.stat().st_size)))
-
-
-@contextlib.contextmanager
-def cleaned(path: Path) -> Generator[str]:
-    """Yield a `.keras` file with the configuration and the arrays of another, and nothing else of it.
-
-    Raises:
-        BuildError: as `read_weights`.
-    """
-    texts = {name: _read(path, name, _LONGEST_TEXT) for name in (_CONFIG, _METADATA)}
-    content = read_weights(path)
-    with tempfile.TemporaryDirectory(prefix="tlc-") as folder, plain_weights(content.arrays) as weights:
-        plain = Path(folder, "plain.keras")
-        with zipfile.ZipFile(plain, "w") as archive:
-            for name, text in texts.items():
-                archive.writestr(name, text)
-            archive.write(weights, _WEIGHTS)
-        yield str(plain)
 
 
 @contextlib.contextmanager

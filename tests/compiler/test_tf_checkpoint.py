@@ -16,6 +16,8 @@ from tlc_edge.runtime.errors import BuildError, UsageError
 OWN = """
 import keras
 from keras import layers
+
+pytestmark = pytest.mark.usefixtures("_unrehearsed")
 print("own code runs")
 def make_model():
     return keras.Sequential([

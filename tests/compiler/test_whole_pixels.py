@@ -14,6 +14,8 @@ from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.toolchain import load_tensorflow
 from tlc_edge.runtime.errors import BuildError
 
+pytestmark = pytest.mark.usefixtures("_unrehearsed")
+
 KERNEL = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 12, 12, 3)).astype(np.uint8)
 
