@@ -13,11 +13,11 @@ from tlc_edge.compiler.toolchain import load_tensorflow
 from tlc_edge.compiler.weights.tf_checkpoint import restore
 from tlc_edge.runtime.errors import BuildError, UsageError
 
+pytestmark = pytest.mark.usefixtures("_unrehearsed")
+
 OWN = """
 import keras
 from keras import layers
-
-pytestmark = pytest.mark.usefixtures("_unrehearsed")
 print("own code runs")
 def make_model():
     return keras.Sequential([
