@@ -32,7 +32,6 @@ from .steps import Steps
 
 Trunks = Mapping[TrunkKind, LoweredTrunk]
 """By what a target asks for; what it gets may have another scheme."""
-_FLOAT: TrunkKind = ("tflite", FLOAT32.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class DeviceFeatures:
     alignments: Mapping[TrunkKind, Alignment]
     """What makes them most like the float trunk's, where there is a neck; it goes into the weights of head and neck."""
     copies: Sequence[Floats]
-    """Of changed copies of the images, aligned, as the last TFLite trunk gives them."""
+    """Of changed copies of the images, aligned, as the last TFLite trunk, or else ONNX trunk, gives them."""
 
     @property
     def aligned(self) -> dict[TrunkKind, Floats]:
@@ -132,15 +131,16 @@ def featurize_again(
         def through(trunk: TrunkFile, view: View = PLAIN) -> Floats:
             return featurize(trunk, train.samples, spec, options.threads, progress, cache=cache, view=view).features
 
-        raw: dict[TrunkKind, Floats] = {_FLOAT: train.features}
-        last, device = _FLOAT, files.as_float()
+        floats: TrunkKind = (files.form, FLOAT32.name)
+        raw: dict[TrunkKind, Floats] = {floats: train.features}
+        last, device = floats, files.as_float()
         for kind, trunk in trunks.items():
-            if kind not in raw and (trunk.format == "tflite" or SCHEMES[trunk.scheme].calibrated):
+            if kind not in raw and (trunk.format == files.form or SCHEMES[trunk.scheme].calibrated):
                 raw[kind] = through(trunk_file(trunk, width))
-                if trunk.format == "tflite":
+                if trunk.format == files.form:
                     last, device = kind, trunk_file(trunk, width)
         varied = [through(device, view) for view in order.views]
-    alignments = {kind: align(x, train.features) for kind, x in raw.items() if align_to_float and kind != _FLOAT}
+    alignments = {kind: align(x, train.features) for kind, x in raw.items() if align_to_float and kind != floats}
     if last in alignments:
         varied = [alignments[last].apply(x) for x in varied]
     return DeviceFeatures(raw, alignments, varied)

@@ -20,7 +20,7 @@ from tlc_edge.compiler.verify.judge import check_drop, check_embeddings
 from tlc_edge.compiler.verify.layer_errors import LayerError, measure_layers
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.runtime.errors import BuildError
-from tlc_edge.targets.schemes import FLOAT32, SCHEMES
+from tlc_edge.targets.schemes import SCHEMES
 
 from .fit import Fitted, fit
 from .order import Order
@@ -136,8 +136,8 @@ def find_ways(
         if not SCHEMES[other].by_layer:
             yield Way("", files.get(form, other, images))
             continue
-        floats = files.get("tflite", FLOAT32.name)
-        errors = measure_layers((floats.data, "tflite"), (first.data, form), images[:_LOOKED_AT])
+        floats = files.floats()
+        errors = measure_layers((floats.data, floats.format), (first.data, form), images[:_LOOKED_AT])
         for names in noisiest_layers(errors, form):
             yield Way(f"{len(names)} layers in float32", files.get(form, other, images, names))
 

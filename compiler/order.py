@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tlc_edge.compiler.backbones.find import Source, find_backbone
+from tlc_edge.compiler.backbones.find import Source, find_backbone, formats_of
 from tlc_edge.compiler.data.augment import copies
 from tlc_edge.compiler.data.views import View
 from tlc_edge.compiler.extras.find import require_extras
@@ -29,6 +29,8 @@ class Order:
     """What a build is asked for, and what follows from that alone."""
 
     options: Options
+    keras: bool
+    """Whether anything of it is done in Keras."""
     backbone_source: Source
     """Where the backbone comes from; it takes what is asked."""
     targets: tuple[Target, ...]
@@ -56,23 +58,30 @@ def check(options: Options) -> Order:
     Raises:
         TlcError: something is asked for that there is not, or that this machine cannot make.
     """
-    require_toolchain()
     check_numbers(options)
     checked_rate(options.unknown_rate)
     demands_of(options).check()
     targets = tuple(load_target(name) for name in options.targets)
     backbone_source = find_backbone(options.backbone, options.asked)
-    check_head(options.head)
+    onnx_only = formats_of(backbone_source) == ("onnx",)
+    keras = check_head(options.head).keras or not onnx_only
+    require_toolchain(keras=keras)
     if options.fine_tune is not None:
         check_fine_tune(options.fine_tune)
+    if onnx_only and options.fine_tune is not None:
+        raise UsageError(
+            f"--fine-tune: {options.backbone} is an ONNX file, which is not trained any further; fine-tune it where it comes "
+            "from, or leave it out"
+        )
     for target in targets:
         check_target(target)
         require_extras(target)
     return Order(
         options=options,
+        keras=keras,
         backbone_source=backbone_source,
         targets=targets,
-        kinds={t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets},
+        kinds={t.name: file_kinds(t, options.scheme, options.onnx_scheme, onnx_only=onnx_only) for t in targets},
         outputs=_outputs(options, targets),
         views=tuple(copies(options.augment, options.copies, options.seed)),
     )

@@ -55,8 +55,9 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         order = check(options)
         listed = list_images(order, tell)
 
-    with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it
-        load_tensorflow()
+    with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it; none for an ONNX file
+        if order.keras:
+            load_tensorflow()
 
     with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
         backbone = order.backbone_source.load(options.backbone, options.asked)

@@ -21,13 +21,17 @@ _NEEDED = {
 }
 
 
-def require_toolchain() -> None:
-    """Check that what a build imports is installed, without importing it.
+_OF_KERAS = ("tensorflow", "tf2onnx", "flatbuffers", "ai_edge_litert")
+
+
+def require_toolchain(*, keras: bool = True) -> None:
+    """Check that what a build imports is installed, without importing it; without `keras` a few will do.
 
     Raises:
         BuildError: something is missing; says the pip line that brings it.
     """
-    missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    needed = {module: package for module, package in _NEEDED.items() if keras or module not in _OF_KERAS}
+    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise BuildError(
             f"a build needs {', '.join(missing)}, which this install does not have; run: {pip_line('compiler')}"

@@ -138,7 +138,7 @@ def _trained_on(name: str, model: Any) -> tuple[str, str]:
     """
     begin = begins(model)
     changing = [m for m in begin.maps if not m.idle]
-    if begin.unclear or not all(map(_normalises, changing)):
+    if begin.unclear or not all(map(normalises, changing)):
         first = f"{begin.unclear[0]}, which" if begin.unclear else "arithmetic on its pixels that"
         raise BuildError(
             f"{name} begins with {first} does not say what pixels it takes; name them, "
@@ -156,7 +156,7 @@ def _trained_on(name: str, model: Any) -> tuple[str, str]:
     return ("0..1", "as most grey-scale networks") if grey else ("-1..1", "as most networks in colour")
 
 
-def _normalises(image: Map) -> bool:
+def normalises(image: Map) -> bool:
     """Return whether pixels from 0 to 255 become what networks are trained on: a few units wide, or only centred."""
     low = image.offset + 255 * np.minimum(image.matrix, 0).sum(1)
     high = image.offset + 255 * np.maximum(image.matrix, 0).sum(1)

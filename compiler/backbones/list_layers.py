@@ -9,7 +9,7 @@ from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone
 from tlc_edge.compiler.toolchain import load_tensorflow, require_toolchain
 
-from .find import load_backbone
+from .find import find_backbone, formats_of, load_backbone
 from .shave import cannot_cut
 
 
@@ -39,8 +39,10 @@ def list_layers(name: str, asked: Asked | None = None) -> tuple[Backbone, list[L
         UsageError: there is no backbone of that name.
         BuildError: TensorFlow or the weights are missing.
     """
-    require_toolchain()
-    load_tensorflow()
+    keras = "tflite" in formats_of(find_backbone(name, asked))
+    require_toolchain(keras=keras)
+    if keras:
+        load_tensorflow()
     backbone = load_backbone(name, asked)
     found = nodes(backbone.model)
     shapes = {node.name: node.shape for node in found}

@@ -18,13 +18,12 @@ _OPTIONS = {
 # By the ends of a file's name.
 _FILES = {
     (".pth", ".pt", ".ckpt", ".bin"): (
-        "weights without a network; export it from PyTorch as a SavedModel or a Keras file first"
+        "weights without a network; export it from PyTorch as an ONNX file first: torch.onnx.export"
     ),
-    (".onnx",): ("ONNX files are not taken; export the network as a SavedModel or a Keras file from where it was made"),
     (".py",): "name the function that makes the network, {path}:make_model",
     (".tflite",): "a lowered model, which cannot be cut; name the network that it was made from",
 }
-_OTHER_FILES = "expected .keras, .h5, model.json, a SavedModel folder or FILE.py:FUNCTION"
+_OTHER_FILES = "expected .keras, .h5, .onnx, model.json, a SavedModel folder or FILE.py:FUNCTION"
 _FOLDERS = "a folder without saved_model.pb (SavedModel) or model.json (tfjs)"
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tlc_edge.compiler.network.layers import Node, nodes
+from tlc_edge.compiler.network.onnx_network import OnnxNetwork
 from tlc_edge.compiler.options import POOLS
 from tlc_edge.compiler.records import Backbone, Trunk
 from tlc_edge.runtime.errors import UsageError, unknown_name
@@ -19,11 +20,14 @@ def shave(backbone: Backbone, layer: str | None = None, pool: str = "avg") -> Tr
     Raises:
         UsageError: there is no such layer or pooling, or the network cannot be cut there.
     """
-    from keras import Model, layers
-
     if pool not in POOLS:
         raise unknown_name("pooling", pool, POOLS)
     node = find_layer(backbone, layer)
+    if isinstance(backbone.model, OnnxNetwork):
+        pool = "none" if len(node.shape) == 1 else pool
+        return Trunk(backbone, node.name, pool, backbone.model.cut(node.name, pool), _width(node.shape, pool))
+    from keras import Model, layers
+
     cut = node.layer.output
     if len(cut.shape) == 2:
         pool, features = "none", cut
@@ -46,8 +50,9 @@ def find_layer(backbone: Backbone, layer: str | None) -> Node:
     """
     rows = nodes(backbone.model)
     asked = backbone.default_shave if layer in (None, "auto") else str(layer)
-    # Keras 2 had slashes in names, and a layer can be asked for as its file calls it.
-    asked = asked.replace("/", ".")
+    if asked not in backbone.merged and all(r.name != asked for r in rows):
+        # Keras 2 had slashes in names, and a layer can be asked for as its file calls it.
+        asked = asked.replace("/", ".")
     asked = backbone.merged.get(asked, asked)
     found = next((r for r in rows if r.name == asked), None)
     if found is None and asked.isdecimal():
@@ -71,6 +76,8 @@ def cannot_cut(node: Node, first: str) -> str | None:
     """Return why a network cannot be cut at a layer, or None; `first` is the name of its input."""
     if node.name == first:
         return "this is the input, and nothing would be left"
+    if node.no_cut is not None:
+        return node.no_cut
     if node.uses > 1:
         return f"the network uses this layer {node.uses} times, so it has several outputs"
     if not node.shape:
@@ -84,12 +91,17 @@ def cannot_cut(node: Node, first: str) -> str | None:
     return None
 
 
+def _width(shape: tuple[int, ...], pool: str) -> int:
+    return math.prod(shape) if pool == "flatten" else shape[-1]
+
+
 def cost_of_flatten(trunk: Trunk) -> str | None:
     """Return what `flatten` costs, in a sentence; None where it costs nothing."""
     if trunk.pool != "flatten":
         return None
-    height, width, channels = (int(n) for n in trunk.model.layers[-2].output.shape[1:])
-    places = math.prod((height, width))
+    node = next(n for n in nodes(trunk.backbone.model) if n.name == trunk.layer)
+    *places_, channels = node.shape
+    places = math.prod(places_)
     return (
         f"flatten keeps where things are: {trunk.width:,} features per image in place of {channels:,}, "
         f"so head and neck are {places} times as large ({4 * trunk.width:,} bytes per class in float32)"

@@ -1,4 +1,4 @@
-"""The reference: the float graph in Keras, which every lowered file is measured against."""
+"""The reference: the float graph in Keras, or an ONNX file itself, which every lowered file is measured against."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.network.fingerprint import fingerprint
+from tlc_edge.compiler.network.onnx_network import OnnxNetwork
 from tlc_edge.compiler.records import Floats, Fused, Outputs, Trunk
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.runtime.quiet import quiet
@@ -20,6 +21,8 @@ def run_keras(
     fused: Fused, images: NDArray[np.uint8], progress: Count = silent, cache: FeatureCache | None = None
 ) -> Outputs:
     """Run the trunk in Keras, and head and neck on what it gives, over images [N, H, W, C]; all in float32.
+
+    A trunk that comes from an ONNX file is run as that file has it, in onnxruntime.
 
     What the trunk gives is kept in `cache`: it takes longer than all the lowered files together.
     """
@@ -40,6 +43,8 @@ def _cached(trunk: Trunk, images: NDArray[np.uint8], progress: Count, cache: Fea
 
 
 def _features(trunk: Trunk, images: NDArray[np.uint8], progress: Count) -> Floats:
+    if isinstance(trunk.model, OnnxNetwork):
+        return trunk.model.features(images, progress)
     from tlc_edge.compiler.network.freeze import serving
 
     serve = serving(trunk.model, trunk.backbone.input, from_pixels=True, batch=None)

@@ -14,6 +14,7 @@ from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.lower.formats import lower_trunk
 from tlc_edge.compiler.lower.near_float import USED, near_float
 from tlc_edge.compiler.network.fingerprint import fingerprint
+from tlc_edge.compiler.network.onnx_network import OnnxNetwork
 from tlc_edge.compiler.records import Correction, LoweredTrunk, Trunk
 from tlc_edge.runtime.engines.open import KINDS
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES
@@ -32,6 +33,8 @@ class TrunkFiles:
 
     def __init__(self, trunk: Trunk, cache: str | None = None) -> None:
         self.trunk = trunk
+        self.form = "onnx" if isinstance(trunk.model, OnnxNetwork) else "tflite"
+        """Of the files that images are featurized with, and that layers are compared with."""
         self.fingerprint = fingerprint(trunk)
         self._cache = cache
         self._made: dict[_Key, LoweredTrunk] = {}
@@ -61,13 +64,19 @@ class TrunkFiles:
         return self._made[key]
 
     def as_float(self) -> TrunkFile:
-        """Return the float32 TFLite file for featurizing, lowered when it is first needed."""
-        kind = next(kind for kind in KINDS if kind.format == "tflite")
-        return TrunkFile(self.fingerprint, self.trunk.width, lambda: self.get("tflite", FLOAT32.name), kind)
+        """Return the float32 file for featurizing, lowered when it is first needed."""
+        kind = next(kind for kind in KINDS if kind.format == self.form)
+        return TrunkFile(self.fingerprint, self.trunk.width, self.floats, kind)
+
+    def floats(self) -> LoweredTrunk:
+        """Return that file."""
+        return self.get(self.form, FLOAT32.name)
 
     def trunk_for(self, scheme: str, calibration: NDArray[np.uint8] | None) -> tuple[Trunk, Correction | None]:
         """Return the trunk with the weights that a scheme's files get, one for all formats, and what they are worth."""
-        if scheme not in SCHEMES or SCHEMES[scheme].weights != "int8" or calibration is None:
+        rounds = scheme in SCHEMES and SCHEMES[scheme].weights == "int8"
+        # Biases are corrected in Keras; an ONNX network is quantized as it is.
+        if not rounds or calibration is None or isinstance(self.trunk.model, OnnxNetwork):
             return self.trunk, None
         key = (SCHEMES[scheme].int8_between, _digest(calibration[:USED]))
         if key not in self._near:

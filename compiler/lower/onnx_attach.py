@@ -25,10 +25,11 @@ def attach_onnx(trunk: LoweredTrunk, head: Head, neck: Neck) -> Any:
 
     model: Any = onnx.load_from_string(trunk.data)
     graph = model.graph
+    batch = graph.output[0].type.tensor_type.shape.dim[0].dim_value or "batch"
     del graph.output[:]
 
     def output(name: str, width: int) -> None:
-        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width]))
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, width]))
 
     if head.layers:
         _stack(model, head.layers, trunk.scheme, "head", "probabilities")

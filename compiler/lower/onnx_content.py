@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,7 @@ def check_onnx_content(data: bytes, scheme: str, attached: bool = False) -> None
 
 def normalising_nodes(graph: Any) -> list[Any]:
     """Return the nodes that turn pixels into what the first layer takes, in order."""
-    constants = {i.name for i in graph.initializer}
+    constants = {i.name: math.prod(i.dims) for i in graph.initializer}
     readers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
@@ -97,6 +98,8 @@ def normalising_nodes(graph: Any) -> list[Any]:
         moves = node.op_type in _PLAIN - {"QuantizeLinear", "DequantizeLinear"}
         if not (moves or node.op_type in _PIXELS) or not all(i in constants for i in node.input if i != name):
             break
+        if not moves and any(constants[i] > 1 for i in node.input if i != name):
+            break  # of one number for all channels and places is the input's scale and offset; no other
         found.append(node)
         name = node.output[0]
     return found

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.network.freeze import serving
+from tlc_edge.compiler.network.onnx_network import OnnxNetwork
 from tlc_edge.compiler.records import Fused, Lowered, LoweredTrunk, Trunk
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.errors import BuildError
@@ -21,6 +22,7 @@ from .onnx_attach import attach_onnx
 from .onnx_content import check_onnx_content
 from .onnx_padding import fold_padding, pad_after_transpose
 from .onnx_quantize import quantize_onnx
+from .onnx_trunk import trunk_model
 from .onnx_weights import halve
 
 # What onnxruntime 1.14 and later, OpenVINO and the browser builds all read.
@@ -57,7 +59,8 @@ def lower_trunk_onnx(
     """
     if scheme not in LOWERINGS:
         raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose {', '.join(names('onnx'))}")
-    model = LOWERINGS[scheme](Lowering(_from_keras(trunk), trunk, scheme, calibration, exclude))
+    given = _from_onnx(trunk) if isinstance(trunk.model, OnnxNetwork) else _from_keras(trunk)
+    model = LOWERINGS[scheme](Lowering(given, trunk, scheme, calibration, exclude))
     data = bytes(model.SerializeToString(deterministic=True))
     check_onnx_content(data, scheme)
     return LoweredTrunk("onnx", scheme, data)
@@ -103,6 +106,15 @@ def _from_keras(trunk: Trunk) -> Any:
     return model
 
 
+def _from_onnx(trunk: Trunk) -> Any:
+    model = trunk_model(trunk)
+    pad_after_transpose(model.graph)
+    fold_padding(model.graph)
+    _rename(model, ["features"], nodes=False)
+    _sign(model, trunk)
+    return model
+
+
 def _sign(model: Any, trunk: Trunk) -> None:
     """Take out what the converters write about themselves: two equal builds shall give equal bytes."""
     model.producer_name, model.producer_version, model.doc_string = "tlc", "", ""
@@ -123,10 +135,11 @@ def onnx_model(trunk: LoweredTrunk, fused: Fused) -> Lowered:
     return Lowered(ModelFile("model.onnx", "onnx", trunk.scheme, len(data)), data)
 
 
-def _rename(model: Any, outputs: Sequence[str]) -> None:
+def _rename(model: Any, outputs: Sequence[str], *, nodes: bool = True) -> None:
     """Give input and outputs the contract's names, and everything between plain numbers.
 
-    The converter's inner names count how many models the process has made before.
+    The converter's inner names count how many models the process has made before. Names of `nodes` stay where they are
+    a file's own.
     """
     graph = model.graph
     names = {graph.input[0].name: "image"}
@@ -139,8 +152,10 @@ def _rename(model: Any, outputs: Sequence[str]) -> None:
         item.name = names[item.name]
     graph.initializer.sort(key=lambda i: int(i.name[1:]))
     for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        (batch, *_) = value.type.tensor_type.shape.dim
+        if not batch.dim_value:  # a network that takes one image and no more says so
+            batch.dim_param = "batch"
     for i, node in enumerate(graph.node):
-        node.name, node.doc_string = f"{node.op_type}_{i}", ""
+        node.name, node.doc_string = f"{node.op_type}_{i}" if nodes else node.name, ""
         node.input[:] = [names[n] for n in node.input]
         node.output[:] = [names[n] for n in node.output]

@@ -10,9 +10,13 @@ from dataclasses import asdict
 from tlc_edge.compiler.records import Trunk
 from tlc_edge.compiler.weights.pins import arrays_sha256
 
+from .onnx_network import OnnxNetwork
+
 
 def fingerprint(trunk: Trunk) -> str:
     """Return a hash of all that decides what the trunk gives for given pixels, but for the engine and the scheme."""
+    if isinstance(trunk.model, OnnxNetwork):
+        return _of_onnx(trunk, trunk.model)
     layers = json.dumps(trunk.model.get_config(), default=str, sort_keys=True)
     for i, layer in enumerate(trunk.model.layers):
         # Keras numbers layers without a name as they come: the same network must have the same fingerprint.
@@ -20,4 +24,10 @@ def fingerprint(trunk: Trunk) -> str:
     layers = layers.replace(f'"{trunk.model.name}"', '""')
     parts = [layers, asdict(trunk.backbone.input), arrays_sha256(trunk.model.get_weights())]
     parts.append(importlib.metadata.version("tensorflow"))
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _of_onnx(trunk: Trunk, network: OnnxNetwork) -> str:
+    graph = hashlib.sha256(network.model.SerializeToString(deterministic=True)).hexdigest()
+    parts = ["onnx", graph, asdict(trunk.backbone.input), importlib.metadata.version("onnxruntime")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

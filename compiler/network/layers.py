@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import BuildError
 
@@ -24,11 +27,29 @@ class Node:
     """Names of the layers that read its output."""
     uses: int
     """How often the network uses the layer: a shared one has several outputs."""
+    operation: str | None = None
+    """What it is, where that is not the layer's class."""
+    macs: int | None = None
+    """Multiply-accumulates for one image, where the network itself counts them."""
+    no_cut: str | None = None
+    """Why the network cannot be cut here, where nothing else shows it."""
 
     @property
     def kind(self) -> str:
-        """The layer's class."""
-        return type(self.layer).__name__
+        """The layer's class, or what it is."""
+        return self.operation or type(self.layer).__name__
+
+
+class Listed(ABC):
+    """A network that is not Keras' and lists its layers itself."""
+
+    @abstractmethod
+    def nodes(self) -> list[Node]:
+        """Return its layers in the order in which they run; the first is the image."""
+
+    @abstractmethod
+    def get_weights(self) -> list[NDArray[Any]]:
+        """Return its constants."""
 
 
 def functional(model: Any) -> Any:
@@ -48,7 +69,9 @@ def functional(model: Any) -> Any:
 
 
 def nodes(model: Any) -> list[Node]:
-    """Return the layers of a flat functional model, in the order in which they run."""
+    """Return the layers of a flat functional model, or of a network that lists them, in the order in which they run."""
+    if isinstance(model, Listed):
+        return model.nodes()
     # Operations, not layers: a bare `x + y` between layers is a step too.
     feeds: dict[str, list[str]] = {step.name: [] for step in model.operations}
     uses: dict[str, int] = dict.fromkeys(feeds, 0)
@@ -85,6 +108,8 @@ def macs(node: Node, given: Sequence[tuple[int, ...]]) -> int | None:
 
     Convolutions and dense layers are counted, as the usual tables do; None where what is inside is not known.
     """
+    if node.operation is not None:
+        return node.macs
     layer = node.layer
     kind = node.kind
     if kind == "FrozenGraph":
@@ -115,4 +140,5 @@ def count_macs(model: Any) -> int | None:
 
 def count_parameters(model: Any) -> int:
     """Return the parameters of a network, those of a graph that holds them as constants too."""
-    return sum(int(step.count_params()) for step in model.operations if hasattr(step, "count_params"))
+    steps = [node.layer for node in model.nodes()] if isinstance(model, Listed) else model.operations
+    return sum(int(step.count_params()) for step in steps if hasattr(step, "count_params"))

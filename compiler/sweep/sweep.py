@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.backbones.find import find_backbone, load_backbone
+from tlc_edge.compiler.backbones.find import find_backbone, formats_of, load_backbone
 from tlc_edge.compiler.backbones.shave import cannot_cut, shave
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.data.calibration_set import choose_calibration
@@ -20,6 +20,7 @@ from tlc_edge.compiler.data.prepared import number_classes, split_samples
 from tlc_edge.compiler.data.records import Dataset, Sample
 from tlc_edge.compiler.features.featurize import Featurized, featurize, trunk_file
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.lower.file_kinds import file_kinds
 from tlc_edge.compiler.network.layers import count_macs, count_parameters, macs, nodes
 from tlc_edge.compiler.options import DEFAULT, Asked, check_seed
 from tlc_edge.compiler.records import Backbone, Head, Trunk
@@ -110,14 +111,17 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
     """
     step = Steps(progress)
     with step("load data") as report:
-        require_toolchain()
         check_seed(options.seed)
         target = load_target(options.target)
-        for name in options.backbones:
-            find_backbone(name, options.asked)
+        formats = [formats_of(find_backbone(name, options.asked)) for name in options.backbones]
+        for of_backbone in formats:
+            file_kinds(target, options.scheme, onnx_only=of_backbone == ("onnx",))
+        keras = any("tflite" in of_backbone for of_backbone in formats)
+        require_toolchain(keras=keras)
         dataset = load_dataset(options.origin, strict=options.strict, limit=options.limit, progress=report)
     with step("load TensorFlow"):
-        load_tensorflow()
+        if keras:
+            load_tensorflow()
     rows: list[SweepRow] = []
     notes = list(dataset.notes)
     validation = cached = 0
@@ -181,9 +185,9 @@ def _measure(
     labels, classes = number_classes(samples)
     head = train_head("linear", [found.features[parts.train]], classes[parts.train], labels, options.seed)
     answers = _answers(head, found.features[parts.validation])
-    scheme = options.scheme or target.scheme
     pixels = _calibration(samples, classes, parts.train, trunk, options.seed)
-    lowered = files.get("tflite", scheme, pixels)
+    form, scheme = file_kinds(target, options.scheme, onnx_only=files.form == "onnx")[0].trunk
+    lowered = files.get(form, scheme, pixels)
     engine = trunk_file(lowered, trunk.width).kind
     opened = open_model(engine, lowered.data, 1, ("features",), file="the trunk")
     row = SweepRow(

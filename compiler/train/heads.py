@@ -41,6 +41,8 @@ class HeadKind:
     """Makes it; raises a BuildError where it does not fit the trunk or the data."""
     suffixes: tuple[str, ...] = ()
     """Of the files that it comes from, in lower case; without any it has no file."""
+    keras: bool = False
+    """Whether it is made in Keras."""
 
     def claims(self, name: str) -> bool:
         """Return whether `--head` means this one."""
@@ -79,10 +81,10 @@ def _file(given: Training) -> Head:
 
 HEADS: tuple[HeadKind, ...] = (
     HeadKind("linear", "logistic regression", _linear),
-    HeadKind("mlp", "one hidden layer", _mlp),
+    HeadKind("mlp", "one hidden layer", _mlp, keras=True),
     HeadKind("prototype", "class means", _prototype),
     HeadKind("none", "every class is enrolled on the device", _none),
-    HeadKind("FILE.keras", "trained elsewhere", _file, (".keras", ".h5", ".hdf5")),
+    HeadKind("FILE.keras", "trained elsewhere", _file, (".keras", ".h5", ".hdf5"), keras=True),
 )
 """Every kind, in the order in which they are listed."""
 

@@ -24,5 +24,6 @@ def trunk_layers(
     quantized = [trunk for trunk in trunks.values() if trunk.scheme != FLOAT32.name]
     if not quantized:
         return {}
-    reference = (files.get("tflite", FLOAT32.name).data, "tflite")
+    floats = files.floats()
+    reference = (floats.data, floats.format)
     return {(t.format, t.scheme): measure_layers(reference, (t.data, t.format), images[:IMAGES]) for t in quantized}
