@@ -96,7 +96,9 @@ def image_input(name: str, model: Any, asked: Asked) -> tuple[ImageInput, list[s
         raise BuildError(f"{name} takes {len(inputs)} inputs ({told}), expected one image")
     kind, dims = inputs[0].type.tensor_type.elem_type, inputs[0].type.tensor_type.shape.dim
     if kind not in (TensorProto.FLOAT, TensorProto.UINT8) or len(dims) != 4:
-        raise BuildError(f"{name} takes {told}, expected one image, [N, 3, height, width] or [N, height, width, 3] of floats")
+        raise BuildError(
+            f"{name} takes {told}, expected one image, [N, 3, height, width] or [N, height, width, 3] of floats"
+        )
     shape = [int(d.dim_value) or None for d in dims]
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
     if not first and not last and None not in (shape[1], shape[3]):
@@ -170,7 +172,9 @@ def _adopt(path: Path, network: OnnxNetwork, digest: str, notes: Sequence[str]) 
         network = _shortened(network, last)
     names = {n.name for n in network.nodes()}
     several = (
-        [f"{path.name} has {len(ends)} outputs ({', '.join(ends)}); {features.name} leads to {ends[0]}, name another --shave"]
+        [
+            f"{path.name} has {len(ends)} outputs ({', '.join(ends)}); {features.name} leads to {ends[0]}, name another --shave"
+        ]
         if len(ends) > 1
         else []
     )
@@ -180,7 +184,7 @@ def _adopt(path: Path, network: OnnxNetwork, digest: str, notes: Sequence[str]) 
         input=network.spec,
         provenance=Provenance(path.name, digest, "unknown", "unknown"),
         default_shave=features.name,
-        classifier=None if end is None else _read(rows, end, features),
+        classifier=None if end is None else _read(network, rows, end, features),
         default_reason=reason,
         removed=tuple(r.name for r in rows if r.name not in names),
         merged=_merged(network),
@@ -285,7 +289,7 @@ def _features(rows: Sequence[Node], last: Node, end: _End | None) -> tuple[Node,
     return last, f"its last output{before}: it has no feature map to cut at"
 
 
-def _read(rows: Sequence[Node], end: _End, features: Node) -> Classifier | None:
+def _read(network: OnnxNetwork, rows: Sequence[Node], end: _End, features: Node) -> Classifier | None:
     """Return the classifier's weights, if all that stands between it and the features is a pooling."""
     by_name = {r.name: r for r in rows}
     node, pool = by_name[end.first.inputs[0]], None
@@ -296,6 +300,10 @@ def _read(rows: Sequence[Node], end: _End, features: Node) -> Classifier | None:
         places = math.prod(before.shape[:2]) if len(before.shape) == 3 else 1
         if pool is None and node.kind in _POOLS and places > 1 and math.prod(node.shape[:-1]) == 1:
             pool = _POOLS[node.kind]
+        elif places > 1 and len(node.shape) == 1 and network.places.get(network.tensor(before.name)) == "first":
+            pool = "flatten" if node.kind in ("Flatten", "Reshape") and pool is None else None
+            if pool is None:
+                return None
         elif node.kind not in _SHAPING or places > 1:
             return None
         node = before

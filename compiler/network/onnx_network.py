@@ -102,7 +102,9 @@ class OnnxNetwork(Listed):
             found.append(
                 Node(
                     name=node.name,
-                    layer=Constants(sum(known[t].size for t in node.input if t in known and known[t].dtype == np.float32)),
+                    layer=Constants(
+                        sum(known[t].size for t in node.input if t in known and known[t].dtype == np.float32)
+                    ),
                     inputs=tuple(feeds),
                     shape=() if set(used) - {node.output[0]} else shape,
                     readers=tuple(r.name for r in by_tensor.get(node.output[0], ()) if r.output[0] in names),
@@ -161,7 +163,9 @@ class OnnxNetwork(Listed):
         tensor = self.tensor(name)
         model = until(self.model, [tensor])
         _pool(model, tensor, self.places.get(tensor), pool)
-        cut = replace(self, model=model, original=until(self.original, [tensor]), pooled=(pool, self.places.get(tensor)))
+        cut = replace(
+            self, model=model, original=until(self.original, [tensor]), pooled=(pool, self.places.get(tensor))
+        )
         size = self.image
         probes = np.random.default_rng(1).integers(0, 256, (2, size.height, size.width, size.channels), np.uint8)
         wanted = cut.features(probes)

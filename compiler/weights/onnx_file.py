@@ -40,34 +40,57 @@ def read_onnx(path: Path) -> tuple[Any, str]:
     Raises:
         BuildError: it is damaged, keeps numbers outside its folder, or has what is no part of a plain network.
     """
-    import onnx
-    from onnx import inliner
-
-    name, digest = path.name, file_sha256(path)
+    digest = file_sha256(path)
     if path.stat().st_size >= _LARGEST:
         raise BuildError(f"{path}: {path.stat().st_size:,} bytes, and an ONNX file has fewer than {_LARGEST:,}")
     try:
-        model: Any = onnx.load_from_string(path.read_bytes())
-    except Exception as e:  # protobuf has errors of its own
-        raise BuildError(f"{path}: not an ONNX file, or a damaged one ({first_line(e)})") from None
-    if not model.graph.node or not model.graph.output:
-        raise BuildError(f"{path}: not an ONNX file, or one without a network in it")
-    beside = _bring_in(model, path)
-    if beside:
-        digest = hashlib.sha256("\n".join((digest, *beside)).encode()).hexdigest()
-    try:
+        model, beside = _parsed(path)
         with quiet():
-            if model.functions:
-                model = inliner.inline_local_functions(model)
-            _refuse(name, model)
-            onnx.checker.check_model(model)
+            model = _plain(model, path)
     except BuildError:
         raise
-    except Exception as e:
-        raise BuildError(f"{path}: not a valid ONNX file ({first_line(e)})") from None
-    _to_float32(name, model)
-    name_nodes(model.graph)
+    except Exception as e:  # protobuf, and onnx in C++, have errors of their own
+        raise BuildError(f"{path}: not a valid ONNX file, or a damaged one ({first_line(e)})") from None
+    if beside:
+        digest = hashlib.sha256("\n".join((digest, *beside)).encode()).hexdigest()
     return model, digest
+
+
+def _parsed(path: Path) -> tuple[Any, list[str]]:
+    """Return the model of a file, with all numbers in it, and a hash of each other file that they came from."""
+    import onnx
+
+    model: Any = onnx.load_from_string(path.read_bytes())
+    if not model.graph.node or not model.graph.output:
+        raise BuildError(f"{path}: not an ONNX file, or one without a network in it")
+    _check_text(model.graph)
+    return model, _bring_in(model, path)
+
+
+def _check_text(graph: Any) -> None:
+    """Raise a ValueError for a name that is no text."""
+    graph.name, graph.doc_string = "network", ""
+    values = (*graph.input, *graph.output)
+    dims = [d.dim_param for value in values for d in value.type.tensor_type.shape.dim]
+    tensors = [i.name for i in graph.initializer]
+    nodes = [n for node in graph.node for n in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+    attributes = [a.name for node in graph.node for a in node.attribute]
+    if not all(isinstance(n, str) for n in (*dims, *tensors, *nodes, *attributes, *(v.name for v in values))):
+        raise ValueError("a name is no text")
+
+
+def _plain(model: Any, path: Path) -> Any:
+    """Return a model with nothing in it but operations of ONNX's own, each under a name."""
+    import onnx
+    from onnx import inliner
+
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    _refuse(path.name, model)
+    onnx.checker.check_model(model)
+    _to_float32(path.name, model)
+    name_nodes(model.graph)
+    return model
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
