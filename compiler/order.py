@@ -70,8 +70,8 @@ def check(options: Options) -> Order:
         check_fine_tune(options.fine_tune)
     if onnx_only and options.fine_tune is not None:
         raise UsageError(
-            f"--fine-tune: {options.backbone} is an ONNX file, which is not trained any further; fine-tune it where it comes "
-            "from, or leave it out"
+            f"--fine-tune: {options.backbone} is an ONNX file, which is not trained any further; fine-tune it where it "
+            "comes from, or leave it out"
         )
     for target in targets:
         check_target(target)

@@ -32,7 +32,7 @@ _PROBABILITIES = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _POOLS = {"GlobalAveragePool": "avg", "ReduceMean": "avg", "AveragePool": "avg", "GlobalMaxPool": "max"}
 _MULTIPLYING = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
 _FEW = 3
-"""Layers that multiply between a feature map and the classifier: with more, the map is not what the classifier reads."""
+"""Layers that multiply between a feature map and the classifier: with more, it does not read the map."""
 
 
 def claims(name: str) -> bool:
@@ -138,8 +138,8 @@ def _trained_on(name: str, begin: Begin, image: ImageInput, asked: Asked) -> str
         return "0..255"
     if asked.pixels is None:
         raise BuildError(
-            f"{name} does not say what pixels it takes; say --pixels: imagenet for torchvision and most of timm, -1..1 where "
-            "mean and deviation are 0.5 (timm's model.default_cfg has them), 0..1, 0..255 or caffe"
+            f"{name} does not say what pixels it takes; say --pixels: imagenet for torchvision and most of timm, -1..1 "
+            "where mean and deviation are 0.5 (timm's model.default_cfg has them), 0..1, 0..255 or caffe"
         )
     return asked.pixels
 
@@ -173,7 +173,8 @@ def _adopt(path: Path, network: OnnxNetwork, digest: str, notes: Sequence[str]) 
     names = {n.name for n in network.nodes()}
     several = (
         [
-            f"{path.name} has {len(ends)} outputs ({', '.join(ends)}); {features.name} leads to {ends[0]}, name another --shave"
+            f"{path.name} has {len(ends)} outputs ({', '.join(ends)}); {features.name} leads to {ends[0]}, "
+            "or name another --shave"
         ]
         if len(ends) > 1
         else []
@@ -235,9 +236,9 @@ def _weights(network: OnnxNetwork, node: Node, by_name: dict[str, Node]) -> tupl
     if node.kind == "Add":
         bias = next((known[t] for t in step.input if t in known), None)
         node = by_name[node.inputs[0]]
-        step = steps.get(node.name)
         if bias is None or node.kind != "MatMul" or len(node.inputs) != 1:
             return None
+        step = steps[node.name]
     weight = known.get(step.input[1]) if len(step.input) > 1 else None
     if weight is None:
         return None

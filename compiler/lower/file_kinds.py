@@ -62,8 +62,8 @@ def file_kinds(
 def _onnx_alone(target: Target, scheme: str | None) -> FileKind:
     if "onnx" not in target.formats:
         raise UsageError(
-            f"target {target.name} takes TFLite files, and of an ONNX network tlc makes ONNX files only; take --target rpi, "
-            "jetson, desktop or web, or give the network as a SavedModel or a Keras file (docs/onnx.md says how)"
+            f"target {target.name} takes TFLite files, and of an ONNX network tlc makes ONNX files only; take --target "
+            "rpi, jetson, desktop or web, or give the network as a SavedModel or a Keras file (docs/onnx.md says how)"
         )
     if scheme is not None and scheme not in names("onnx"):
         raise UsageError(

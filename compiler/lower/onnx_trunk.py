@@ -49,7 +49,7 @@ def _take_pixels(graph: Any, spec: InputSpec) -> None:
         if value is None:
             nodes.append(helper.make_node(kind, [last], [name], name=name, to=TensorProto.FLOAT))
         else:
-            constant = add_constant(graph, fresh(taken, f"{name}_value"), np.float32(value))
+            constant = add_constant(graph, fresh(taken, f"{name}_value"), np.asarray(value, np.float32))
             nodes.append(helper.make_node(kind, [last, constant], [name], name=name))
         last = name
     for node in graph.node:
@@ -60,7 +60,7 @@ def _take_pixels(graph: Any, spec: InputSpec) -> None:
 
 
 def _simplified(name: str, given: Any) -> Any:
-    """Return a model as onnxruntime's exact optimizations leave it: transpositions in pairs, batch norms and the like."""
+    """Return a model as onnxruntime's exact optimizations leave it: no transpositions in pairs, no batch norms."""
     import onnx
     import onnxruntime
 
@@ -85,7 +85,7 @@ def _simplified(name: str, given: Any) -> Any:
 
 
 def _take_affine(graph: Any, conv: Any) -> bool:
-    """Make a factor or an offset for each channel, which alone reads a convolution, part of it; False where there is none."""
+    """Make a factor or offset for each channel, which alone reads a convolution, part of it; False if there is none."""
     known, reading = constants(graph), readers(graph).get(conv.output[0], [])
     ends = {o.name for o in graph.output}
     if len(reading) != 1 or conv.output[0] in ends or not set(filter(None, conv.input[1:])) <= set(known):

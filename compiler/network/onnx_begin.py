@@ -1,4 +1,4 @@
-"""The begin of an ONNX network: arithmetic on its pixels is taken into the input, and it takes images as files have them."""
+"""The begin of an ONNX network: arithmetic on its pixels goes into the input, and images come as files have them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _with(kind: str, given: Map, values: NDArray[np.float64], *, first: bool) ->
 
 
 def take_images(model: Any, begin: Begin, pixels: Pixels, image: ImageInput) -> tuple[Any, InputSpec]:
-    """Return a copy of a model that takes `image`, float32 [1, H, W, C] normalised as the spec says, which is given too.
+    """Return a copy of a model that takes `image`, float32 [1, H, W, C] normalised as the spec says; and the spec.
 
     `pixels` says how pixels from 0 to 255 become what the model takes. What is no scalar of all channels goes into the
     first convolution, or becomes one of its own; see `normalise`.
@@ -205,7 +205,7 @@ class _Front:
 
     def widen(self, tensor: str, value: float) -> str:
         pads = self._constant(f"{NAME}_pads", np.array([0, 0, 0, 0, 0, 1, 0, 0], np.int64))
-        return self._add("Pad", [tensor, pads, self._constant(f"{NAME}_value", np.float32(value))], NAME)
+        return self._add("Pad", [tensor, pads, self._constant(f"{NAME}_value", np.asarray(value, np.float32))], NAME)
 
     def normalise(self, tensor: str, rest: Pixels, channels: int) -> str:
         scale = np.broadcast_to(np.asarray(rest.scale), channels)

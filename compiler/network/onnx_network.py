@@ -29,8 +29,9 @@ _CLOSE = 1e-3
 # What lies at a place in [N, C, H, W] stays there.
 _PLACED = frozenset(
     {
-        "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
+        "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool",
         "BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "DepthToSpace", "SpaceToDepth",
+        "GlobalLpPool",
     }
 )  # fmt: skip
 _TURNS = {("first", (0, 2, 3, 1)): "last", ("last", (0, 3, 1, 2)): "first"}
@@ -142,8 +143,8 @@ class OnnxNetwork(Listed):
         if node.op_type == "Gemm" and weight is not None:
             return int(weight.size)
         if node.op_type == "MatMul":
-            second = weight.shape if weight is not None else self.shapes.get(node.input[1], (1,))
-            return gives * int(second[-2] if len(second) > 1 else second[0])
+            first = self.shapes.get(node.input[0]) or known[node.input[0]].shape
+            return gives * int(first[-1])
         return 0
 
     def get_weights(self) -> list[NDArray[Any]]:
@@ -173,14 +174,14 @@ class OnnxNetwork(Listed):
             alone = np.concatenate([cut.run(image[None]) for image in probes])
         except Exception as e:  # onnxruntime's errors share no base
             raise BuildError(
-                f"{self.name}: no trunk can be made of it up to {name} ({first_line(e)}); cut somewhere else, or export it "
-                f"in operator set {OPSET}"
+                f"{self.name}: no trunk can be made of it up to {name} ({first_line(e)}); cut somewhere else, or "
+                f"export it in operator set {OPSET}"
             ) from None
         worst = difference(wanted, alone)
         if not worst <= _CLOSE:
             raise BuildError(
-                f"{self.name}: the trunk made of it differs from what the file itself gives at {name}, by {worst:.1e} of "
-                f"its largest value; cut somewhere else, or export it in operator set {OPSET}"
+                f"{self.name}: the trunk made of it differs from what the file itself gives at {name}, by {worst:.1e} "
+                f"of its largest value; cut somewhere else, or export it in operator set {OPSET}"
             )
         several = replace(cut, model=free_batch(model))
         try:

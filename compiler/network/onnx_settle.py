@@ -1,4 +1,4 @@
-"""Settle an ONNX graph on one size of image: what depends on shapes alone becomes a constant, and every shape is known."""
+"""Settle an ONNX graph on one size of image: what depends on shapes alone becomes a constant, and shapes are known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tlc_edge.runtime.quiet import quiet
 from .onnx_graph import add_constant, constants, depending, run, set_input, until
 
 OPSET = 17
-"""The operator set that model files are written in where it can be: onnxruntime 1.14 and later and the browser read it."""
+"""The operator set of model files where that can be: onnxruntime 1.14 and later and the browser read it."""
 _NEWEST = 21  # what onnxruntime 1.20, the oldest that tlc installs, reads
 _OLDEST_QUANTIZED = 13  # per-channel scales came with it
 _IR = {OPSET: 8, _NEWEST: 10}
@@ -179,6 +179,7 @@ def _at_opset(name: str, model: Any) -> Any:
     import onnx
     from onnx import version_converter
 
+    reason = ""
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     for wanted in (OPSET, _NEWEST):
         if version == wanted:
@@ -197,8 +198,8 @@ def _at_opset(name: str, model: Any) -> Any:
         break
     else:
         raise BuildError(
-            f"{name} is written in operator set {version}, which cannot be brought to {OPSET} ({reason}); export it with "
-            f"opset_version={OPSET}"
+            f"{name} is written in operator set {version}, which cannot be brought to {OPSET} ({reason}); export it "
+            f"with opset_version={OPSET}"
         )
     del model.opset_import[:]
     model.opset_import.add(domain="", version=version)

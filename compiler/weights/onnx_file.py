@@ -1,6 +1,6 @@
 """Read an ONNX file as data: one plain graph of ONNX's own operations in float32, with all numbers inside.
 
-Nothing is run here. Numbers that the file keeps elsewhere are read from its own folder and from nowhere else; what is no
+Nothing is run here. Numbers that the file keeps elsewhere are read from its own folder and nowhere else; what is no
 network that computes one answer from its input, the same each time, is refused by name.
 """
 
@@ -200,10 +200,9 @@ def _to_float32(name: str, model: Any) -> None:
         if tensor.data_type in kinds:
             values = numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-        if tensor.data_type == TensorProto.FLOAT and not np.isfinite(numpy_helper.to_array(tensor)).all():
-            # Attention masks are minus infinity on purpose; a weight that is no number spoils every answer.
-            if np.isnan(numpy_helper.to_array(tensor)).any():
-                raise BuildError(f"{name}: {tensor.name or 'a constant'} holds values that are no numbers (NaN)")
+        # Attention masks are minus infinity on purpose; a weight that is no number spoils every answer.
+        if tensor.data_type == TensorProto.FLOAT and np.isnan(numpy_helper.to_array(tensor)).any():
+            raise BuildError(f"{name}: {tensor.name or 'a constant'} holds values that are no numbers (NaN)")
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name in ("to", "dtype") and attribute.i in kinds:

@@ -201,7 +201,7 @@ def test_layers_are_the_files_own(tmp_path: Path) -> None:
     assert rows[5].default
     with pytest.raises(UsageError, match="classifier of small or comes after it"):
         shave(backbone, "Gemm:fc")
-    with pytest.raises(UsageError, match="no layer of small|unknown layer"):
+    with pytest.raises(UsageError, match=r"no layer of small|unknown layer"):
         shave(backbone, "conv9")
 
 
@@ -380,7 +380,7 @@ def test_what_is_refused_in_a_sentence(tmp_path: Path, make: Callable[[], Any], 
 @pytest.mark.parametrize("data", [b"", b"not onnx at all, but text", b"\x08\x08\x12\x04\xff\xff\xff\xff"])
 def test_a_damaged_file(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "net.onnx").write_bytes(data)
-    with pytest.raises(BuildError, match="not an ONNX file|not a valid ONNX file"):
+    with pytest.raises(BuildError, match=r"not an ONNX file|not a valid ONNX file"):
         load(str(tmp_path / "net.onnx"))
 
 
@@ -388,7 +388,7 @@ def test_every_damage_is_a_sentence(tmp_path: Path) -> None:
     """Cut off or with a byte changed, a file is refused or read; nothing else comes out of it."""
     whole = Small().model().SerializeToString()
     random = np.random.default_rng(0)
-    read = 0
+    read, said = 0, list[str]()
     for _ in range(60):
         data = bytearray(whole)
         if random.random() < 0.3:
@@ -400,8 +400,10 @@ def test_every_damage_is_a_sentence(tmp_path: Path) -> None:
             shave(load(str(tmp_path / "net.onnx")))
             read += 1
         except TlcError as e:
-            assert len(str(e)) <= 600
+            said.append(str(e))
     assert read
+    assert said
+    assert max(map(len, said)) <= 600
 
 
 def test_pixels_are_never_guessed(tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def test_what_cannot_be_is_said_before_the_work(options: Options) -> None:
         UsageError, match="android takes TFLite files, and of an ONNX network tlc makes ONNX files only"
     ):
         build(replace(absent, targets=("android",)))
-    with pytest.raises(UsageError, match="--fine-tune: .* is an ONNX file"):
+    with pytest.raises(UsageError, match=r"--fine-tune: .* is an ONNX file"):
         build(replace(absent, fine_tune=FineTune()))
-    with pytest.raises(UsageError, match="--scheme dynamic: .* whose schemes are float32, float16, int8"):
+    with pytest.raises(UsageError, match=r"--scheme dynamic: .* whose schemes are float32, float16, int8"):
         build(replace(absent, scheme="dynamic"))
     with pytest.raises(UsageError, match="android takes TFLite files"):
         sweep(SweepOptions("no/such/folder", "android", (options.backbone,), options.asked))
