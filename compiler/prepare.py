@@ -111,6 +111,7 @@ def split_data(listed: ImageList, found: Featurized, trunk: Trunk, seed: int) ->
         features=found.features,
         preprocessing=trunk.backbone.input.preprocessing,
         skipped=skipped,
+        digests=found.digests,
         duplicates=list_groups(found.samples, groups, parts),
         cached=found.cached,
         notes=(*listed.dataset.notes, *([found.problem] if found.problem else [])),

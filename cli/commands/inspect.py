@@ -1,21 +1,26 @@
-"""Show what is in a bundle; opening it checks every file's hash.
+"""Show what is in a bundle, who signed it and what it was made from; opening it checks every file's hash.
 
 \b
 tlc inspect photos.tlc
 tlc inspect photos.tlc --report -o photos.html
+tlc inspect photos.tlc --sbom > photos.cdx.json
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tlc_edge.cli.options import bundle_argument, json_option
 from tlc_edge.cli.output import put, put_json, size, table, unknown_figures
 from tlc_edge.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.signing.policy import Signed
 
 
 @click.command(help=__doc__)
@@ -28,17 +33,24 @@ from tlc_edge.runtime.errors import UsageError
     help="Where the report goes; one that ends in .json is for machines.  [default: <bundle>.report.html]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--sbom", is_flag=True, help="Print its bill of materials instead: CycloneDX 1.6, which is JSON.")
 @json_option
-def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json: bool) -> None:
+def inspect(bundle: str, report: bool, output: str | None, force: bool, sbom: bool, as_json: bool) -> None:
     from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.bundle.manifest import to_json
     from tlc_edge.runtime.bundle.report import write_report
+    from tlc_edge.runtime.bundle.sbom import bill_of_materials
     from tlc_edge.runtime.gallery.gallery import Gallery
     from tlc_edge.runtime.gallery.path import default_gallery
 
     if not report and (output or force):
         raise UsageError("-o and --force say where the report goes; add --report")
+    if report and sbom:
+        raise UsageError("--report and --sbom are one thing each; give one of them")
     opened = Bundle.open(bundle)
+    if sbom:
+        put_json(bill_of_materials(opened))
+        return
     if report:
         path = write_report(opened, Path(output) if output else None, force)
         if as_json:
@@ -54,7 +66,15 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
             enrolled = gallery.classes()
     if as_json:
         document: dict[str, Any] = json.loads(to_json(m))
-        put_json({"path": str(opened.path), "bytes": opened.bytes, "manifest": document, "enrolled": enrolled})
+        put_json(
+            {
+                "path": str(opened.path),
+                "bytes": opened.bytes,
+                "manifest": document,
+                "enrolled": enrolled,
+                "signed": None if opened.signed is None else asdict(opened.signed),
+            }
+        )
         return
     metrics: Any = m.metrics
     shape = f"{m.preprocessing.height}x{m.preprocessing.width}x{m.preprocessing.channels}"
@@ -76,6 +96,10 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
             f"{m.created} with tlc {m.versions.get('tlc-edge', m.versions.get('tlc'))}, "
             f"TensorFlow {m.versions.get('tensorflow')}",
         ),
+        ("signed", _signed(opened.signed)),
+        ("data", f"SHA-256 {metrics['data_sha256']}" if metrics.get("data_sha256") else "of before digests were kept"),
+        ("weights", f"SHA-256 {m.backbone.get('sha256')}"),
+        ("trunk", f"SHA-256 {m.shave.get('trunk_sha256')}"),
         ("fingerprint", m.fingerprint[:16]),
         ("size", size(opened.bytes)),
     ]
@@ -92,6 +116,16 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, as_json:
         put(f"{'note':<12} {note}")
     put("", *table(rows, ("model", "scheme", "size", "accuracy", "95 % interval", "same answer as float")))
     put(f"measured on {metrics.get('held_out')} held-out images; float graph {_figure(metrics, 'float', 'accuracy')}")
+
+
+def _signed(signed: Signed | None) -> str:
+    if signed is None:
+        return "by nobody"
+    release = signed.release
+    text = f"by the key {signed.key}"
+    if release is not None:
+        text += f", serial number {release.serial}" + (f" under the name {release.name}" if release.name else "")
+    return text + ("; verified" if signed.verified else "; not verified, as that key is not trusted here")
 
 
 def _figure(metrics: Any, *path: str | int) -> str:

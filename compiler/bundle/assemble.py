@@ -202,6 +202,7 @@ def _metrics(
     arenas = {fit.file: fit.arena for fit in fits if fit.arena is not None}
     return {
         "images": dict(sorted(data.counts.items())),
+        **({"data_sha256": data.sha256} if data.digests else {}),
         "skipped": len(data.skipped),
         "duplicates": count_groups(data.duplicates),
         "held_out": len(truth),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,18 @@ class Data:
     """What had to be assumed, and what did not work as well as it could; a sentence each, for people."""
     recognised: str = ""
     """What the data were taken for; a line for people."""
+    digests: tuple[bytes, ...] = ()
+    """SHA-256 of each image: of its file, or of its pixels where it has none. Empty where nobody asked."""
+
+    @property
+    def sha256(self) -> str:
+        """A digest of which images these are, and of which class: the same whatever their names, and their order.
+
+        It is the SHA-256 of lines `DIGEST LABEL`, sorted, each with a line feed.
+        """
+        named = zip(self.digests, (s.label for s in self.samples), strict=True)
+        lines = sorted(f"{digest.hex()} {label}\n" for digest, label in named)
+        return hashlib.sha256("".join(lines).encode("utf-8", "backslashreplace")).hexdigest()
 
     @cached_property
     def train(self) -> Part:

@@ -60,6 +60,8 @@ class Featurized:
     """How many came out of the cache, neither decoded nor run."""
     problem: str | None = None
     """Why the cache was of no use; None where it was, or there is none."""
+    digests: tuple[bytes, ...] = ()
+    """SHA-256 of each image that could be read: of its file, or of its pixels where it has none."""
 
 
 def trunk_file(file: LoweredTrunk, width: int) -> TrunkFile:
@@ -109,7 +111,8 @@ def featurize(
     n = len(kept)
     problem = None if cache is None else cache.problem
     cached = min(n, n + blank - run.computed)
-    return Featurized(tuple(kept), features[:n], thumbnails[:n], tuple(skipped), cached, problem)
+    digests = tuple(run.digests[sample.name] for sample in kept)
+    return Featurized(tuple(kept), features[:n], thumbnails[:n], tuple(skipped), cached, problem, digests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +141,7 @@ class _Run:
         self, file: TrunkFile, spec: Preprocessing, view: View, cache: FeatureCache | None, threads: int
     ) -> None:
         self.computed = 0
+        self.digests: dict[str, bytes] = {}
         self._opened = False
         self._file, self._spec, self._view, self._cache, self._threads = file, spec, view, cache, threads
         version = importlib.metadata.version(file.kind.name)
@@ -198,7 +202,8 @@ class _Run:
         try:
             # A file is read once: what its hash is taken from is what is decoded.
             content = read_bytes(source, source_name(source)) if isinstance(source, Path) else source
-            key = hashlib.sha256(self._recipe + _digest(content)).digest()
+            self.digests[sample.name] = _digest(content)
+            key = hashlib.sha256(self._recipe + self.digests[sample.name]).digest()
             row = None if self._cache is None else self._cache.get(key)
             if row is not None and len(row) == self._size:
                 return row
