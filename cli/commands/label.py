@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlc_edge.cli.answers import Answer, read_answer
-from tlc_edge.cli.options import device_options, json_option
+from tlc_edge.cli.options import bundle_argument, device_options, json_option
 from tlc_edge.cli.output import ask, put, put_json, say
 from tlc_edge.runtime.errors import DeviceError, GalleryError, ImageError, UsageError
 
@@ -26,7 +26,7 @@ _GUESSES = 5
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.argument("folder", metavar="DIR")
 @device_options
 @json_option

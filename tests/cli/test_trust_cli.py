@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +52,9 @@ def commands(group: click.Group, *before: str) -> Iterator[tuple[tuple[str, ...]
             yield (*before, name), command
 
 
-OPENING = {words: command for words, command in commands(cli) if any(p.name == "bundle" for p in command.params)}
+OPENING = {
+    words: command for words, command in commands(cli) if any(p.name in ("bundle", "bundles") for p in command.params)
+}
 SIGNS = ("sign",)
 MORE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("predict",): ("a.png",),
@@ -59,6 +62,7 @@ MORE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("forget",): ("mug",),
     ("verify",): ("--data", "photos"),
     ("watch",): ("--camera", "empty"),
+    ("label",): ("empty",),
     ("gallery", "export"): ("out.gallery",),
     ("gallery", "import"): ("in.gallery",),
     ("gallery", "merge"): ("in.gallery", "-o", "out.gallery"),
@@ -70,6 +74,13 @@ MORE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("service", "install"): ("--to", "-", "--camera", "0"),
 }
 """What a command needs beside a bundle, in words that it can read."""
+
+
+class Terminal(io.StringIO):
+    """What a person types at, who types nothing."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_every_command_with_a_bundle_can_be_told_to_open_it_all_the_same() -> None:
@@ -84,6 +95,7 @@ def test_no_command_opens_what_is_not_trusted(
     words: tuple[str, ...], tlc: Tlc, bundle_path: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", Terminal())
     Image.new("RGB", (80, 80), (200, 30, 30)).save("a.png")
     Path("empty").mkdir()
     assert tlc("enroll", bundle_path, "mug", "a.png").code == 0
