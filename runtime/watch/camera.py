@@ -67,13 +67,20 @@ class _OpenCv:
             self._capture.release()
             check = _WHOLE if is_video_file(where) else "check that it is there and that nothing else uses it"
             raise DeviceError(f"{named(where)} cannot be opened; {check}")
+        # Left to itself OpenCV 4.6 turns a telephone's video the wrong way round, and 4.11 not at all.
+        self._turns = 0
+        if self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0):
+            self._turns = quarter_turns(float(self._capture.get(cv2.CAP_PROP_ORIENTATION_META)), cv2.__version__)
 
     def read(self) -> Pixels | None:
         try:
             good, frame = self._capture.read()
         except self._error:
             return None  # a stream that changes its size or breaks in the middle
-        return cast("Pixels", frame) if good and frame is not None else None
+        if not good or frame is None:
+            return None
+        pixels = cast("Pixels", frame)
+        return np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
 
     def seconds(self) -> float:
         """Return when the frame that was read last is shown, in seconds from the start of the video."""
@@ -81,6 +88,18 @@ class _OpenCv:
 
     def close(self) -> None:
         self._capture.release()
+
+
+def quarter_turns(degrees: float, version: str) -> int:
+    """Return by how many quarters, to the left, frames must be turned to stand as they were filmed.
+
+    `degrees` is OpenCV's CAP_PROP_ORIENTATION_META: how far to turn to the right. In OpenCV 4.6 it is how far to the
+    left (https://github.com/opencv/opencv/issues/22088). What is no quarter is left as it is.
+    """
+    if degrees % 90:
+        return 0
+    quarters = int(degrees // 90) % 4
+    return quarters if version.startswith("4.6.") else -quarters % 4
 
 
 class _PiCamera:
