@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -17,6 +17,9 @@ class CommandFolder(click.Group):
     more (`import_.py`). The file's docstring is the command's help, so that a list of the commands needs only the
     first lines of their files.
     """
+
+    prepare: ClassVar[Callable[[click.Command], None] | None] = None
+    """What is done to each command that is loaded."""
 
     def __init__(self, package: str, file: str, **settings: Any) -> None:
         """Take the package's `__name__` and `__file__`, and what click's groups take."""
@@ -34,6 +37,8 @@ class CommandFolder(click.Group):
             return None
         found = getattr(importlib.import_module(f"{self._package}.{module}"), module)
         assert isinstance(found, click.Command)
+        if CommandFolder.prepare is not None:
+            CommandFolder.prepare(found)
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

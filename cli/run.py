@@ -47,6 +47,10 @@ def _run(argv: Sequence[str] | None) -> int:
         OSError: what it says cannot be written.
     """
     take_json()
+    if "_TLC_COMPLETE" in os.environ:  # a shell asks; the module is not loaded for anything else
+        from .completion import take_over
+
+        take_over()
     words = sys.argv[1:] if argv is None else argv
     try:
         with Interrupt() as interrupt:  # inside: what a library made of a Ctrl-C must not be reported as its error
