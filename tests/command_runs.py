@@ -72,6 +72,22 @@ def shell(line: str, *args: object) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def at_a_terminal(typed: str, *args: object) -> str:
+    """Run the command at a terminal where somebody types, and return what it shows."""
+    master, slave = os.openpty()
+    with subprocess.Popen([*COMMAND, *map(str, args)], stdin=slave, stdout=slave, stderr=slave):
+        os.close(slave)
+        os.write(master, typed.encode())
+        shown = b""
+        try:
+            while piece := os.read(master, 1 << 16):
+                shown += piece
+        except OSError:  # what Linux says when the other end is closed
+            pass
+    os.close(master)
+    return shown.decode()
+
+
 def without(folder: Path, *modules: str) -> dict[str, str]:
     """Return the environment of a Python in which these modules are not installed."""
     hidden = folder / "hidden"

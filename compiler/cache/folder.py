@@ -83,8 +83,14 @@ def look_at_cache(cache: str | None) -> CacheInfo:
     with FeatureCache(root / _FEATURES, limit) as opened:
         entries, features = opened.count()
         if opened.problem:
-            raise TlcError(f"{opened.problem}; empty it with: tlc cache clear")
+            raise TlcError(f"{opened.problem}; empty it with: tlc cache clear --yes")
         return CacheInfo(str(root), entries, features, limit, data)
+
+
+def cache_size(cache: str | None) -> tuple[str, int]:
+    """Return the folder that an option names and the bytes of what `clear_cache` would remove there; damaged or not."""
+    root = find_cache_folder(cache)
+    return str(root or ""), sum(_size(root / kind) for kind in (_FEATURES, *_DATA)) if root else 0
 
 
 def clear_cache(cache: str | None) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from command_runs import Done, apart, here, without
+from command_runs import Done, apart, at_a_terminal, here, without
 from PIL import Image
 from test_migrate import OLD, teach
 from test_selftest import EXPECTED, expected, tampered
@@ -326,6 +326,25 @@ def test_enroll_tells_machines_what_it_costs_the_base_classes(tlc: Tlc, bundle_p
     assert found["base"].keys() == {"exemplars", "before", "after"}
     assert (found["base"]["exemplars"], found["base"]["before"]) == (28, 0)
     assert "base" not in tlc("undo", bundle_path, "--json").json()
+
+
+def test_the_cache_is_emptied_by_whoever_says_yes(tlc: Tlc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "features" / "x"
+    kept.parent.mkdir()
+    kept.write_bytes(bytes(5000))
+    for words in ([], ["--json"]):
+        said = tlc("cache", "clear", "--cache", tmp_path, *words).failed(2)
+        assert f"Remove 5 kB from {tmp_path}? There is no terminal to ask at; say --yes" in said
+    for answer in ("n\n", "\n", "y\n"):
+        assert kept.exists()
+        done = at_a_terminal(answer, "cache", "clear", "--cache", tmp_path)
+        assert ("nothing removed" in done) == (answer != "y\n")
+        assert ("5 kB freed" in done) == (answer == "y\n")
+    assert not kept.exists()
+    kept.parent.mkdir()
+    kept.write_bytes(bytes(5000))
+    assert tlc("cache", "clear", "--yes", "--cache", tmp_path, "--json").json() == {"freed": 5000}
+    assert tlc("cache", "clear", "--cache", tmp_path).out == "0 B freed\n"  # nothing to ask about
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_what_needs_no_bundle(tlc: Tlc, tmp_path: Path) -> None:
     hold("cache-info", tlc("cache", "info", "--cache", tmp_path).json())
     hold("cache-info", tlc("cache", "info", "--cache", "off").json())
     hold("completion", tlc("completion", "bash").json())
-    hold("cache-clear", tlc("cache", "clear", "--cache", tmp_path).json())
+    hold("cache-clear", tlc("cache", "clear", "--yes", "--cache", tmp_path).json())
 
 
 @pytest.mark.parametrize(
