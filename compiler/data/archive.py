@@ -208,7 +208,7 @@ def _zip_entries(archive: Path, names: Names) -> Iterator[Entry]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
             kind = info.external_attr >> 28  # the Unix file type, where the archive has it
-            if info.is_dir():
+            if not info.filename or info.is_dir():
                 continue
             name = names.of_zip(info)
             if kind not in (0, 8):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from .embedded import Made
 from .listing import Finder
 from .records import Reading, Sample, Skipped
 
+_FAR = 1_000_000  # beyond every photo
 SMALLEST = 8
 """Pixels of the shorter side below which a box shows nothing."""
 
@@ -69,7 +71,11 @@ def _crop(path: Path, name: str, boxes: list[Box], reading: Reading) -> list[Sam
     samples: list[Sample] = []
     for i, box in enumerate(boxes):
         of = f"{name}[{i}]"
-        edges = (round(box.left), round(box.top), round(box.right), round(box.bottom))
+        given = (box.left, box.top, box.right, box.bottom)
+        if not all(map(math.isfinite, given)):
+            reading.skipped.append(Skipped(of, "a box whose edges are no numbers", box.label))
+            continue
+        edges = tuple(round(min(max(edge, -_FAR), _FAR)) for edge in given)
         kept = made.path(f"{'-'.join(map(str, edges))}.png")
         if not kept.exists():
             try:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.errors import DataError, first_line
 
 from .arrays import find_scale, is_one_hot, scale_note, to_pixels
 from .records import Origin, Reading, Sample
 
 EXPECTED = "an .npz"
 SUFFIXES: tuple[str, ...] = (".npz",)
+MAX_UNPACKED = 16 << 30
+"""Bytes of all arrays together; a file of so much is better a folder of images."""
 _NPZ_KEYS = (
     ("images", "labels", None),
     ("x", "y", None),
@@ -61,9 +61,16 @@ def read_npz(path: Path, notes: list[str]) -> list[Sample]:
             unread = [name for name in archive.files if not any(name in keys for keys in pairs)]
             if unread:
                 notes.append(f"{path}: holds arrays that were not read: {', '.join(unread)}")
+            whole = sum(entry.file_size for entry in archive.zip.infolist())
+            if whole > MAX_UNPACKED:
+                raise DataError(
+                    f"{path}: unpacks to {whole:,} bytes, more than {MAX_UNPACKED:,}; give a folder of images"
+                )
             arrays = [(x, _images(path, x, archive[x]), archive[y], split) for x, y, split in pairs]
-    except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as e:
-        raise DataError(f"{path}: not a readable .npz of plain arrays ({e})") from None
+    except DataError:
+        raise
+    except Exception as e:  # numpy and zipfile meet damage with whatever error they happen to hit
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({first_line(e)})") from None
     filled = [images for _, images, _, _ in arrays if images.size]
     if not filled:
         return []

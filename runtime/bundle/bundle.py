@@ -192,7 +192,9 @@ def _contents(where: Path) -> Generator[Callable[[str], bytes | None]]:
         with zipfile.ZipFile(where) as archive:
             entries = {e.filename: e for e in archive.infolist()}
             room = where.stat().st_size  # a length above that is damage, and not worth the memory it asks for
-            if any(e.compress_type != zipfile.ZIP_STORED or e.file_size > room for e in entries.values()):
+            # Members may lie over each other: together they are no longer than the file either.
+            whole = sum(e.file_size for e in entries.values())
+            if whole > room or any(e.compress_type != zipfile.ZIP_STORED for e in entries.values()):
                 raise BundleError(
                     f"{where}: the archive is compressed or damaged; a bundle's files are stored as they are"
                 )

@@ -15,6 +15,7 @@ from tlc_edge.targets.schemes import SCHEMES
 
 from .api import api_part
 from .commands import cli_page
+from .costs import costs_table
 from .drawing import floors_svg
 from .markdown import fill, names
 from .shapes import json_page
@@ -29,6 +30,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     yield docs / "images" / "floors.svg", floors_svg(FLOORS)
     parts = {
         "api": api_part((build, sweep, layers, verify)),
+        "costs": costs_table(),
         "steps": steps_table(root / "compiler"),
         "targets": targets_table(all_targets()),
         "schemes": schemes_table(SCHEMES),

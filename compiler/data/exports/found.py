@@ -76,6 +76,6 @@ def as_written_by(name: str, path: Path) -> Generator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as e:
         what = f"no {e.args[0]!r}" if isinstance(e, KeyError) and e.args else e
         raise DataError(f"{path}: not as {name} writes it ({what}); export it again") from None
