@@ -63,6 +63,7 @@ class Classifier:
         self.bundle = bundle
         self.gallery_path = gallery
         self._spec = manifest.preprocessing
+        self._memory = manifest.image_memory
         self._engine, self.model = open_engine(bundle, engine, threads)
         self._taught = Taught(bundle, gallery, manifest.unknown.rate if rate is None else checked_rate(rate))
         self._doubts = Doubts(bundle)
@@ -136,7 +137,7 @@ class Classifier:
         Raises:
             ImageError: it cannot be read.
         """
-        return self._answer(decode(image, self._spec, order))
+        return self._answer(decode(image, self._spec, order, memory=self._memory))
 
     @overload
     def predict_many(self, images: Source | Iterable[Source], order: str = "RGB") -> Iterator[Prediction]: ...
@@ -161,7 +162,7 @@ class Classifier:
         """
         if errors not in ("raise", "return"):
             raise ValueError(f"errors {errors!r}, expected 'raise' or 'return'")
-        return self._answers(decode_ahead(each_image(images), self._spec, order), errors)
+        return self._answers(decode_ahead(each_image(images), self._spec, order, self._memory), errors)
 
     def _answers(
         self, decoded: Generator[Decoded | ImageError], errors: Literal["raise", "return"]
@@ -185,7 +186,7 @@ class Classifier:
 
     def embed(self, image: Source, order: str = "RGB") -> Floats:
         """Return one image's embedding, float32 [D], as the model gives it (not of unit length)."""
-        return self._engine.run(load_image(image, self._spec, order))[-1]
+        return self._engine.run(load_image(image, self._spec, order, memory=self._memory))[-1]
 
     def explain(self, image: Source, order: str = "RGB") -> Explanation:
         """Classify one image, and tell which stored examples are nearest to it, with their pictures.
@@ -193,7 +194,7 @@ class Classifier:
         Raises:
             ImageError: it cannot be read.
         """
-        decoded = decode(image, self._spec, order)
+        decoded = decode(image, self._spec, order, memory=self._memory)
         found = self._answer(decoded)
         gallery = self._taught.read()
         enrolled = [n.id for n in found.neighbours if n.id]
@@ -232,7 +233,7 @@ class Classifier:
         for image in each_image(images):
             called = source_name(image) if name is None else name
             data = image if isinstance(image, np.ndarray | Image.Image) else read_bytes(image, called)
-            pixels = load_image(data, self._spec, order, name=called)
+            pixels = load_image(data, self._spec, order, name=called, memory=self._memory)
             # An image in memory has no bytes of its own to tell it by: its pixels do.
             digest = hashlib.sha256(data if isinstance(data, bytes) else pixels.tobytes()).hexdigest()
             blank = nothing.is_one_colour(nothing.thumbnail(pixels))

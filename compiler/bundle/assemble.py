@@ -119,6 +119,7 @@ def _manifest(fused: Fused, target: Target, scheme: str) -> Manifest:
         scheme=scheme,
         target={
             **{"name": target.name, "title": target.title, "threads": target.threads},
+            **({"peak_memory_bytes": target.peak_memory_bytes} if target.peak_memory_bytes else {}),
             "expect": [asdict(figure) for figure in target.expect],
             **({"notes": list(target.notes)} if target.notes else {}),
         },

@@ -11,7 +11,7 @@ from tlc_edge.runtime.errors import ImageError
 MAX_PIXELS = 89_478_485
 """As many may be decoded: where Pillow begins to warn. A large JPEG is decoded at a fraction of its size."""
 MAX_MEMORY = 384 << 20
-"""Bytes that one image may take while it is decoded: with the runtime, less than the 512 MB of the smallest targets."""
+"""Bytes that one image may take while it is decoded, on any device."""
 
 _MAX_ENCODED = 1 << 29  # pixels of a JPEG at its full size: every one costs time
 _MAX_SCANS = 64  # of a progressive JPEG; programs write about ten, and each goes over all of the image
@@ -20,11 +20,13 @@ _SOS = b"\xff\xda"  # never within a scan's own data, where 0xff is followed by 
 
 # Bytes per pixel of Pillow's own picture, and what some decoders keep beside it.
 _PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-_DECODER = {"WEBP": 4, "AVIF": 6, "HEIF": 6, "JPEG2000": 12, "TIFF": 4, "GIF": 4}
+_DECODER = {"WEBP": 12, "AVIF": 6, "HEIF": 6, "JPEG2000": 16, "TIFF": 4, "GIF": 4}
 
 
-def check_cost(image: Image.Image, data: bytes) -> None:
+def check_cost(image: Image.Image, data: bytes, device: int = 0) -> None:
     """Refuse an image that was opened, and not loaded yet, where decoding it would take too much.
+
+    `device` is what the bundle's target has for one image, in bytes; 0 where it does not say.
 
     Raises:
         ImageError: it would.
@@ -34,10 +36,12 @@ def check_cost(image: Image.Image, data: bytes) -> None:
     memory = len(data) + image.width * image.height * _bytes_per_pixel(image)
     if image.format in ("JPEG", "MPO") and "progressive" in image.info:
         memory += _coefficients(image)
-    if memory > MAX_MEMORY:
+    limit = min(MAX_MEMORY, device or MAX_MEMORY)
+    if memory > limit:
+        whose = " for the device that the bundle is built for" if limit < MAX_MEMORY else ""
         raise ImageError(
             f"{image.width}x{image.height} pixels, {image.mode}, which take {memory >> 20} MB to decode, more than the "
-            f"limit of {MAX_MEMORY >> 20}; make it smaller, or a JPEG that is not progressive"
+            f"limit of {limit >> 20}{whose}; make it smaller, or a JPEG that is not progressive"
         )
 
 
@@ -63,7 +67,9 @@ def _bytes_per_pixel(image: Image.Image) -> int:
         return taken + 9
     if mode in ("I", "F") or mode.startswith("I;16"):
         return taken + 16
-    return taken if mode in ("L", "RGB", "1") else taken + 4
+    if mode == "1":
+        return taken + 1  # as grey
+    return taken if mode in ("L", "RGB") else taken + 4
 
 
 def _coefficients(image: Image.Image) -> int:

@@ -34,18 +34,22 @@ class Decoded:
     resize: float
 
 
-def decode(source: Source, spec: Preprocessing, order: str = "RGB", name: str | None = None) -> Decoded:
+def decode(
+    source: Source, spec: Preprocessing, order: str = "RGB", name: str | None = None, memory: int = 0
+) -> Decoded:
     """Load one image and say how long it took.
 
     Raises:
         ImageError, BundleError: as `load_image`.
     """
     start = perf_counter()
-    pixels, decoded = load_timed(source, spec, order, name)
+    pixels, decoded = load_timed(source, spec, order, name, memory)
     return Decoded(pixels, (decoded - start) * 1e3, (perf_counter() - decoded) * 1e3)
 
 
-def decode_ahead(images: Iterable[Source], spec: Preprocessing, order: str) -> Generator[Decoded | ImageError]:
+def decode_ahead(
+    images: Iterable[Source], spec: Preprocessing, order: str, memory: int = 0
+) -> Generator[Decoded | ImageError]:
     """Yield every image decoded, or the error where one cannot be read, in the order in which they came.
 
     What the caller could change or close before its turn comes (an array, a PIL image, an open file) is
@@ -72,7 +76,7 @@ def decode_ahead(images: Iterable[Source], spec: Preprocessing, order: str) -> G
             if _may_block(image):
                 while waiting:  # whoever waits for a pipe has what came before it
                     yield _result(waiting.popleft())
-            waiting.append(_take(image, spec, order, pool))
+            waiting.append(_take(image, spec, order, pool, memory))
             if len(waiting) == 2 * threads:
                 yield _result(waiting.popleft())
         while waiting:
@@ -85,7 +89,7 @@ def decode_ahead(images: Iterable[Source], spec: Preprocessing, order: str) -> G
 
 
 def _take(
-    image: Source, spec: Preprocessing, order: str, pool: ThreadPoolExecutor
+    image: Source, spec: Preprocessing, order: str, pool: ThreadPoolExecutor, memory: int
 ) -> Future[Decoded] | Decoded | ImageError:
     try:
         if isinstance(image, np.ndarray):
@@ -95,11 +99,11 @@ def _take(
                 return Decoded(loaded.pixels.copy(), loaded.decode, loaded.resize)
             return pool.submit(decode, pixels.copy(), spec, order)
         if isinstance(image, Image.Image):
-            return decode(image, spec, order)
+            return decode(image, spec, order, memory=memory)
         name = source_name(image)
         # What may block is read here: only the main thread hears Ctrl-C.
         data = read_bytes(image, name) if _may_block(image) else image
-        return pool.submit(decode, data, spec, order, name)
+        return pool.submit(decode, data, spec, order, name, memory)
     except ImageError as e:
         return e
 

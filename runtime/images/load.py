@@ -51,23 +51,26 @@ _UPRIGHT = {
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def load_image(source: Source, spec: Preprocessing, order: str = "RGB", name: str | None = None) -> NDArray[np.uint8]:
+def load_image(
+    source: Source, spec: Preprocessing, order: str = "RGB", name: str | None = None, memory: int = 0
+) -> NDArray[np.uint8]:
     """Return any image as the model's input, uint8 [height, width, channels]; treat it as read-only.
 
     `source` is a path, the bytes of a file, a binary file object (read from where it stands), a PIL
     image, or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (with alpha). `order="BGR"` says
     that an array's colours run the other way, as OpenCV's do. An array that already is the model's
-    input is returned itself, not a copy. `name` stands for the source in errors.
+    input is returned itself, not a copy. `name` stands for the source in errors. `memory` is what the device has for
+    one image, in bytes, where that is less than the limit for all.
 
     Raises:
         ImageError: it is missing, not an image, damaged, too large, or an array of another kind.
         BundleError: `spec` asks for what this version does not know.
     """
-    return load_timed(source, spec, order, name)[0]
+    return load_timed(source, spec, order, name, memory)[0]
 
 
 def load_timed(
-    source: Source, spec: Preprocessing, order: str = "RGB", name: str | None = None
+    source: Source, spec: Preprocessing, order: str = "RGB", name: str | None = None, memory: int = 0
 ) -> tuple[NDArray[np.uint8], float]:
     """Do what `load_image` does; return also when (`perf_counter`) decoding was over and resizing began."""
     _check(spec)
@@ -76,12 +79,12 @@ def load_timed(
     if isinstance(source, np.ndarray):
         start = perf_counter()
         if source.ndim < 3 and (data := encoded_array(source)) is not None:
-            return _load(data, spec, name, _finish)
+            return _load(data, spec, name, _finish, memory)
         return _load_array(cast("NDArray[Any]", source), spec, order), start
-    return _load(source, spec, name, _finish)
+    return _load(source, spec, name, _finish, memory)
 
 
-def decode_image(source: Source, spec: Preprocessing, name: str | None = None) -> Image.Image:
+def decode_image(source: Source, spec: Preprocessing, name: str | None = None, memory: int = 0) -> Image.Image:
     """Return any image upright, in mode L or RGB as `spec` asks, but at its own size.
 
     That of a JPEG may be halved until it is no less than twice the model's. What a build changes about an image
@@ -96,7 +99,7 @@ def decode_image(source: Source, spec: Preprocessing, name: str | None = None) -
         _check_array(array)
         array = _without_padding(array)
         return _flat(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array), spec)
-    return _load(source, spec, name, _flat)[0]
+    return _load(source, spec, name, _flat, memory)[0]
 
 
 def resize(image: Image.Image, spec: Preprocessing, resample: Image.Resampling) -> NDArray[np.uint8]:
@@ -122,13 +125,13 @@ def _check(spec: Preprocessing) -> None:
 
 
 def _load(
-    source: Any, spec: Preprocessing, name: str | None, finish: Callable[[Image.Image, Preprocessing], T]
+    source: Any, spec: Preprocessing, name: str | None, finish: Callable[[Image.Image, Preprocessing], T], memory: int
 ) -> tuple[T, float]:
     name = source_name(source) if name is None else name
     image = source if isinstance(source, Image.Image) else read_bytes(source, name)
     with quiet_pillow():
         try:
-            return _load_pillow(image, spec, finish)
+            return _load_pillow(image, spec, finish, memory)
         except ImageError as e:
             raise ImageError(f"{name}: {e}") from None
         except Exception as e:
@@ -179,7 +182,7 @@ def _check_array(array: NDArray[Any]) -> None:
 
 
 def _load_pillow(
-    source: Image.Image | bytes, spec: Preprocessing, finish: Callable[[Image.Image, Preprocessing], T]
+    source: Image.Image | bytes, spec: Preprocessing, finish: Callable[[Image.Image, Preprocessing], T], memory: int
 ) -> tuple[T, float]:
     if isinstance(source, Image.Image):
         source.load()
@@ -191,7 +194,7 @@ def _load_pillow(
             _draft(image, spec)
         elif image.format == "TIFF":
             _hush_libtiff()
-        check_cost(image, source)
+        check_cost(image, source, memory)
         tiles: Any = getattr(image, "tile", [])
         deep = image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in tiles)
         image.load()

@@ -33,7 +33,8 @@ class Distinct:
         Raises:
             ImageError: it cannot be read.
         """
-        pixels = load_image(image, self._classifier.bundle.manifest.preprocessing, order)
+        manifest = self._classifier.bundle.manifest
+        pixels = load_image(image, manifest.preprocessing, order, memory=manifest.image_memory)
         seen = _unit(self._classifier.embed(pixels))
         if self._taken and bool((np.stack(self._taken) @ seen > np.array(self._repeats)).any()):
             return False

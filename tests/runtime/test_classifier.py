@@ -66,6 +66,25 @@ def enroll_elsewhere(bundle_path: Path, label: str, *images: Path) -> None:
 # --- predicting
 
 
+def test_an_image_must_fit_the_device_that_the_bundle_is_for(bundle: Bundle, tmp_path: Path) -> None:
+    out = io.BytesIO()
+    Image.new("L", (2000, 2000)).save(out, "PNG")
+    small = replace(bundle, manifest=replace(bundle.manifest, target={"peak_memory_bytes": (128 << 20) + (3 << 20)}))
+    told = r"3 MB to decode, more than the limit of 3 for the device that the bundle is built for"
+    with Classifier.open(small, tmp_path / "a.gallery") as classifier:
+        for use in (
+            classifier.predict,
+            classifier.embed,
+            classifier.explain,
+            lambda data: classifier.enroll("x", data),
+            lambda data: next(classifier.predict_many([data])),
+        ):
+            with pytest.raises(ImageError, match=told):
+                use(out.getvalue())
+    with Classifier.open(bundle, tmp_path / "b.gallery") as classifier:
+        classifier.predict(out.getvalue())
+
+
 def test_a_prediction_says_what_and_why(bundle_path: Path, photos: Path) -> None:
     with Classifier.open(bundle_path) as classifier:
         p = classifier.predict(photos / "0" / "0.png")

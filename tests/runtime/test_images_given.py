@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, features
 
+from tlc_edge.runtime.apart import run_apart
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import ImageError
 from tlc_edge.runtime.images import bounds, plugins
-from tlc_edge.runtime.images.load import load_image, source_name
+from tlc_edge.runtime.images.load import decode_image, load_image, source_name
 
 SPEC = Preprocessing(8, 8, 3)
 
@@ -303,6 +304,54 @@ def test_what_would_take_too_much_memory_is_refused_before(
     with pytest.raises(ImageError, match=r"600x600 pixels, .* MB to decode, more than the limit of 1; make it smaller"):
         load_image(make(600), SPEC)
     assert load_image(make(100), SPEC).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "settings"),
+    [
+        ("RGB", "PNG", {}),
+        ("RGBA", "PNG", {}),
+        ("1", "PNG", {}),
+        ("LA", "PNG", {}),
+        ("P", "PNG", {"transparency": 3}),
+        ("RGB", "WEBP", {"quality": 20, "method": 0}),
+        ("RGBA", "WEBP", {"quality": 20, "method": 0}),
+        ("RGB", "JPEG2000", {}),
+        ("RGBA", "JPEG2000", {}),
+        ("CMYK", "TIFF", {"compression": "tiff_lzw"}),
+        ("P", "GIF", {}),
+        ("RGB", "BMP", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the most memory that was held")
+def test_no_image_takes_more_than_is_said_before(
+    mode: str, kind: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    if not features.check({"WEBP": "webp", "JPEG2000": "jpg_2000"}.get(kind, "zlib")):
+        pytest.skip(f"this Pillow does not know {kind}")
+    y, x = np.mgrid[:1500, :2000]
+    picture = Image.fromarray(np.stack([x // 16 % 256, y // 16 % 256, (x + y) // 32 % 256], -1).astype(np.uint8))
+    (tmp_path / "a").write_bytes(encode(picture.convert(mode), kind, **settings))
+    done = run_apart(Path(__file__).parents[1] / "decode_cost.py", str(tmp_path / "a"))
+    said, taken = (float(word) for word in done.stdout.split())
+    assert said > 0
+    assert taken <= 1.1 * said + 4, (said, taken)  # and what the allocator holds back
+
+
+def test_a_small_device_has_less_for_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = encode(Image.new("RGB", (600, 600)))
+    told = (
+        r"600x600 pixels, .* MB to decode, more than the limit of 1 for the device that the bundle is built for; make"
+    )
+    for load in (load_image, decode_image):
+        with pytest.raises(ImageError, match=told):
+            load(picture, SPEC, memory=1 << 20)
+        load(picture, SPEC, memory=4 << 20)
+        load(picture, SPEC, memory=1 << 40)
+    monkeypatch.setattr(bounds, "MAX_MEMORY", 1 << 20)
+    with pytest.raises(ImageError, match="more than the limit of 1; make"):
+        load_image(picture, SPEC, memory=1 << 40)
 
 
 def test_a_progressive_jpeg_is_judged_by_its_scans_and_its_coefficients(monkeypatch: pytest.MonkeyPatch) -> None:

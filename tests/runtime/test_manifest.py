@@ -109,6 +109,21 @@ def read(doc: object) -> Manifest:
 # --- the format
 
 
+@pytest.mark.parametrize(
+    ("target", "memory"),
+    [
+        ({"peak_memory_bytes": 256 << 20}, 128 << 20),
+        ({"peak_memory_bytes": 2 << 30}, 1920 << 20),
+        ({"peak_memory_bytes": 196608}, 0),
+        ({"peak_memory_bytes": "256"}, 0),
+        ({"peak_memory_bytes": True}, 0),
+        ({}, 0),
+    ],
+)
+def test_what_a_target_has_for_one_image(target: dict[str, Any], memory: int) -> None:
+    assert replace(SMALL, target=target).image_memory == memory
+
+
 def test_the_written_bytes_are_frozen() -> None:
     assert to_json(SMALL) == FROZEN.encode()
 
