@@ -47,8 +47,13 @@ class DeviceFeatures:
 
     @property
     def aligned(self) -> dict[TrunkKind, Floats]:
-        """As head and neck are trained on them."""
+        """As the head is trained on them."""
         return {kind: self.alignments[kind].apply(x) if kind in self.alignments else x for kind, x in self.raw.items()}
+
+    @property
+    def for_neck(self) -> dict[TrunkKind, Floats]:
+        """As the neck is to read them."""
+        return {k: self.alignments[k].for_neck(x) if k in self.alignments else x for k, x in self.raw.items()}
 
     def fold(self, kind: TrunkKind, fused: Fused) -> Fused:
         """Return head and neck for the features of a trunk as they come."""
@@ -64,7 +69,7 @@ class Fitted:
     plain: Neck
     """The neck before it was whitened."""
     aligned: Mapping[TrunkKind, Floats]
-    """What each TFLite or int8 trunk gives for the training images, aligned, [M, F]."""
+    """What each TFLite or int8 trunk gives for the training images, aligned for the neck, [M, F]."""
     embedded: Floats
     """The training images as the float trunk and the neck see them, [M, D]."""
     reference: Reference
@@ -93,12 +98,12 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
     options = order.options
 
     with step("featurize again") as tell:  # as the device will see the images, and copies of them
-        plain = make_neck(files.trunk, data.train.features)
-        device = featurize_again(order, files, data, trunks, tell, align_to_float=plain.kernel is not None)
-        aligned = device.aligned
+        plain = make_neck(files.trunk, data.train.features, root=all(t.square_roots for t in order.targets))
+        device = featurize_again(order, files, data, trunks, tell, plain)
+        aligned = device.for_neck
 
     with step("train head") as tell:  # on what float and device trunks give: it learns to bear the difference
-        views = [*device.copies, *aligned.values()]
+        views = [*device.copies, *device.aligned.values()]
         head = train_head(options.head, views, data.train.classes, data.labels, options.seed, tell)
         neck = whiten(plain, list(aligned.values()), data.train.classes)
         embedded = neck.project(data.train.features)
@@ -122,7 +127,7 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
 
 
 def featurize_again(
-    order: Order, files: TrunkFiles, data: Data, trunks: Trunks, progress: Count, *, align_to_float: bool
+    order: Order, files: TrunkFiles, data: Data, trunks: Trunks, progress: Count, neck: Neck
 ) -> DeviceFeatures:
     """Run the training images through every trunk that rounds and is not too slow to be run here."""
     options, spec, train, width = order.options, data.preprocessing, data.train, files.trunk.width
@@ -140,7 +145,8 @@ def featurize_again(
                 if trunk.format == files.form:
                     last, device = kind, trunk_file(trunk, width)
         varied = [through(device, view) for view in order.views]
-    alignments = {kind: align(x, train.features) for kind, x in raw.items() if align_to_float and kind != floats}
+    aligned = [kind for kind in raw if neck.kernel is not None and kind != floats]
+    alignments = {kind: align(raw[kind], train.features, neck.root) for kind in aligned}
     if last in alignments:
         varied = [alignments[last].apply(x) for x in varied]
     return DeviceFeatures(raw, alignments, varied)

@@ -97,7 +97,7 @@ class Trunk:
 
 @dataclass(frozen=True, eq=False)
 class Neck:
-    """A linear projection from pooled features to the embedding: `features @ kernel + bias`."""
+    """A linear projection from pooled features, or their square roots, to the embedding: `features @ kernel + bias`."""
 
     kind: str
     """`classifier`, `pca`, or `none`: the embedding is the pooled features, and there is no kernel."""
@@ -106,12 +106,19 @@ class Neck:
     """[F, D]"""
     bias: Floats | None = None
     """[D]"""
+    root: bool = False
+    """Whether it reads the features' square roots."""
 
     def project(self, features: Floats) -> Floats:
         """Return the embeddings [N, D] of pooled features [N, F]."""
         if self.kernel is None or self.bias is None:
             return features
-        return features @ self.kernel + self.bias
+        return (signed_root(features) if self.root else features) @ self.kernel + self.bias
+
+
+def signed_root(x: Floats) -> Floats:
+    """Return square roots; of what is below zero, as an alignment may leave it, minus that of its magnitude."""
+    return np.copysign(np.sqrt(np.abs(x)), x)
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,6 +88,11 @@ class Target:
     sources: Mapping[str, str]
     """Where each number comes from, by its dotted key (`limits.model_bytes`)."""
 
+    @property
+    def square_roots(self) -> bool:
+        """Whether a model for it may take square roots: a TFLite file does so in float32, by the operation SQRT."""
+        return not self.full_int8 and (not self.operations or "SQRT" in self.operations)
+
 
 def target_names() -> tuple[str, ...]:
     """Return the names of the targets that ship with tlc, sorted."""

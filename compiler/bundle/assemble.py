@@ -191,7 +191,12 @@ def _describe(fused: Fused) -> dict[str, Any]:
             "width": trunk.width,
             "trunk_sha256": arrays_sha256(trunk.model.get_weights()),
         },
-        "neck": {"kind": neck.kind, "width": neck.width, "sha256": arrays_sha256(matrices)},
+        "neck": {
+            "kind": neck.kind,
+            "width": neck.width,
+            "sha256": arrays_sha256(matrices),
+            **({"reads": "square roots"} if neck.root else {}),
+        },
     }
 
 

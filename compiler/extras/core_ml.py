@@ -103,6 +103,7 @@ def _frozen(fused: Fused) -> Any:
         if fused.head.layers:
             outputs.append(x)
         if fused.neck.kernel is not None and fused.neck.bias is not None:
+            features = tf.sqrt(features) if fused.neck.root else features
             features = tf.matmul(features, fused.neck.kernel) + fused.neck.bias
         return [*outputs, features]
 

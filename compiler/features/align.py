@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.records import Dense, Floats, Fused
+from tlc_edge.compiler.records import Dense, Floats, Fused, signed_root
 
 _TOWARDS_NONE = 0.1
 """Of the features' mean variance: where a feature varies less, its factor is drawn towards 1, as it is badly known."""
@@ -25,6 +25,15 @@ class Alignment:
 
     factor: NDArray[np.float64]
     offset: NDArray[np.float64]
+    root: Alignment | None = None
+    """Of the features' square roots, for a neck that reads those."""
+
+    def for_neck(self, features: Floats) -> Floats:
+        """Return a trunk's features [N, F] as the neck is to read them: like the float trunk's, on average."""
+        if self.root is None:
+            return self.apply(features)
+        aligned = self.root.apply(signed_root(features))
+        return np.copysign(np.square(aligned), aligned)
 
     def apply(self, features: Floats) -> Floats:
         """Return a trunk's features [N, F] as those of the float trunk, on average."""
@@ -36,7 +45,7 @@ class Alignment:
         if head.layers:
             head = replace(head, layers=(self._folded(head.layers[0]), *head.layers[1:]))
         if neck.kernel is not None and neck.bias is not None:
-            layer = self._folded(Dense(neck.kernel, neck.bias, "linear"))
+            layer = (self.root or self)._folded(Dense(neck.kernel, neck.bias, "linear"))
             neck = replace(neck, kernel=layer.kernel, bias=layer.bias)
         return replace(fused, head=head, neck=neck)
 
@@ -46,12 +55,17 @@ class Alignment:
         return replace(layer, kernel=(self.factor[:, None] * kernel).astype(np.float32), bias=bias)
 
 
-def align(device: Floats, floats: Floats) -> Alignment:
+def align(device: Floats, floats: Floats, root: bool = False) -> Alignment:
     """Return what brings a trunk's features of the training images, [M, F], nearest to the float trunk's.
 
-    By least squares for each feature. A trunk that hardly sees what the float one does is left as it is: an offset
-    would only hide that.
+    By least squares for each feature; with `root`, for their square roots as well, which the neck reads. A trunk that
+    hardly sees what the float one does is left as it is: an offset would only hide that.
     """
+    found = _align(device, floats)
+    return replace(found, root=_align(signed_root(device), signed_root(floats))) if root else found
+
+
+def _align(device: Floats, floats: Floats) -> Alignment:
     x, y = device.astype(np.float64), floats.astype(np.float64)
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     variance = np.square(x - mean_x).mean(axis=0)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.network.walk import Step, Values, Weights, readers, start, steps
+from tlc_edge.compiler.network.walk import Step, Values, Weights, is_relu, readers, start, steps
 
 from .weight_grid import KINDS, on_grid, with_bias
 
@@ -189,7 +189,7 @@ def _followed(model: Any, found: Sequence[Step]) -> dict[int, _Follower]:
             continue
         after = reading.get(key, [])
         if len(after) == 1 and key not in ends and _elementwise(after[0]):
-            followers[key] = _Follower(after[0].layer, _clips(after[0]), False)
+            followers[key] = _Follower(after[0].layer, is_relu(after[0]), False)
     return followers
 
 
@@ -197,14 +197,6 @@ def _elementwise(step: Step) -> bool:
     if step.kind not in _ACTIVATIONS:
         return False
     return getattr(getattr(step.layer, "activation", None), "__name__", "") not in ("softmax", "log_softmax")
-
-
-def _clips(step: Step) -> bool:
-    from keras import activations
-
-    if step.kind == "Activation":
-        return step.layer.activation in (activations.relu, activations.relu6)
-    return step.kind in ("Relu", "Relu6") or (step.kind == "ReLU" and not step.layer.negative_slope)
 
 
 def _correct_layer(

@@ -35,7 +35,11 @@ def attach_onnx(trunk: LoweredTrunk, head: Head, neck: Neck) -> Any:
         _stack(model, head.layers, trunk.scheme, "head", "probabilities")
         output("probabilities", head.layers[-1].kernel.shape[1])
     if neck.kernel is not None and neck.bias is not None:
-        _stack(model, (Dense(neck.kernel, neck.bias, "linear"),), trunk.scheme, "neck", "embedding")
+        source = "features"
+        if neck.root:
+            graph.node.append(helper.make_node("Sqrt", [source], ["neck_root"], name="neck_root"))
+            source = "neck_root"
+        _stack(model, (Dense(neck.kernel, neck.bias, "linear"),), trunk.scheme, "neck", "embedding", source)
     else:
         graph.node.append(helper.make_node("Identity", ["features"], ["embedding"], name="neck"))
     output("embedding", neck.width)
@@ -43,12 +47,11 @@ def attach_onnx(trunk: LoweredTrunk, head: Head, neck: Neck) -> Any:
     return model
 
 
-def _stack(model: Any, layers: Sequence[Dense], scheme: str, name: str, output: str) -> None:
+def _stack(model: Any, layers: Sequence[Dense], scheme: str, name: str, output: str, source: str = "features") -> None:
     from onnx import helper
 
     graph = model.graph
     kept = SCHEMES[scheme].weights
-    source = "features"
     for i, layer in enumerate(layers):
         kernel = add_weights(graph, f"{name}_{i}_kernel", layer.kernel, kept)
         bias = add_weights(graph, f"{name}_{i}_bias", layer.bias, "float32")

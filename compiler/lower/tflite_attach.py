@@ -15,19 +15,19 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.records import Dense, Floats, Head, Neck
+from tlc_edge.compiler.records import Dense, Floats, Head, Neck, signed_root
 
 from .tflite_ends import drop_unused, int8_input, int8_outputs
 from .tflite_file import read_tflite
 from .tflite_finish import PackedBuilder
 
 # BuiltinOperator, BuiltinOptions, TensorType and ActivationFunctionType of the TFLite schema.
-_DEQUANTIZE, _FULLY_CONNECTED, _SOFTMAX = 6, 9, 25
-_FULLY_CONNECTED_OPTIONS, _SOFTMAX_OPTIONS, _DEQUANTIZE_OPTIONS = 8, 9, 26
+_DEQUANTIZE, _FULLY_CONNECTED, _SOFTMAX, _SQRT, _QUANTIZE = 6, 9, 25, 75, 114
+_FULLY_CONNECTED_OPTIONS, _SOFTMAX_OPTIONS, _DEQUANTIZE_OPTIONS, _QUANTIZE_OPTIONS = 8, 9, 26, 89
 _FLOAT32, _INT32, _INT8 = 0, 2, 9
 _RELU = 1
 # Version 4 is what per-channel int8 weights came with; tflite-runtime 2.14 has it.
-_VERSIONS = {_DEQUANTIZE: 2, _FULLY_CONNECTED: 4, _SOFTMAX: 2}
+_VERSIONS = {_DEQUANTIZE: 2, _FULLY_CONNECTED: 4, _SOFTMAX: 2, _SQRT: 1, _QUANTIZE: 1}
 _TAIL = 10.0  # logits this far below an image's best have a probability under 1/20,000
 
 
@@ -62,8 +62,10 @@ def attach_tflite(
     if head.layers:
         outputs.append(graph.stack(source, head.layers, features, "head", "probabilities"))
     if neck.kernel is not None and neck.bias is not None:
-        layer = Dense(neck.kernel, neck.bias, "linear")
-        outputs.append(graph.stack(source, (layer,), features, "neck", "embedding"))
+        layer, given = Dense(neck.kernel, neck.bias, "linear"), features
+        if neck.root:
+            source, given = graph.root(source, "neck_root"), signed_root(features)
+        outputs.append(graph.stack(source, (layer,), given, "neck", "embedding"))
     else:
         outputs.append(graph.to_float(source, "embedding"))
     model.subgraphs[0].outputs = outputs
@@ -110,6 +112,26 @@ class _Graph:
             if layer.activation == "softmax":
                 source = self._softmax(source, f"{name}_{i}_softmax" if self._int8(source) else output)
         return self.to_float(source, output)
+
+    def root(self, source: int, name: str) -> int:
+        """Return a tensor called `name` with the square roots of `source`, of the same type.
+
+        They are taken in float32: no engine but the newest has SQRT in int8.
+        """
+        if not self._int8(source):
+            return self._square_root(source, name)
+        given = self._graph.tensors[source].quantization
+        highest = float(given.scale[0]) * (127 - int(given.zeroPoint[0]))
+        rooted = self._square_root(self.to_float(source, f"{name}_of"), f"{name}_float")
+        shape = tuple(self._graph.tensors[source].shape)
+        made = self._tensor(name, shape, _INT8, _Quantization(max(highest, 1e-12) ** 0.5 / 255, -128))
+        self._operator(_QUANTIZE, [rooted], [made], _QUANTIZE_OPTIONS, self._schema.QuantizeOptionsT())
+        return made
+
+    def _square_root(self, source: int, name: str) -> int:
+        made = self._tensor(name, tuple(self._graph.tensors[source].shape), _FLOAT32)
+        self._operator(_SQRT, [source], [made], 0, None)
+        return made
 
     def to_float(self, source: int, name: str) -> int:
         """Return a float32 tensor called `name` with the values of `source`."""

@@ -89,6 +89,16 @@ def readers(found: Sequence[Step]) -> dict[int, list[Step]]:
     return reading
 
 
+def is_relu(step: Step) -> bool:
+    """Return whether a step ends in max(x, 0), clipped above or not."""
+    from keras import activations
+
+    if step.kind == "ReLU":
+        return not step.layer.negative_slope and not step.layer.threshold
+    own = getattr(step.layer, "activation", None)
+    return step.kind in ("Relu", "Relu6") or own in (activations.relu, activations.relu6)
+
+
 def largest(model: Any, found: Sequence[Step]) -> int:
     """Return how many numbers of one image are held at once while the steps run, at most."""
     held: dict[int, int] = {id(tensor): _size(tensor.shape) for tensor in model.inputs}

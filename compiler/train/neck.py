@@ -7,42 +7,72 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.records import Floats, Neck, Trunk
+from tlc_edge.compiler.network.onnx_network import OnnxNetwork
+from tlc_edge.compiler.network.walk import is_relu, steps
+from tlc_edge.compiler.records import Floats, Neck, Trunk, signed_root
 
 WIDTH = 256
+"""Of a PCA; and classifiers of fewer classes than that are of no use."""
+OF_CLASSIFIER = 512
+"""At most, of the directions along which a classifier tells its classes apart. (`benchmarks/few_shot.py`: 256 of them,
+and features in place of their roots, cost what is enrolled later a point and more.)"""
 # From here on (flattened feature maps) a gallery of whole features is too large for a device, and the few
 # directions that the training images span are the lesser evil.
 _UNWIELDY = 4096
+_HAND_ON = frozenset(
+    {
+        *("GlobalAveragePooling2D", "GlobalMaxPooling2D", "AveragePooling2D", "MaxPooling2D", "Flatten", "Reshape"),
+        *("Dropout", "SpatialDropout2D", "ZeroPadding2D", "Cropping2D"),
+    }
+)
 
 
-def make_neck(trunk: Trunk, train: Floats, width: int = WIDTH) -> Neck:
+def make_neck(trunk: Trunk, train: Floats, width: int | None = None, *, root: bool = False) -> Neck:
     """Make the projection for `trunk`, centred on the mean of the training features `train` [N, F].
 
     From the shaved-off classifier where there is one that reads these very features: the top left
     singular vectors of its weights, which span the directions along which the backbone told its own
-    classes apart; they need no data. Else from a PCA of the training features, else none.
+    classes apart; they need no data. Else from a PCA of the training features, else none. `width` is that of either.
+
+    With `root`, a projection made from a classifier reads the square roots of features that a ReLU gives: a
+    few that are large no longer outshout the many that are small.
     """
     classifier = trunk.backbone.classifier
     reads_these = classifier and trunk.layer == trunk.backbone.default_shave and trunk.pool == classifier.pool
     mean = train.mean(axis=0, dtype=np.float64)
-    if trunk.width <= width:
+    least = WIDTH if width is None else width
+    if trunk.width <= least:
         return Neck("none", trunk.width)
     # A classifier of a few classes spans too few directions to tell new classes apart.
     if (
         classifier is not None
         and reads_these
         and len(classifier.kernel) == trunk.width
-        and len(classifier.bias) > width
+        and len(classifier.bias) > least
     ):
         # A shift common to all classes leaves softmax as it is, so it is taken out first.
         kind, matrix = "classifier", classifier.kernel - classifier.kernel.mean(axis=1, keepdims=True)
-    elif len(train) > width or trunk.width > _UNWIELDY:
-        width = min(width, len(train) - 1)
-        kind, matrix = "pca", (train - mean).T
+        width = min(OF_CLASSIFIER, len(classifier.bias) - 1, trunk.width) if width is None else width
+        root = root and never_negative(trunk.model)
+        mean = signed_root(train).mean(axis=0, dtype=np.float64) if root else mean
+    elif len(train) > least or trunk.width > _UNWIELDY:
+        width = min(least, len(train) - 1)
+        kind, matrix, root = "pca", (train - mean).T, False
     else:
         return Neck("none", trunk.width)
     kernel = _left_singular(matrix, width)
-    return Neck(kind, kernel.shape[1], kernel.astype(np.float32), (-mean @ kernel).astype(np.float32))
+    return Neck(kind, kernel.shape[1], kernel.astype(np.float32), (-mean @ kernel).astype(np.float32), root)
+
+
+def never_negative(model: Any) -> bool:
+    """Return whether what a network gives comes from a ReLU, through pooling at most; of an ONNX one it is not known."""
+    if isinstance(model, OnnxNetwork):
+        return False
+    given_by = {key: step for step in steps(model) for key in step.outputs}
+    step = given_by.get(id(model.outputs[0]))
+    while step is not None and step.kind in _HAND_ON:
+        step = given_by.get(step.inputs[0])
+    return step is not None and is_relu(step)
 
 
 def _left_singular(matrix: NDArray[Any], width: int) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_networks import LABELS, floats, small_fused
@@ -32,6 +34,20 @@ def test_what_is_exact_stays_so() -> None:
 def test_a_blind_trunk_stays_blind(given: np.ndarray) -> None:
     found = align(given, FLOATS)
     np.testing.assert_array_equal(found.apply(given), given)
+
+
+def test_a_neck_that_reads_roots_has_an_alignment_of_its_own() -> None:
+    fused, device = small_fused(LABELS, 0, True), np.abs(off(FLOATS))
+    rooted = replace(fused, neck=replace(fused.neck, root=True))
+    found = align(device, FLOATS, root=True)
+    assert found.root is not None
+    own = found.fold(rooted)
+    np.testing.assert_allclose(own.neck.project(device), rooted.neck.project(found.for_neck(device)), atol=1e-4)
+    wanted, before = rooted.neck.project(FLOATS), rooted.neck.project(device)
+    assert np.abs(own.neck.project(device) - wanted).mean() < 0.6 * np.abs(before - wanted).mean()
+    np.testing.assert_allclose(own.head.probabilities(device), fused.head.probabilities(found.apply(device)), atol=1e-5)
+    plain = align(device, FLOATS)
+    np.testing.assert_array_equal(plain.for_neck(device), plain.apply(device))
 
 
 @pytest.mark.parametrize(("labels", "hidden", "neck"), [(LABELS, 0, True), (LABELS, 7, False), ((), 0, True)])

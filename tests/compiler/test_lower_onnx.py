@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tlc_edge.compiler.records import Backbone, Fused
 from tlc_edge.compiler.verify.statistics import cosines
 from tlc_edge.runtime import Bundle
 from tlc_edge.runtime.errors import BuildError
+from tlc_edge.targets.schemes import names
 
 CALIBRATION = small_images(32, seed=9)
 
@@ -95,6 +97,18 @@ def test_without_a_head_there_is_one_output() -> None:
     np.testing.assert_allclose(ran.run(None, {"image": images})[0], run_keras(fused, images).embeddings, atol=1e-4)
 
 
+@pytest.mark.parametrize("scheme", names("onnx"))
+def test_a_neck_that_reads_square_roots(small: Fused, scheme: str) -> None:
+    fused = replace(small, neck=replace(small.neck, root=True))
+    images = small_images(12)
+    trunk = lower_trunk_onnx(fused.trunk, scheme, images)
+    ran = session(onnx_model(trunk, fused).data)
+    features = session(trunk.data).run(None, {"image": images})[0]
+    expected = fused.neck.project(features)
+    found = ran.run(["embedding"], {"image": images})[0]
+    np.testing.assert_allclose(found, expected, atol=(0.03 if scheme == "int8" else 1e-2) * np.abs(expected).max())
+
+
 def test_two_lowerings_in_one_process_are_equal_to_the_byte(small: Fused, small_onnx: bytes) -> None:
     assert lowered(small) == small_onnx
     assert lowered(small_fused()) == small_onnx
@@ -106,7 +120,7 @@ def test_the_bundles_own_file(bundle: Bundle) -> None:
     assert described(ran.get_inputs()) == [("image", "tensor(uint8)", ["batch", 224, 224, 3])]
     assert described(ran.get_outputs()) == [
         ("probabilities", "tensor(float)", ["batch", 4]),
-        ("embedding", "tensor(float)", ["batch", 256]),
+        ("embedding", "tensor(float)", ["batch", 512]),
     ]
     found = ran.get_modelmeta().custom_metadata_map
     assert json.loads(found["labels"]) == list(bundle.manifest.labels)

@@ -116,9 +116,38 @@ def test_project() -> None:
 def test_the_real_one_costs_little_of_what_the_classifier_knew(lite0: object) -> None:
     trunk = shave(lite0)  # type: ignore[arg-type]
     neck = make_neck(trunk, np.zeros((3, 1280), np.float32))
-    assert (neck.kind, neck.width) == ("classifier", 256)
+    assert (neck.kind, neck.width) == ("classifier", 512)
     assert neck.kernel is not None
     matrix = centred(trunk)
     kept = np.linalg.norm(neck.kernel.T @ matrix) / np.linalg.norm(matrix)
-    # 256 of 1280 random directions would keep the square root of a fifth, 0.45.
-    assert kept > 0.75
+    # 512 of 1280 random directions would keep the square root of two fifths, 0.63.
+    assert kept > 0.9
+    rooted = make_neck(trunk, np.ones((3, 1280), np.float32), root=True)
+    assert rooted.root
+    np.testing.assert_array_equal(rooted.kernel, neck.kernel)
+
+
+@pytest.mark.parametrize(
+    ("last", "reads_roots"), [("relu", True), ("relu6", True), ("swish", False), ("linear", False)]
+)
+def test_roots_are_taken_of_what_a_relu_gives_alone(last: str, reads_roots: bool) -> None:
+    from keras import Input, Model, layers
+
+    image = Input((8, 8, 3))
+    x = layers.Conv2D(12, 3, activation=last)(image)
+    made = shave(replace(small_backbone(), model=Model(image, x), default_shave=x._keras_history.operation.name))
+    train = np.abs(floats(np.random.default_rng(0), 9, 12))
+    neck = make_neck(made, train, 5, root=True)
+    assert (neck.kind, neck.root) == ("classifier", reads_roots)
+    assert not make_neck(made, train, 5).root
+    np.testing.assert_allclose(neck.project(train).mean(axis=0), 0, atol=1e-5)
+    without = shave(replace(made.backbone, classifier=None))
+    assert not make_neck(without, train, 5, root=True).root
+
+
+def test_what_is_rooted_is_the_features_and_below_zero_their_magnitude() -> None:
+    generator = np.random.default_rng(0)
+    kernel, bias = floats(generator, 4, 3), floats(generator, 3)
+    features = np.array([[4, 0, 1, -9]], np.float32)
+    found = Neck("classifier", 3, kernel, bias, root=True).project(features)
+    np.testing.assert_allclose(found, np.array([[2, 0, 1, -3]], np.float32) @ kernel + bias, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from small_networks import LABELS, feature_map, small_fused, small_images
 
 from tlc_edge.compiler.lower.tflite_attach import _range, attach_tflite
+from tlc_edge.compiler.lower.tflite_content import read_content
 from tlc_edge.compiler.lower.tflite_file import operation_names, read_tflite, tensor_name
 from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
 from tlc_edge.compiler.records import Dense, Fused, LoweredTrunk
@@ -164,6 +166,20 @@ def test_the_numbers_of_a_float_layer() -> None:
         assert (attached.constant(f"{name}_bias", np.float32) == layer.bias).all()
         assert attached.tensors[f"{name}_kernel"].quantization is None
     assert [t.type for n, t in attached.tensors.items() if n.startswith(("head", "neck"))] == [FLOAT32] * 5
+
+
+def test_square_roots_are_taken_in_float32_and_the_neck_stays_what_it_is(trunk: LoweredTrunk) -> None:
+    fused, features = small_fused(), features_of(trunk)
+    neck = replace(fused.neck, root=True)
+    data = attach_tflite(trunk.data, fused.head, neck, features)
+    engine = open_model(KINDS[0], data, 1, outputs_for(LABELS))
+    for image, row in zip(IMAGES, features, strict=True):
+        probabilities, embedding = engine.run(image)
+        expected = neck.project(row[None])[0]
+        assert np.abs(embedding - expected).max() < (0.05 if is_int8(trunk) else 1e-4) * max(1, np.abs(expected).max())
+        assert np.abs(probabilities - fused.head.probabilities(row[None])[0]).max() < (0.05 if is_int8(trunk) else 1e-4)
+    found = read_content(data).operations
+    assert (found["SQRT"], found["QUANTIZE"]) == (1, 1 if is_int8(trunk) else 0)
 
 
 def test_what_it_answers_is_what_numpy_does(trunk: LoweredTrunk) -> None:
