@@ -63,11 +63,13 @@ class Trained:
         raw: dict[File, Any] = {("tflite", "float32"): floats, ("onnx", "float32"): floats}
         for file in (("tflite", "int8"), ("onnx", "int8")):
             raw[file] = featurize(trunk_file(trunks[file], trunk.width), samples, spec).features
-        aligned = {file: align(x, floats) for file, x in raw.items()}
-        seen = [floats, *(aligned[file].apply(raw[file]) for file in FILES if file[1] == "int8")]
+        neck = make_neck(trunk, floats, root=True)
+        aligned = {file: align(x, floats, neck.root) for file, x in raw.items()}
+        int8 = [file for file in FILES if file[1] == "int8"]
+        seen = [floats, *(aligned[file].apply(raw[file]) for file in int8)]
         truth = data.truth[train]
         head = train_head("linear", seen, truth, data.labels, 0)
-        neck = whiten(make_neck(trunk, floats), seen, truth)
+        neck = whiten(neck, [floats, *(aligned[file].for_neck(raw[file]) for file in int8)], truth)
         fused = Fused(trunk, neck, head, data.labels, spec)
         self.models = {
             key: tflite_model(file, own, raw[key]) if file.format == "tflite" else onnx_model(file, own)

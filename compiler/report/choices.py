@@ -47,7 +47,7 @@ def list_choices(manifest: Manifest, evidence: Evidence) -> tuple[Choice, ...]:
             f"{trunk.layer}, {trunk.pool} pooling, {trunk.width} features",
             trunk.backbone.default_reason if default else "as asked for with --shave",
         ),
-        Choice("neck", f"{m.neck['kind']}, embedding of {m.embedding_width}", _NECKS.get(str(m.neck["kind"]), "")),
+        Choice("neck", _neck(m), _NECKS.get(str(m.neck["kind"]), "")),
         *_head(m.head),
         *_training(evidence.settings),
         *_files(manifest, evidence),
@@ -62,6 +62,11 @@ def list_choices(manifest: Manifest, evidence: Evidence) -> tuple[Choice, ...]:
             "how many stored examples vote on the device, and how fast a vote fades with distance",
         ),
     )
+
+
+def _neck(m: Manifest) -> str:
+    reads = f" of the features' {m.neck['reads']}" if "reads" in m.neck else ""
+    return f"{m.neck['kind']}{reads}, embedding of {m.embedding_width}"
 
 
 def _head(head: Any) -> list[Choice]:

@@ -65,7 +65,7 @@ def make_neck(trunk: Trunk, train: Floats, width: int | None = None, *, root: bo
 
 
 def never_negative(model: Any) -> bool:
-    """Return whether what a network gives comes from a ReLU, through pooling at most; of an ONNX one it is not known."""
+    """Return whether what a network gives comes from a ReLU, through pooling at most; of ONNX that is not known."""
     if isinstance(model, OnnxNetwork):
         return False
     given_by = {key: step for step in steps(model) for key in step.outputs}
