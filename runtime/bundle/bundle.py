@@ -28,6 +28,7 @@ from tlc_edge.runtime.vectors import row_lengths, unit_rows
 from .archive import archive_parts, is_archive_of
 from .arrays import read_arrays
 from .manifest import Manifest, from_json, to_json
+from .model_labels import says_other_labels
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
@@ -95,6 +96,11 @@ class Bundle:
         if LABELS in files and files[LABELS].decode("utf-8", "replace") != labels_text(manifest.labels):
             raise BundleError(
                 f"{where}: the labels in {MANIFEST} are not those of {LABELS}; copy or build the bundle again"
+            )
+        other = next((m for m in manifest.models if says_other_labels(m.format, files[m.file], manifest.labels)), None)
+        if other is not None:
+            raise BundleError(
+                f"{where}: the labels in {MANIFEST} are not those in {other.file}; copy or build the bundle again"
             )
         if signed is not None and signed.verified and signature is not None:
             try:

@@ -6,7 +6,7 @@ of onnx.proto3. The onnx package is none that a device has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from tlc_edge.runtime.bundle.protobuf import fields
 
 # message: field -> message inside it, of those through which a tensor can be reached
 _INSIDE = {
@@ -32,42 +32,10 @@ def refers_outside(data: bytes) -> bool:
         message, kind, depth = open_.pop()
         if depth > _DEEPEST:
             raise ValueError("graphs within graphs without end")
-        for field, value in _fields(message):
+        for field, value in fields(message):
             if kind == "tensor":
                 if field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0):
                     return True
             elif isinstance(value, memoryview) and field in _INSIDE[kind]:
                 open_.append((value, _INSIDE[kind][field], depth + 1))
     return False
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(message, at)
-            yield key >> 3, value
-            continue
-        length = {1: 8, 5: 4}.get(kind, 0)
-        if kind == 2:
-            length, at = _varint(message, at)
-        elif not length:
-            raise ValueError("not an ONNX file")
-        if at + length > len(message):
-            raise ValueError("it ends early")
-        yield key >> 3, message[at : at + length]
-        at += length
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(message) or shift > 63:
-            raise ValueError("it ends early")
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at

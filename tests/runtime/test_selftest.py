@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,54 @@ def test_once_passed_it_is_not_run_again(bundle: Bundle, marks: Path) -> None:
     mark.unlink()
     with pytest.raises(SelftestError):
         Classifier.open(failing)
+
+
+def test_what_others_could_have_written_is_no_mark(bundle: Bundle, marks: Path, tmp_path: Path) -> None:
+    turned = expected(bundle, lambda a: a.update({f"{MODEL}:embedding": -a[f"{MODEL}:embedding"]}))
+    failing = replace(bundle, files={**bundle.files, EXPECTED: turned})
+
+    def is_run() -> bool:
+        try:
+            Classifier.open(failing).close()
+        except SelftestError:
+            return True
+        return False
+
+    with Classifier.open(bundle):
+        (mark,) = marks.iterdir()
+    whole = mark.read_bytes()
+    assert not is_run()
+    own = tmp_path / "a file of mine"
+    own.write_bytes(b"")
+    for forged in (b"", b"passed", whole[:-1], whole + b"\n", whole.replace(b"a", b"b")):
+        mark.write_bytes(forged)
+        assert is_run()
+    mark.unlink()
+    os.link(own, mark)  # who may write the folder can link what is mine to the name
+    assert is_run()
+    mark.unlink()
+    (tmp_path / "said").write_bytes(whole)
+    mark.symlink_to(tmp_path / "said")
+    assert is_run()
+    mark.unlink()
+    mark.write_bytes(whole)
+    for place, mode in ((mark, 0o646), (marks, 0o777)):
+        before = place.stat().st_mode
+        place.chmod(mode)
+        assert is_run()
+        place.chmod(before)
+    if os.geteuid() == 0:
+        os.chown(mark, 12345, -1)
+        assert is_run()
+        os.chown(mark, 0, -1)
+    assert not is_run()
+    mark.write_bytes(b"")  # what a kill left
+    with Classifier.open(bundle):
+        assert mark.read_bytes() == whole
+    # Any other file of the bundle makes it another mark, so that a passed test stands for no other bundle.
+    other = replace(bundle, files={**bundle.files, MANIFEST: bundle.files[MANIFEST] + b" "})
+    with Classifier.open(other):
+        assert len(list(marks.iterdir())) == 2
 
 
 def test_another_engine_is_tried_on_its_own(bundle: Bundle, marks: Path) -> None:
