@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,18 @@ Labelled = list[tuple[Path, str]]
 
 # Icons by one maker look alike; the two of each pair are siblings, so both are held out.
 MAKERS = (("twemoji",), ("noto", "noto-v1"), ("fluent-emoji", "fluent-emoji-flat"), ("emojione",), ("fxemoji",))
+# The same things as six classes whose images have little in common.
+KINDS = {
+    "animal": ("cat-face", "dog-face", "elephant", "fish", "octopus", "penguin", "snail", "turtle"),
+    "vehicle": ("ambulance", "automobile", "bicycle", "helicopter", "locomotive", "rocket", "ship"),
+    "food": (
+        *("banana", "beer-mug", "doughnut", "hamburger", "pineapple", "pizza"),
+        *("red-apple", "strawberry", "watermelon"),
+    ),
+    "music": ("guitar", "trumpet", "violin", "bell"),
+    "plant": ("cactus", "rose", "sunflower"),
+    "thing": ("battery", "books", "camera", "key", "radio", "television", "balloon"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,8 @@ class Trial:
     """Images of base and enrolled classes."""
     near: list[Path]
     """Images of other classes of the same data."""
+    shown: dict[str, list[Path]] = field(default_factory=dict[str, list[Path]])
+    """Further images of these classes, to show as what must not pass."""
 
     def only(self, count: int) -> Trial:
         """Return it with `count` of the classes to enroll; what is asked of the others is left out."""
@@ -45,8 +59,9 @@ class Trial:
 
 def icons(enrolled: int | None, folds: int, seed: int = 0) -> Iterator[Trial]:
     """Twenty base things, `enrolled` others, and the makers of the images asked about never seen."""
-    files = {folder.name: sorted(folder.iterdir()) for folder in sorted((SHARED / "icons").iterdir())}
-    for fold, held in enumerate(MAKERS[:folds]):
+    files = icon_files()
+    for fold in range(folds):
+        held = MAKERS[fold % len(MAKERS)]
         draw = random.Random(seed + fold)
         things = draw.sample(list(files), len(files))
         seen = {t: draw.sample(s, len(s)) for t in things if (s := [f for f in files[t] if f.stem not in held])}
@@ -54,7 +69,30 @@ def icons(enrolled: int | None, folds: int, seed: int = 0) -> Iterator[Trial]:
         new = [t for t in things if t not in base][:enrolled]
         asked = [(f, t) for t in base + new for f in files[t] if f.stem in held]
         near = [f for t in things if t not in base + new for f in files[t] if f.stem in held]
-        yield Trial("icons", [(f, t) for t in base for f in seen[t]], {t: seen[t] for t in new}, asked, near)
+        shown = {t: seen[t] for t in things if t not in base + new}
+        yield Trial("icons", [(f, t) for t in base for f in seen[t]], {t: seen[t] for t in new}, asked, near, shown)
+
+
+def kinds(rounds: int, seed: int = 0) -> Iterator[Trial]:
+    """Three base kinds of icons with fifteen images each, two others enrolled, makers as in `icons`."""
+    files = {kind: [f for thing in things for f in icon_files()[thing]] for kind, things in KINDS.items()}
+    for n in range(rounds):
+        held = MAKERS[n % len(MAKERS)]
+        draw = random.Random(seed + n)
+        names = draw.sample(list(files), len(files))
+        order = {kind: draw.sample(files[kind], len(files[kind])) for kind in names}
+        seen = {kind: [f for f in order[kind] if f.stem not in held] for kind in names}
+        old, new, rest = names[:3], names[3:5], names[5:]
+        asked = [(f, kind) for kind in old + new for f in order[kind] if f.stem in held]
+        near = [f for kind in rest for f in order[kind] if f.stem in held]
+        base = [(f, kind) for kind in old for f in seen[kind][:15]]
+        shown = {kind: seen[kind] for kind in rest}
+        yield Trial("icons in six kinds", base, {kind: seen[kind][:10] for kind in new}, asked, near, shown)
+
+
+def icon_files() -> dict[str, list[Path]]:
+    """Return the icons by what they show."""
+    return {folder.name: sorted(folder.iterdir()) for folder in sorted((SHARED / "icons").iterdir())}
 
 
 def photos(
@@ -68,8 +106,10 @@ def photos(
         old, new, rest = classes[:base], classes[base : base + enrolled], classes[base + enrolled :]
         asked = [(f, c) for c in old for f in order[c][train : train + 30]]
         asked += [(f, c) for c in new for f in order[c][10:40]]
-        near = [f for c in rest for f in order[c][:30]]
-        yield Trial(name, [(f, c) for c in old for f in order[c][:train]], {c: order[c][:10] for c in new}, asked, near)
+        near = [f for c in rest for f in order[c][10:40]]
+        shown = {c: order[c][:10] for c in rest}
+        base_images = [(f, c) for c in old for f in order[c][:train]]
+        yield Trial(name, base_images, {c: order[c][:10] for c in new}, asked, near, shown)
 
 
 def chess_files() -> dict[str, list[Path]]:

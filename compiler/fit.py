@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tlc_edge.compiler.cache.folder import caching
+from tlc_edge.compiler.data.calibration_set import choose_calibration
+from tlc_edge.compiler.data.looks import LOOKS
 from tlc_edge.compiler.data.prepared import Data, HeldOut
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.features.align import Alignment, align
@@ -27,11 +32,12 @@ from tlc_edge.runtime.progress import Count
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES, all_int8
 
 from .order import Order
-from .records import Floats, Fused, LoweredTrunk, Neck
+from .records import Floats, Fused, Looks, LoweredTrunk, Neck
 from .steps import Steps
 
 Trunks = Mapping[TrunkKind, LoweredTrunk]
 """By what a target asks for; what it gets may have another scheme."""
+_LOOKED_AT = 300  # training images that are looked at in other ways; more would cost time and tell little
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +50,8 @@ class DeviceFeatures:
     """What makes them most like the float trunk's, where there is a neck; it goes into the weights of head and neck."""
     copies: Sequence[Floats]
     """Of changed copies of the images, aligned, as the last TFLite trunk, or else ONNX trunk, gives them."""
+    looks: Looks
+    """Of some of the images as cameras and messengers change them, by the same trunk, as the neck is to read them."""
 
     @property
     def aligned(self) -> dict[TrunkKind, Floats]:
@@ -68,6 +76,8 @@ class Fitted:
     trunks: Trunks
     plain: Neck
     """The neck before it was whitened."""
+    looks: Looks
+    """Some of the training images as cameras and messengers change them, aligned for the neck."""
     aligned: Mapping[TrunkKind, Floats]
     """What each TFLite or int8 trunk gives for the training images, aligned for the neck, [M, F]."""
     embedded: Floats
@@ -105,7 +115,7 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
     with step("train head") as tell:  # on what float and device trunks give: it learns to bear the difference
         views = [*device.copies, *device.aligned.values()]
         head = train_head(options.head, views, data.train.classes, data.labels, options.seed, tell)
-        neck = whiten(plain, list(aligned.values()), data.train.classes)
+        neck = whiten(plain, list(aligned.values()), data.train.classes, device.looks)
         embedded = neck.project(data.train.features)
 
     with step("fuse"):  # head and neck are written into the lowered trunks
@@ -123,7 +133,7 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
         outputs = run_keras(fused, held_out.images, tell, cache)
         reference = Reference(fused, held_out, outputs, Answers(embedded, data.train.classes))
         judged = {kind: judge(file, reference, options.threads) for kind, file in lowered.items()}
-    return Fitted(files, trunks, plain, aligned, embedded, reference, judged, fits)
+    return Fitted(files, trunks, plain, device.looks, aligned, embedded, reference, judged, fits)
 
 
 def featurize_again(
@@ -133,8 +143,9 @@ def featurize_again(
     options, spec, train, width = order.options, data.preprocessing, data.train, files.trunk.width
     with caching(options.cache) as cache:
 
-        def through(trunk: TrunkFile, view: View = PLAIN) -> Floats:
-            return featurize(trunk, train.samples, spec, options.threads, progress, cache=cache, view=view).features
+        def through(trunk: TrunkFile, view: View = PLAIN, some: NDArray[np.int64] | None = None) -> Floats:
+            samples = train.samples if some is None else [train.samples[i] for i in some]
+            return featurize(trunk, samples, spec, options.threads, progress, cache=cache, view=view).features
 
         floats: TrunkKind = (files.form, FLOAT32.name)
         raw: dict[TrunkKind, Floats] = {floats: train.features}
@@ -145,8 +156,11 @@ def featurize_again(
                 if trunk.format == files.form:
                     last, device = kind, trunk_file(trunk, width)
         varied = [through(device, view) for view in order.views]
+        some = np.sort(choose_calibration(train.classes, np.arange(len(train.samples)), _LOOKED_AT, options.seed))
+        looked = [through(device, view, some) for view in LOOKS.values()]
     aligned = [kind for kind in raw if neck.kernel is not None and kind != floats]
     alignments = {kind: align(raw[kind], train.features, neck.root) for kind in aligned}
     if last in alignments:
         varied = [alignments[last].apply(x) for x in varied]
-    return DeviceFeatures(raw, alignments, varied)
+        looked = [alignments[last].for_neck(x) for x in looked]
+    return DeviceFeatures(raw, alignments, varied, Looks(some, tuple(looked)))

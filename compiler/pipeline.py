@@ -158,13 +158,15 @@ def measure_unknown(
     order: Order, fitted: Fitted, data: Data, exemplars: NDArray[np.int64]
 ) -> dict[TrunkKind, Knownness]:
     """Return what `unknown` is judged by, for each trunk that a device prefers; `exemplars` are training images."""
-    shipped = exemplars if fitted.fused.head.layers else exemplars[:0]
+    shipped = bool(fitted.fused.head.layers)
     views, classes, seed = list(fitted.aligned.values()), data.train.classes, order.options.seed
     preferred = {of_target[0].trunk: fitted.judged[of_target[0]].file.info for of_target in order.kinds.values()}
     found: dict[TrunkKind, Knownness] = {}
     for asked, made in preferred.items():  # what is made may have another scheme than was asked for
         device = fitted.aligned.get(asked, data.train.features)
-        found[made.format, made.scheme] = measure_knownness(fitted.plain, views, device, classes, shipped, seed)
+        found[made.format, made.scheme] = measure_knownness(
+            fitted.plain, views, device, classes, exemplars, seed, fitted.looks, shipped=shipped
+        )
     return found
 
 

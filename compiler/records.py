@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.manifest import ModelFile, Preprocessing
 from tlc_edge.runtime.vectors import Floats as Floats
@@ -119,6 +120,19 @@ class Neck:
 def signed_root(x: Floats) -> Floats:
     """Return square roots; of what is below zero, as an alignment may leave it, minus that of its magnitude."""
     return np.copysign(np.sqrt(np.abs(x)), x)
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Pooled features of changed copies of some training images, as devices' own cameras make them."""
+
+    rows: NDArray[np.int64]
+    """Which of the training images, ascending, [n]."""
+    features: tuple[Floats, ...] = ()
+    """[n, F] for each look."""
+
+
+NO_LOOKS = Looks(np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, eq=False)

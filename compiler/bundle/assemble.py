@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.data.duplicates import count_groups
+from tlc_edge.compiler.data.looks import LOOKS
 from tlc_edge.compiler.extras.find import extra_files
 from tlc_edge.compiler.limits.check import DeviceFit
 from tlc_edge.compiler.records import Floats, Fused, Outputs
@@ -53,6 +54,9 @@ _LIBRARIES = (
 # benchmarks/few_shot.py: with 3 to 15 neighbours, a temperature of 0.03 to 0.1 and a weight of 0.3 to 0.7, all over
 # icons, chess pieces and digits were within a point of each other.
 DECISION = Decision(k=5, temperature=0.03, mean=0.5, balance=1.0)
+
+
+_LOOKED_AT = 200  # test images that are looked at in other ways; more would cost time and tell little
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,8 +179,15 @@ def _mistakes(
     foreign = None
     if evidence.foreign is not None:
         foreign = _embed(first.engine, evidence.foreign if len(stored.classes) else evidence.foreign[:0])
-    test = first.outputs.embeddings[known]
-    return count_mistakes(knownness, rate, DECISION.k, stored, test, held_out.truth[known], foreign)
+    test, spec = first.outputs.embeddings[known], evidence.reference.fused.preprocessing
+    some = np.flatnonzero(known)
+    samples = [held_out.samples[i] for i in some[np.linspace(0, len(some) - 1, min(_LOOKED_AT, len(some))).astype(int)]]
+    looked = {
+        name: _embed(first.engine, np.stack([view.load(sample.source, spec) for sample in samples]))
+        for name, view in LOOKS.items()
+        if samples
+    }
+    return count_mistakes(knownness, rate, DECISION.k, stored, test, held_out.truth[known], foreign, looked)
 
 
 def _describe(fused: Fused) -> dict[str, Any]:

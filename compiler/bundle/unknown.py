@@ -8,19 +8,20 @@ that are enrolled later, whole classes are, since the neck will have seen nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.records import Floats, Neck
+from tlc_edge.compiler.records import NO_LOOKS, Floats, Looks, Neck
 from tlc_edge.compiler.train.whiten import whitening
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
-from tlc_edge.runtime.knn.unknown import Knownness, knownness_of, thresholds
+from tlc_edge.runtime.knn.cut import Measured
+from tlc_edge.runtime.knn.unknown import Knownness, find_limits
 from tlc_edge.runtime.vectors import quantize_rows, row_lengths, unit_rows
 
 _HALF = (
@@ -42,6 +43,9 @@ def measure_knownness(
     classes: NDArray[np.int64],
     exemplars: NDArray[np.int64],
     seed: int,
+    looks: Looks = NO_LOOKS,
+    *,
+    shipped: bool = True,
 ) -> Knownness:
     """Measure how near new images come to what is stored.
 
@@ -50,28 +54,46 @@ def measure_knownness(
         views: features of the N training images, [N, F] each, that the whitening is fitted to.
         device: their features as the device's file gives them, [N, F].
         classes: their classes, [N].
-        exemplars: which of them travel with the bundle; may be none.
+        exemplars: which of them stand for their classes.
         seed: equal seeds give equal measures.
+        looks: changed copies of some of them, which the whitening is fitted to as well.
+        shipped: whether the exemplars travel with the bundle.
     """
     draw = np.random.default_rng(seed)
-    folded = _Folded(neck, views, device, classes)
+    folded = _Folded(neck, views, device, classes, looks)
     some = np.concatenate([np.sort(draw.permutation(m)[:_PER_CLASS]) for m in folded.members()])
-    few, base = _few_examples(folded, some, draw), np.zeros(0, np.float32)
-    if len(exemplars):
-        base = _base_classes(folded, some, exemplars, draw)
+    few = _few_examples(folded, some, draw)
+    base = _base_classes(folded, some, exemplars, draw)
     numbers = [n for n in _EXAMPLES if few[n]]
-    table = np.array([np.quantile(few[n], _QUANTILES) for n in numbers], np.float32).reshape(-1, len(_QUANTILES))
-    # More examples never make the nearest one less near; where fewer classes have as many, chance might say so.
-    table = np.maximum.accumulate(table, axis=0)
-    shift = folded.shift @ folded.whitening(np.ones(len(classes), np.bool_))
-    return Knownness(shift.astype(np.float32), base, np.array(numbers, np.int64), table)
+
+    def table(column: int) -> Floats:
+        found = [np.quantile([pair[column] for pair in few[n]], _QUANTILES) for n in numbers]
+        # More examples never make the nearest one less near; where fewer classes have as many, chance might say so.
+        return np.maximum.accumulate(np.array(found, np.float32).reshape(-1, len(_QUANTILES)), axis=0)
+
+    examples = np.array(numbers, np.int64)
+    shift = (folded.shift @ folded.whitening(np.ones(len(classes), np.bool_))).astype(np.float32)
+    measured = Measured(examples, table(1), base.claimed, base.lengths)
+    return Knownness(shift, base.nearest if shipped else base.nearest[:0], examples, table(0), measured)
 
 
 class _Folded:
     """The training images' embeddings, as necks see them that were whitened with only some of the images."""
 
-    def __init__(self, neck: Neck, views: Sequence[Floats], device: Floats, classes: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        neck: Neck,
+        views: Sequence[Floats],
+        device: Floats,
+        classes: NDArray[np.int64],
+        looks: Looks = NO_LOOKS,
+    ) -> None:
         self.classes = classes
+        self.looks = [neck.project(look) for look in looks.features]
+        self.place = np.full(len(classes), -1)
+        """Of each image, its place among those that were looked at in other ways; -1 for the others, [N]."""
+        self.place[looks.rows] = np.arange(len(looks.rows))
+        self._rows = looks.rows
         self._whitened = neck.kernel is not None
         self._views = [neck.project(view) for view in views]
         self._device = neck.project(device)
@@ -87,38 +109,90 @@ class _Folded:
         """Return the whitening that these images give; the identity for none, as for a neck without a matrix."""
         if not self._whitened:
             return np.eye(self._device.shape[1])
-        return whitening(
-            np.concatenate([view[fit] for view in self._views]), np.tile(self.classes[fit], len(self._views))
-        )
+        seen = fit[self._rows]
+        rows = [view[fit] for view in self._views] + [look[seen] for look in self.looks]
+        classes = [self.classes[fit]] * len(self._views) + [self.classes[self._rows[seen]]] * len(self.looks)
+        return whitening(np.concatenate(rows), np.concatenate(classes))
 
     def unit(self, images: NDArray[np.int64], root: NDArray[np.float64]) -> Floats:
         """Return images as known-ness compares them, by a neck with this whitening."""
-        rows, scales = quantize_rows((self._device[images] @ root).astype(np.float32))
-        return unit_rows((rows * scales[:, None] + self.shift @ root).astype(np.float32))
+        return self._shifted(self._device[images], root)[0]
+
+    def looked(
+        self, images: NDArray[np.int64], look: int, root: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], Floats, Floats]:
+        """Return which of the images were looked at in this way, 0 as they are; these as `unit`, and their lengths."""
+        if not look:
+            return np.ones(len(images), np.bool_), *self._shifted(self._device[images], root)
+        there = self.place[images] >= 0
+        return there, *self._shifted(self.looks[look - 1][self.place[images[there]]], root)
+
+    def _shifted(self, projected: Floats, root: NDArray[np.float64]) -> tuple[Floats, Floats]:
+        rows, scales = quantize_rows((projected @ root).astype(np.float32))
+        unit = unit_rows((rows * scales[:, None] + self.shift @ root).astype(np.float32))
+        return unit, row_lengths(rows) * scales
+
+
+@dataclass(frozen=True, eq=False)
+class _Base:
+    """What base classes say to their own images."""
+
+    nearest: Floats
+    """Known-ness of images beside the nearest exemplar, ascending."""
+    claimed: Floats
+    """[M, L], as in `Measured`."""
+    lengths: Floats
+    """[M, L]"""
 
 
 def _base_classes(
     folded: _Folded, some: NDArray[np.int64], exemplars: NDArray[np.int64], draw: np.random.Generator
-) -> Floats:
-    """Return the known-ness of images beside the exemplars, each in a fold that neck and exemplars know nothing of."""
+) -> _Base:
+    """Measure images beside the exemplars, each in a fold that neck and exemplars know nothing of."""
     fold = np.full(len(folded.classes), -1)
     for members in folded.members():
         fold[draw.permutation(members)] = np.arange(len(members)) % _FOLDS
     scores: list[Floats] = []
+    claimed = np.full((len(exemplars), 1 + len(folded.looks)), np.nan, np.float32)
+    lengths = claimed.copy()
     for f in range(_FOLDS):
-        asked, stored = some[fold[some] == f], exemplars[fold[exemplars] != f]
-        if len(asked) and len(stored):
-            unit = folded.unit(np.concatenate([asked, stored]), folded.whitening(fold != f))
-            scores.append((unit[: len(asked)] @ unit[len(asked) :].T).max(axis=1))
+        asked, stored, here = some[fold[some] == f], exemplars[fold[exemplars] != f], fold[exemplars] == f
+        if not len(stored):
+            continue
+        root = folded.whitening(fold != f)
+        unit = folded.unit(stored, root)
+        if len(asked):
+            scores.append((folded.unit(asked, root) @ unit.T).max(axis=1))
+        for look in range(claimed.shape[1]):
+            there, images, length = folded.looked(exemplars[here], look, root)
+            if len(images):
+                rows = np.flatnonzero(here)[there]
+                claimed[rows, look] = _claims(images, unit, folded.classes[stored]).max(axis=1)
+                lengths[rows, look] = np.log(np.maximum(length, 1e-30))
     found = np.sort(np.concatenate(scores)) if scores else np.zeros(0, np.float32)
     if len(found) > _KEPT:
         found = np.quantile(found, np.linspace(0, 1, _KEPT))
-    return found.astype(np.float32)
+    return _Base(found.astype(np.float32), claimed, lengths)
 
 
-def _few_examples(folded: _Folded, some: NDArray[np.int64], draw: np.random.Generator) -> dict[int, list[float]]:
-    """Return the known-ness of images beside n others of their class, for a neck that knows nothing of the class."""
-    scores: dict[int, list[float]] = {n: [] for n in _EXAMPLES}
+def _claims(images: Floats, stored: Floats, classes: NDArray[np.int64]) -> Floats:
+    """Return what each class claims of images: see `tlc_edge.runtime.knn.cut`; all are shifted and of unit length."""
+    similar = images @ stored.T
+    claims: list[Floats] = []
+    for c in np.unique(classes):
+        mean = unit_rows(stored[classes == c].sum(axis=0, keepdims=True))[0]
+        claims.append((similar[:, classes == c].max(axis=1) + images @ mean) / 2)
+    return np.stack(claims, axis=1)
+
+
+def _few_examples(
+    folded: _Folded, some: NDArray[np.int64], draw: np.random.Generator
+) -> dict[int, list[tuple[float, float]]]:
+    """Return the known-ness of images beside n others of their class, for a neck that knows nothing of the class.
+
+    And what a class of these others claims of them.
+    """
+    scores: dict[int, list[tuple[float, float]]] = {n: [] for n in _EXAMPLES}
     present = draw.permutation(np.unique(folded.classes))
     for out in np.array_split(present, min(_CLASS_FOLDS, len(present))):
         root = folded.whitening(~np.isin(folded.classes, out))
@@ -126,11 +200,19 @@ def _few_examples(folded: _Folded, some: NDArray[np.int64], draw: np.random.Gene
             unit = folded.unit(some[folded.classes[some] == c], root)
             similar = unit @ unit.T
             for i in range(len(unit)):
-                others = np.delete(similar[i], i)
+                others = np.delete(np.arange(len(unit)), i)
                 for n in _EXAMPLES:
                     if n <= len(others):
-                        scores[n] += [float(draw.choice(others, n, replace=False).max()) for _ in range(_DRAWS)]
+                        scores[n] += [_beside(similar, i, draw.choice(others, n, replace=False)) for _ in range(_DRAWS)]
     return scores
+
+
+def _beside(similar: Floats, i: int, others: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the cosine of image i to the nearest of others, and half of it with half of that to their mean."""
+    beside = similar[i, others]
+    nearest = float(beside.max())
+    length = float(np.sqrt(max(similar[np.ix_(others, others)].sum(dtype=np.float64), 1e-30)))
+    return nearest, (nearest + float(beside.sum(dtype=np.float64)) / length) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +254,7 @@ def count_mistakes(
     test: Floats,
     classes: NDArray[np.int64],
     foreign: Floats | None,
+    looked: Mapping[str, Floats] | None = None,
 ) -> dict[str, Any]:
     """Return how often known images are called unknown, and foreign ones are not; as the manifest's metrics show it.
 
@@ -184,10 +267,14 @@ def count_mistakes(
         classes: their classes, [N].
         foreign: embeddings of images of anything else, [M, D]; None leaves each class out in turn, with the test
             images of that class in the place of foreign ones.
+        looked: embeddings of test images in other looks, [L, D] each, by the look's name.
     """
     judged = _Judged(knownness, rate, k)
     if foreign is None:
-        found = [judged.unknown(stored.without(c), test[classes == c]) for c in np.unique(classes).tolist()]
+        found = [
+            judged.without(stored.classes == c).unknown(stored.without(c), test[classes == c])
+            for c in np.unique(classes).tolist()
+        ]
         strange = np.concatenate(found) if found else np.zeros(0, np.bool_)
     else:
         strange = judged.unknown(stored, foreign)
@@ -198,6 +285,10 @@ def count_mistakes(
         "foreign": "each class in turn" if foreign is None else "--unknown-data",
         "foreign_images": len(strange),
         "false_accepts": int(np.count_nonzero(~strange)),
+        "looks": {
+            name: {"images": len(some), "false_alarms": int(np.count_nonzero(judged.unknown(stored, some)))}
+            for name, some in (looked or {}).items()
+        },
     }
 
 
@@ -207,9 +298,17 @@ class _Judged:
     rate: float
     k: int
 
+    def without(self, rows: NDArray[np.bool_]) -> _Judged:
+        """Return it as if these of the stored rows had not been there when the build measured."""
+        measured = self.knownness.measured
+        if measured is None or len(rows) != len(measured.claimed):
+            return self
+        rest = replace(measured, claimed=measured.claimed[~rows], lengths=measured.lengths[~rows])
+        return replace(self, knownness=replace(self.knownness, measured=rest))
+
     def unknown(self, stored: StoredRows, embeddings: Floats) -> NDArray[np.bool_]:
         """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
         bank = stored.bank(self.knownness.shift)
-        asked = thresholds(self.knownness, self.rate, *bank.counts(), bank.enrolled_scores()).tolist()
-        found = [knownness_of(bank.nearby(e, self.k), asked) for e in embeddings]
+        limits = find_limits(self.knownness, self.rate, bank)
+        found = [limits.judge(bank.nearby(e, self.k)) for e in embeddings]
         return np.array([near < threshold for near, threshold in found], np.bool_)

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.records import Floats, Neck
+from tlc_edge.compiler.records import NO_LOOKS, Floats, Looks, Neck
 
 # How far the covariance is drawn towards a sphere. With EfficientNet-Lite0 on icons, chess pieces and digits anything
 # from 0.4 to 0.8 was within a point, from 2 classes of 3 images to 20 of 15.
 SHRINKAGE = 0.6
 
 
-def whiten(neck: Neck, views: Sequence[Floats], classes: NDArray[np.int64]) -> Neck:
+def whiten(neck: Neck, views: Sequence[Floats], classes: NDArray[np.int64], looks: Looks = NO_LOOKS) -> Neck:
     """Return the neck with its embeddings divided by how much they vary within the classes.
 
     Two pictures of one thing differ in light, angle and maker; those differences are much the same for other
@@ -24,12 +24,15 @@ def whiten(neck: Neck, views: Sequence[Floats], classes: NDArray[np.int64]) -> N
 
     Each of `views` holds the pooled features [N, F] of the same training images, as the float trunk or a lowered
     one sees them: so the quantization error, too, counts as a difference that means nothing. `classes` [N] say
-    which class each image is of. A neck without a matrix is left alone.
+    which class each image is of. `looks` are some of the images as cameras and messengers change them; what that does
+    means nothing either. A neck without a matrix is left alone.
     """
     if neck.kernel is None or neck.bias is None:
         return neck
-    embedded = np.concatenate([neck.project(view) for view in views])
-    root = whitening(embedded, np.tile(classes, len(views)))
+    embedded = np.concatenate([neck.project(view) for view in (*views, *looks.features)])
+    root = whitening(
+        embedded, np.concatenate([np.tile(classes, len(views)), np.tile(classes[looks.rows], len(looks.features))])
+    )
     return replace(neck, kernel=(neck.kernel @ root).astype(np.float32), bias=(neck.bias @ root).astype(np.float32))
 
 

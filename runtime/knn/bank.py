@@ -18,6 +18,8 @@ from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.vectors import Floats, unit_rows, unit_rows_and_lengths
 
+from .claims import Claims, Samples
+from .cut import Claimed
 from .leave_one_out import LeaveOneOut
 from .search import BoundedRows, FloatRows, Rows, principal_axes
 
@@ -42,6 +44,10 @@ class Nearby(NamedTuple):
     """The embedding's cosine to the mean of the row's class."""
     knownness: list[float]
     """The cosine with both moved by the shift, as `tlc_edge.runtime.knn.unknown` tells."""
+    claims: Floats
+    """What each class claims of the embedding, [C]; see `tlc_edge.runtime.knn.cut`."""
+    length: float
+    """The embedding's."""
 
 
 class Bank:
@@ -103,15 +109,48 @@ class Bank:
             beside = math.sqrt(max(0.0, row * row + 2 * row * lean + shift)) or 1.0
             knownness.append((row * (length * cosine + lean) + along + shift) / (beside * moved))
         found: list[int] = rows.tolist()
+        of: list[int] = classes.tolist()
+        toward: Floats = (embedding + self._shift) * np.float32(1 / moved)
+        claims: Floats = self._shifted_means[: len(self.labels)] @ toward
+        best: dict[int, float] = {}
+        for c, one in zip(of, knownness, strict=True):
+            best[c] = max(one, best.get(c, one))
+        # A class with no row among the nearest has none that is nearer than its mean, as good as always.
+        for c, one in best.items():
+            claims[c] = (one + float(claims[c])) / 2
         return Nearby(
             found,
             self._ids[rows].tolist(),
-            classes.tolist(),
+            of,
             [row < self.exemplars for row in found],
             near,
             (self._means[classes] @ unit).tolist(),
             knownness,
+            claims,
+            length,
         )
+
+    def claimed(self) -> Claimed:
+        """Return what the classes claim of images whose right class is known."""
+        own, enrolled = self._claims.samples(len(self.labels))
+        has_exemplars = np.bincount(self._exemplars.labels.astype(np.intp), minlength=len(self.labels)) > 0
+        of_exemplars = self._claims_of(own)
+        of_exemplars[:, has_exemplars] = -np.inf
+        of_enrolled = self._claims_of(enrolled)
+        every, right = np.arange(len(enrolled.rows)), enrolled.classes
+        # Its own class without itself.
+        rest = self._shifted_sums[right] - enrolled.vectors
+        beside = np.einsum("ij,ij->i", unit_rows(rest.astype(np.float32)), enrolled.vectors)
+        alone = enrolled.nearest[every, right] < -1.5
+        of_enrolled[every, right] = np.where(alone, -np.inf, (enrolled.nearest[every, right] + beside) / 2)
+        lengths = np.log(np.maximum(self._lengths[enrolled.rows].astype(np.float64), 1e-30))
+        return Claimed(own.rows, of_exemplars, right, of_enrolled, lengths)
+
+    def _claims_of(self, samples: Samples) -> NDArray[np.float64]:
+        to_means = samples.vectors @ self._shifted_means[: len(self.labels)].T
+        claims = (samples.nearest.astype(np.float64) + to_means) / 2
+        claims[samples.nearest < -1.5] = -np.inf
+        return claims
 
     def sums(self) -> NDArray[np.float64]:
         """Return the sum of the unit rows of each class, [C, D]."""
@@ -134,7 +173,8 @@ class Bank:
         self._leans = self._exemplars.vectors @ self._shift  # each unit row along the shift
         self._sums = np.zeros((len(self._base), self._exemplars.vectors.shape[1]), np.float64)
         self._means = np.zeros((0, self._sums.shape[1]), np.float32)  # of unit length, what the sums point at
-        self._count_in(self._exemplars.labels, self._exemplars.vectors)
+        self._shifted_sums, self._shifted_means = self._sums.copy(), self._means.copy()
+        self._count_in(self._exemplars.labels, self._exemplars.vectors, self._lengths[: self.exemplars])
         self._point(np.arange(len(self._base)))
         self._hold(FloatRows(self._exemplars.vectors.shape[1]))
 
@@ -149,7 +189,9 @@ class Bank:
         changed = self._class[holes]
         for hole in holes.tolist():
             self._leave_one_out.remove(hole, int(self._class[hole]))
+            self._claims.remove(hole, int(self._class[hole]))
             self._sums[self._class[hole]] -= self._rows.take(np.array([hole]))[0]
+            self._shifted_sums[self._class[hole]] -= self.shifted(np.array([hole]))[0]
         behind = len(rows.ids) - len(holes)
         if count == self.exemplars and _too_many(count + behind, rows.vectors.shape[1]):
             self._hold(self._bounded(rows))
@@ -164,7 +206,9 @@ class Bank:
             part = slice(start, start + _PORTION)
             self._rows.append(self._take_in(places[part], rows.vectors[part], rows.scales[part]))
         self._point(np.unique(np.concatenate([changed, self._class[places]])))
-        self._leave_one_out.add(list(zip(places.tolist(), self._class[places].tolist(), strict=True)))
+        added = list(zip(places.tolist(), self._class[places].tolist(), strict=True))
+        self._leave_one_out.add(added)
+        self._claims.add(added)
 
     def enrolled_scores(self) -> list[Floats]:
         """Return the enrolled rows' own known-ness, one array per class, each beside its class with itself left out."""
@@ -174,6 +218,7 @@ class Bank:
         self._rows = rows
         self._rows.append(self._exemplars.vectors)
         self._leave_one_out = LeaveOneOut(_Shifted(self))
+        self._claims = Claims(_Shifted(self), self._exemplars.labels, self._exemplars.vectors.shape[1])
 
     def _bounded(self, rows: GalleryRows) -> BoundedRows:
         width = rows.vectors.shape[1]
@@ -199,26 +244,31 @@ class Bank:
         unit, lengths = unit_rows_and_lengths(vectors)
         self._lengths[places] = lengths * scales
         self._leans[places] = unit @ self._shift
-        self._count_in(self._class[places], unit)
+        self._count_in(self._class[places], unit, self._lengths[places])
         return unit
 
-    def _count_in(self, classes: NDArray[np.int64], unit: Floats) -> None:
+    def _count_in(self, classes: NDArray[np.int64], unit: Floats, lengths: Floats) -> None:
         """Add rows to the sums of their classes: one sum per run of one class, ten times as fast as `np.add.at`."""
         if not len(classes):
             return
         starts = np.flatnonzero(np.diff(classes, prepend=-1))
         if 4 * len(starts) > len(classes):  # mixed: put each class together
             order = np.argsort(classes, kind="stable")
-            classes, unit = classes[order], unit[order]
+            classes, unit, lengths = classes[order], unit[order], lengths[order]
             starts = np.flatnonzero(np.diff(classes, prepend=-1))
-        np.add.at(self._sums, classes[starts], np.add.reduceat(unit, starts, axis=0, dtype=np.float64))
+        shifted = unit_rows(unit * lengths[:, None] + self._shift)
+        for sums, rows in ((self._sums, unit), (self._shifted_sums, shifted)):
+            np.add.at(sums, classes[starts], np.add.reduceat(rows, starts, axis=0, dtype=np.float64))
 
     def _point(self, classes: NDArray[np.int64]) -> None:
         """Bring the means of classes up to date with their sums."""
         missing = len(self._sums) - len(self._means)
         if missing > 0:
-            self._means = np.concatenate([self._means, np.zeros((missing, self._sums.shape[1]), np.float32)])
+            more = np.zeros((missing, self._sums.shape[1]), np.float32)
+            self._means = np.concatenate([self._means, more])
+            self._shifted_means = np.concatenate([self._shifted_means, more])
         self._means[classes] = unit_rows(self._sums[classes].astype(np.float32))
+        self._shifted_means[classes] = unit_rows(self._shifted_sums[classes].astype(np.float32))
 
     def _make_room(self) -> None:
         """Let every class that has come have its sum."""
@@ -226,6 +276,7 @@ class Bank:
         if missing > 0:
             more = np.zeros((missing + len(self._sums) // 4, self._sums.shape[1]), np.float64)
             self._sums = np.concatenate([self._sums, more])
+            self._shifted_sums = np.concatenate([self._shifted_sums, more])
 
 
 class _Shifted:

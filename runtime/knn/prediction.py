@@ -12,7 +12,7 @@ from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
 from .decision import decide
-from .unknown import Knownness, knownness_of, thresholds
+from .unknown import Knownness, Limits, find_limits
 
 
 # Named tuples and not data classes: one per class is made for every frame, and these cost a third.
@@ -47,11 +47,11 @@ class Prediction:
     """Every class, best first."""
     neighbours: tuple[Neighbour, ...]
     knownness: float
-    """How near the stored example is that speaks most for the image being known; see `tlc_edge.runtime.knn.unknown`."""
+    """How much speaks for the image being known; see `tlc_edge.runtime.knn.unknown`."""
     milliseconds: dict[str, float]
     """Time spent on `decode` (reading included), `resize`, `inference`, `search` and `decision`."""
     threshold: float = float("-inf")
-    """The known-ness asked for beside that example; below it the image is `unknown`. -inf where that is off."""
+    """The known-ness asked for; below it the image is `unknown`. -inf where that is off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +62,13 @@ class Basis:
     decision: Decision
     examples: list[int]
     """How many enrolled examples each class has."""
-    asked: list[float]
-    """The known-ness asked for by each class; -inf where nothing is."""
+    limits: Limits
+    """What an image has to reach to be known."""
 
 
 def basis(bank: Bank, decision: Decision, knownness: Knownness, rate: float) -> Basis:
     """Count the examples and set the thresholds, by what the bank holds now; `rate` of false alarms, 0 to 1."""
-    own, examples = bank.counts()
-    asked = thresholds(knownness, rate, own, examples, bank.enrolled_scores())
-    return Basis(bank, decision, examples.tolist(), asked.tolist())
+    return Basis(bank, decision, bank.counts()[1].tolist(), find_limits(knownness, rate, bank))
 
 
 def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds: dict[str, float]) -> Prediction:
@@ -104,7 +102,7 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
     order = (-ranking.scores).argsort(kind="stable")
     scores: list[float] = ranking.scores[order].tolist()
     best, names = int(order[0]), [labels[i] for i in order.tolist()]
-    knownness, asked = knownness_of(near, based.asked)
+    knownness, asked = based.limits.judge(near)
     return Prediction(
         label=names[0],
         score=scores[0],

@@ -4,11 +4,14 @@ An image's known-ness beside a stored example is the cosine of their embeddings,
 centres embeddings on the training mean, which tells classes apart best; moved half way back, an image that is
 like nothing at all points in the direction of the mean instead of a random one, and away from everything.
 
-How near the right example should be depends on how many there are. So the build measures, on images that the
-neck was not fitted to, the known-ness of images of the base classes and of classes with 1, 2, 3, … examples; the
-thresholds are quantiles of these at the stated false-alarm rate. An image is known where any of its nearest
-examples is as near as the threshold of its class asks. Examples enrolled since, each measured against the others
-of its class, move the thresholds of the enrolled classes; there is no constant.
+How near the right example should be depends on how many there are, and on what else may claim an image. So the build
+measures images that the neck was not fitted to, and the device finds one cut for all classes from that and from what
+is enrolled; see `cut`.
+
+Bundles from before there was a cut have a threshold for each class: quantiles, at the stated false-alarm rate, of the
+known-ness of images of the base classes and of classes with 1, 2, 3, … examples. An image is known there where any of
+its nearest examples is as near as the threshold of its class asks. Examples enrolled since, each measured against the
+others of its class, move the thresholds of the enrolled classes.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +31,13 @@ from tlc_edge.runtime.bundle.manifest import Unknown
 from tlc_edge.runtime.errors import BundleError, UsageError
 from tlc_edge.runtime.vectors import Floats
 
+from .cut import Cut, Measured, find_cut, knownness_by
+
 if TYPE_CHECKING:
-    from .bank import Nearby
+    from .bank import Bank, Nearby
 
 KNOWNNESS = "unknown.npz"
+_OF_THE_CUT = ("few", "claimed", "lengths")
 _TRUST = 10  # enrolled examples whose word weighs as much as the build's
 _COPIES = 0.99  # nearer to each other than this share of the build's images: frames of one scene, not two examples
 
@@ -48,6 +54,8 @@ class Knownness:
     """[K], ascending: numbers of examples of an enrolled class."""
     enrolled: Floats
     """[K, Q]: for each, quantiles of the known-ness of images of such a class, evenly spaced from 0 to 1."""
+    measured: Measured | None = None
+    """What the cut is found from; None in bundles from before there was one."""
 
     def base_threshold(self, rate: float) -> float:
         """Return the known-ness asked for beside exemplars of a base class; -inf where nothing was measured."""
@@ -75,14 +83,19 @@ def checked_rate(rate: float) -> float:
 
 
 def pack_knownness(knownness: Knownness) -> bytes:
-    """Return `unknown.npz`: float32 `shift` [D], int32 `examples` [K], float32 `enrolled` [K, Q]."""
+    """Return `unknown.npz`: float32 `shift` [D], int32 `examples` [K], float32 `enrolled` [K, Q].
+
+    And what the cut is found from: float32 `few` [K, Q], `claimed` [M, L], `lengths` [M, L].
+    """
+    arrays: dict[str, Any] = {
+        "shift": knownness.shift.astype(np.float32),
+        "examples": knownness.examples.astype(np.int32),
+        "enrolled": knownness.enrolled.astype(np.float32),
+    }
+    if knownness.measured is not None:
+        arrays |= {name: getattr(knownness.measured, name).astype(np.float32) for name in _OF_THE_CUT}
     out = io.BytesIO()
-    np.savez(
-        out,
-        shift=knownness.shift.astype(np.float32),
-        examples=knownness.examples.astype(np.int32),
-        enrolled=knownness.enrolled.astype(np.float32),
-    )
+    np.savez(out, **arrays)
     return out.getvalue()
 
 
@@ -100,6 +113,7 @@ def read_knownness(bundle: Bundle) -> Knownness:
         data = read_arrays(bundle.files[KNOWNNESS])
         shift, enrolled = np.asarray(data["shift"], np.float32), np.asarray(data["enrolled"], np.float32)
         examples = np.asarray(data["examples"], np.int64)
+        of_cut = [np.asarray(data[name], np.float32) for name in _OF_THE_CUT if name in data]
     except Exception as e:
         # numpy meets bytes that are no archive of arrays with whatever error its reader happens to hit.
         raise BundleError(f"{bundle.path}: {KNOWNNESS} cannot be read ({e}); build the bundle again") from None
@@ -115,7 +129,26 @@ def read_knownness(bundle: Bundle) -> Knownness:
             f"{bundle.path}: {KNOWNNESS} does not fit the manifest (shift {list(shift.shape)} of width "
             f"{manifest.embedding_width}, scores {list(enrolled.shape)} expected); build the bundle again"
         )
-    return Knownness(shift, base, examples, enrolled)
+    measured = Measured(examples, *of_cut) if len(of_cut) == len(_OF_THE_CUT) else None
+    if measured is not None and not _fits(measured, bundle):
+        raise BundleError(f"{bundle.path}: the claims in {KNOWNNESS} do not fit the bundle; build the bundle again")
+    return Knownness(shift, base, examples, enrolled, measured)
+
+
+def _fits(measured: Measured, bundle: Bundle) -> bool:
+    count, claimed = len(bundle.exemplars().labels), measured.claimed
+    return (
+        measured.few.ndim == 2
+        and len(measured.few) == len(measured.examples)
+        and (not len(measured.few) or measured.few.shape[1] > 1)
+        and bool(np.isfinite(measured.few).all())
+        and claimed.ndim == 2
+        and claimed.shape[1] > 0
+        and claimed.shape == measured.lengths.shape
+        and count in (0, len(claimed))
+        and not np.isinf(claimed).any()
+        and bool(np.isfinite(measured.lengths[np.isfinite(claimed)]).all())
+    )
 
 
 def without_table(unknown: Unknown, width: int) -> Knownness:
@@ -125,6 +158,30 @@ def without_table(unknown: Unknown, width: int) -> Knownness:
     if len(base):
         few = np.quantile(base, np.linspace(0, 1, max(2, len(base))))[None].astype(np.float32)
     return Knownness(np.zeros(width, np.float32), base, np.ones(len(few), np.int64), few)
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """What an image has to reach to be known, until what is enrolled changes: the cut, or the thresholds of before."""
+
+    cut: Cut | None
+    asked: Sequence[float]
+    """The known-ness asked for by each class where there is no cut; -inf where nothing is."""
+
+    def judge(self, near: Nearby) -> tuple[float, float]:
+        """Return an image's known-ness and what is asked of it."""
+        if self.cut is None or not near.rows:
+            return knownness_of(near, self.asked)
+        return knownness_by(self.cut, near.claims, near.length), self.cut.threshold
+
+
+def find_limits(knownness: Knownness, rate: float, bank: Bank) -> Limits:
+    """Return what images have to reach at this rate of false alarms, 0 to 1, by what the bank holds now."""
+    own, enrolled = bank.counts()
+    if knownness.measured is not None and rate > 0:
+        cut = find_cut(knownness.measured, rate, own, enrolled, bank.claimed())
+        return Limits(cut, [-math.inf] * len(own))
+    return Limits(None, thresholds(knownness, rate, own, enrolled, bank.enrolled_scores()).tolist())
 
 
 def thresholds(

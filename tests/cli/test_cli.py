@@ -318,7 +318,10 @@ def test_inspect_tells_how_often_unknown_was_wrong(tlc: Tlc, bundle_path: Path) 
     said = r"unknown +5 % of known images may be called so; \d of \d test images were; \d of \d foreign images "
     assert re.fullmatch(said + r"\(each class in turn\) passed for known", line)
     found = tlc("inspect", bundle_path, "--json").json()["manifest"]["metrics"]["unknown"]
-    assert found.keys() == {"rate", "test_images", "false_alarms", "foreign", "foreign_images", "false_accepts"}
+    counts = {"rate", "test_images", "false_alarms", "foreign", "foreign_images", "false_accepts", "looks"}
+    assert found.keys() == counts
+    assert found["looks"].keys() == {"small", "compressed", "blurred", "darker"}
+    assert all(0 <= look["false_alarms"] <= look["images"] <= found["test_images"] for look in found["looks"].values())
 
 
 def test_enroll_tells_machines_what_it_costs_the_base_classes(tlc: Tlc, bundle_path: Path, mugs: list[Path]) -> None:

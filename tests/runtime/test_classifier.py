@@ -192,7 +192,7 @@ def test_an_enrolled_class_is_predicted_and_kept(bundle_path: Path, photos: Path
         assert {a["source"] for a in answers[:5]} == {"gallery"}
         assert sum(a["label"] == "7" for a in answers[5:]) >= 2  # never seen
         assert answers[0]["neighbours"][0].id == 1
-        assert answers[0]["knownness"] > 0.99
+        assert answers[0]["knownness"] > max(a["knownness"] for a in answers[5:])  # it is one of the rows
         assert classifier.classes() == {"0": 0, "1": 0, "2": 0, "3": 0, "7": 5}
         after = told(classifier.predict(photos / "0" / "0.png"))
         assert after["label"] == before["label"]

@@ -8,6 +8,13 @@ from tlc_edge.compiler.report.evidence import Pictures
 from tlc_edge.compiler.report.findings import Findings
 from tlc_edge.compiler.report.section import Section
 
+_SAID = {
+    "small": "small (240 pixels) and compressed",
+    "compressed": "compressed (JPEG at quality 60)",
+    "blurred": "blurred",
+    "darker": "darker",
+}
+
 
 def section(f: Findings, _pictures: Pictures | None) -> Section:
     """Return the mistakes on test images and on foreign ones."""
@@ -24,5 +31,6 @@ def section(f: Findings, _pictures: Pictures | None) -> Section:
             "foreign_images": counts.get("foreign_images", 0),
             "foreign": counts.get("foreign", ""),
             "false_accepts": counts.get("false_accepts", 0),
+            "looks": [(_SAID.get(look, look), *found.values()) for look, found in counts.get("looks", {}).items()],
         },
     )
