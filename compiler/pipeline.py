@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.backbones.shave import cost_of_flatten, shave
+from tlc_edge.compiler.backbones.shave import cost_of_flatten
 from tlc_edge.compiler.bundle.assemble import assemble
 from tlc_edge.compiler.bundle.exemplars import choose_exemplars
 from tlc_edge.compiler.bundle.unknown import measure_knownness
@@ -36,7 +36,7 @@ from .fit import Fitted, fit
 from .ladder import climb, ladder_text
 from .options import PER_CLASS, Options
 from .order import Order, check, demands_of
-from .prepare import ImageList, check_head_fits, check_tuning, featurize_all, list_images, lower, split_data, tune
+from .prepare import ImageList, check_head_fits, check_tuning, cut, featurize_all, list_images, lower, split_data, tune
 from .result import Built, Result, Rung
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow
@@ -62,8 +62,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
         backbone = order.backbone_source.load(options.backbone, options.asked)
 
-    with step("shave"):  # cuts the network: that decides what a feature is, so before any is computed
-        trunk = shave(backbone, options.shave, options.pool)
+    with step("shave") as tell:  # cuts the network: that decides what a feature is, so before any is computed
+        trunk = cut(order, backbone, listed, tell)
         check_tuning(order, trunk, listed)  # it may ask for too much
         check_head_fits(order, trunk, listed)
         files = TrunkFiles(trunk, options.cache)
@@ -130,7 +130,13 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         seconds=dict(step.seconds),
         duplicates=data.duplicates,
         cached=data.cached,
-        notes=(*backbone.notes, *([costs] if costs else []), *data.notes, *fitted.notes),
+        notes=(
+            *backbone.notes,
+            *([trunk.reason] if trunk.reason else []),
+            *([costs] if costs else []),
+            *data.notes,
+            *fitted.notes,
+        ),
         restored=backbone.restored,
         parity=studied.parity,
         rungs=rungs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.data.calibration_set import CalibrationSet
 from tlc_edge.compiler.data.duplicates import find_groups, join_groups, list_groups
@@ -18,13 +19,14 @@ from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.fine_tune.layers import choose
 from tlc_edge.compiler.fine_tune.step import checkpoints_beside, fine_tune_step
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
-from tlc_edge.compiler.train.heads import check_fit
+from tlc_edge.compiler.study.cuts import choose_cut
+from tlc_edge.compiler.train.heads import check_fit, check_head
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.progress import Count
 
-from .options import FineTune
+from .options import POOLS, FineTune
 from .order import Order
-from .records import LoweredTrunk, Trunk
+from .records import Backbone, LoweredTrunk, Trunk
 from .steps import Steps
 
 
@@ -53,6 +55,20 @@ def list_images(order: Order, progress: Count) -> ImageList:
     planned = split_samples(dataset.samples, dataset.skipped, asked.seed)
     foreign = load_foreign(asked.unknown_data) if asked.unknown_data is not None else ()
     return ImageList(dataset, planned, tuple(foreign))
+
+
+def cut(order: Order, backbone: Backbone, listed: ImageList, progress: Count) -> Trunk:
+    """Cut the backbone where the order says, or where it does best on the training images, if only they can tell.
+
+    Raises:
+        UsageError: as in `shave`.
+    """
+    options = order.options
+    if options.shave not in (None, "auto") or options.pool != POOLS[0] or check_head(options.head).suffixes:
+        return shave(backbone, options.shave, options.pool)
+    samples = [listed.dataset.samples[i] for i in listed.planned.train]
+    trunk, why = choose_cut(backbone, samples, options.seed, options.threads, options.cache, progress)
+    return replace(trunk, reason=why)
 
 
 def check_tuning(order: Order, trunk: Trunk, listed: ImageList) -> None:

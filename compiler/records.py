@@ -94,6 +94,8 @@ class Trunk:
     pool: str
     model: Any
     width: int
+    reason: str | None = None
+    """Why it was cut there, where the build chose by its images."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,9 +24,11 @@ from tlc_edge.compiler.options import DEFAULT
 @loading_options
 @json_option
 def layers(backbone: str, as_json: bool, asked: Any) -> None:
+    from tlc_edge.compiler.backbones.cuts import cuts_of
     from tlc_edge.compiler.backbones.list_layers import list_layers
 
     found, rows = list_layers(backbone, asked)
+    cuts = cuts_of(found)
     say_notes(found.notes, found.restored)
     if as_json:
         put_json(
@@ -35,6 +37,7 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
                 "input": asdict(found.input),
                 "default": found.default_shave,
                 "why": found.default_reason,
+                "compared": [asdict(cut) for cut in cuts],
                 "removed": list(found.removed),
                 "merged": dict(found.merged),
                 "notes": list(found.notes),
@@ -64,6 +67,9 @@ def layers(backbone: str, as_json: bool, asked: Any) -> None:
     work = f"{sum(known):,}" if len(known) == len(rows) else "an unknown number of"
     put("", f"{sum(r.parameters for r in rows):,} parameters, {work} MACs per image")
     put(f"Default: {found.default_shave}, {found.default_reason}")
+    if len(cuts) > 1:
+        others = ", ".join(f"{c.layer}{' flattened' if c.pool == 'flatten' else ''}" for c in cuts[1:])
+        put(f"It flattens into dense layers: a build compares that cut with {others} on your images")
     for r in rows[1:]:
         if r.reason and not r.default and not r.shave:
             put(f"Not at {r.name}: {r.reason}")

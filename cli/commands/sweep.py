@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from tlc_edge.cli.options import data_options, json_option
 from tlc_edge.cli.output import StepLines, put, put_json, size, table
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.files import write_file
+
+if TYPE_CHECKING:
+    from tlc_edge.compiler.sweep.sweep import Sweep, SweepRow
 
 
 @click.command(help=__doc__)
@@ -57,16 +60,22 @@ def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: A
             raise BuildError(f"{plot}: cannot be written ({e.strerror or e}); choose another --plot") from None
     if as_json:
         put_json(asdict(found))
-        return
+    else:
+        _print(found)
+    if found.stopped:
+        raise KeyboardInterrupt
+
+
+def _print(found: Sweep) -> None:
     say_notes(found.notes, ())
     rows = [
         (
             r.backbone,
-            r.layer,
+            r.layer if r.pool in ("avg", "none") else f"{r.layer}, {r.pool}",
             r.features,
             f"{r.parameters:,}",
             "?" if r.macs is None else f"{r.macs / 1e6:.1f}",
-            f"{r.accuracy:.3f}",
+            f"{r.judged:.3f}{_range(r)}",
             size(r.bytes),
             f"{r.milliseconds:.2f}",
             "*" if r.pareto else "",
@@ -75,4 +84,14 @@ def sweep(backbone: tuple[str, ...], plot: str | None, as_json: bool, **given: A
     ]
     head = ("backbone", "layer", "features", "parameters", "MMACs", "accuracy", "size", "ms here", "Pareto")
     put(*table(rows, head))
-    put("", f"accuracy on {found.validation} validation images, linear head on float features; time on one thread")
+    how = "by cross-validation with 95 % interval" if any(r.interval for r in found.rows) else ""
+    how = how or f"on {found.validation} validation images"
+    put("", f"accuracy {how}, linear head on float features; time on one thread")
+    for f in found.failed:
+        put(f"Not measured, {f.backbone} at {f.layer}: {f.reason}")
+    if found.stopped:
+        put(f"{found.stopped[0].upper()}{found.stopped[1:]}")
+
+
+def _range(row: SweepRow) -> str:
+    return "" if row.interval is None else f" {row.interval[0]:.2f}-{row.interval[1]:.2f}"

@@ -25,7 +25,7 @@ from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.records import Floats, LoweredTrunk
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.engines.open import KINDS, Engine, EngineKind, open_model
-from tlc_edge.runtime.errors import ImageError
+from tlc_edge.runtime.errors import BuildError, ImageError
 from tlc_edge.runtime.images.load import read_bytes, source_name
 from tlc_edge.runtime.images.nothing import ONE_COLOUR, SIDE, is_one_colour, thumbnail
 from tlc_edge.runtime.progress import Count, silent
@@ -88,6 +88,9 @@ def featurize(
     Each of `threads` threads (0: one per core) reads, decodes and runs one image after the other in an engine of its
     own: no core waits for another, and on small networks two engines of one thread outrun one of two. The features
     are the same to the bit for any number of threads, and whether cached or not.
+
+    Raises:
+        BuildError: features are not finite.
     """
     run = _Run(trunk, preprocessing, view, cache, min(threads or os.cpu_count() or 1, max(1, len(samples))))
     kept: list[Sample] = []
@@ -109,6 +112,13 @@ def featurize(
                     kept.append(samples[i])
             progress(i + 1, len(samples))
     n = len(kept)
+    broken = np.flatnonzero(~np.isfinite(features[:n]).all(axis=1))
+    if len(broken):
+        raise BuildError(
+            f"the trunk gives features that are not finite for {len(broken)} of {n} images (first "
+            f"{kept[broken[0]].name}); its weights are damaged, or its training ran away: take another file, or another "
+            "--shave"
+        )
     problem = None if cache is None else cache.problem
     cached = min(n, n + blank - run.computed)
     digests = tuple(run.digests[sample.name] for sample in kept)

@@ -45,7 +45,7 @@ def list_choices(manifest: Manifest, evidence: Evidence) -> tuple[Choice, ...]:
         Choice(
             "shave",
             f"{trunk.layer}, {trunk.pool} pooling, {trunk.width} features",
-            trunk.backbone.default_reason if default else "as asked for with --shave",
+            trunk.reason or (trunk.backbone.default_reason if default else "as asked for with --shave"),
         ),
         Choice("neck", _neck(m), _NECKS.get(str(m.neck["kind"]), "")),
         *_head(m.head),

@@ -16,7 +16,7 @@ _COLOURS = ("#0b6e99", "#b3541e", "#4b7a2b", "#7a3e9d", "#8a6d00", "#a02c4a")
 def plot(rows: Sequence[SweepRow], title: str) -> str:
     """Return an SVG document; the Pareto points are filled and joined."""
     top = max(r.milliseconds for r in rows) * 1.1 or 1.0
-    low = max(0.0, math.floor(20 * min(r.accuracy for r in rows) - 1) / 20)
+    low = max(0.0, math.floor(20 * min(r.judged for r in rows) - 1) / 20)
     names = list(dict.fromkeys(r.backbone for r in rows))
 
     def x(row: SweepRow) -> float:
@@ -33,18 +33,18 @@ def plot(rows: Sequence[SweepRow], title: str) -> str:
         *_axes(top, low, y),
     ]
     front = sorted((r for r in rows if r.pareto), key=lambda r: r.milliseconds)
-    line = " ".join(f"{x(r):.1f},{y(r.accuracy):.1f}" for r in front)
+    line = " ".join(f"{x(r):.1f},{y(r.judged):.1f}" for r in front)
     parts.append(f'<polyline points="{line}" fill="none" stroke="#999" stroke-dasharray="4 3"/>')
     largest = max(r.bytes for r in rows)
     for row in rows:
         colour = _COLOURS[names.index(row.backbone) % len(_COLOURS)]
         radius = 4 + 8 * math.sqrt(row.bytes / largest)
-        said = f"{row.backbone} at {row.layer}: {row.accuracy:.3f}, {row.milliseconds:.2f} ms, {row.bytes:,} bytes"
+        said = f"{row.backbone} at {row.layer}: {row.judged:.3f}, {row.milliseconds:.2f} ms, {row.bytes:,} bytes"
         parts += [
-            f'<circle cx="{x(row):.1f}" cy="{y(row.accuracy):.1f}" r="{radius:.1f}" stroke="{colour}" '
+            f'<circle cx="{x(row):.1f}" cy="{y(row.judged):.1f}" r="{radius:.1f}" stroke="{colour}" '
             f'stroke-width="2" fill="{colour if row.pareto else "white"}" fill-opacity="0.6">'
             f"<title>{escape(said)}</title></circle>",
-            f'<text x="{x(row) + radius + 3:.1f}" y="{y(row.accuracy) + 4:.1f}">{escape(row.layer)}</text>',
+            f'<text x="{x(row) + radius + 3:.1f}" y="{y(row.judged) + 4:.1f}">{escape(row.layer)}</text>',
         ]
     for i, name in enumerate(names):
         at = _TOP + 18 * i

@@ -9,6 +9,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.backbones.cuts import Cut, cuts_of
 from tlc_edge.compiler.backbones.find import find_backbone, formats_of, load_backbone
 from tlc_edge.compiler.backbones.shave import cannot_cut, shave
 from tlc_edge.compiler.cache.folder import caching
@@ -22,14 +23,16 @@ from tlc_edge.compiler.features.featurize import Featurized, featurize, trunk_fi
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.lower.file_kinds import file_kinds
 from tlc_edge.compiler.network.layers import count_macs, count_parameters, macs, nodes
-from tlc_edge.compiler.options import DEFAULT, Asked, check_seed
+from tlc_edge.compiler.options import DEFAULT, POOLS, Asked, check_seed
 from tlc_edge.compiler.records import Backbone, Head, Trunk
 from tlc_edge.compiler.steps import Progress, Steps, no_progress
+from tlc_edge.compiler.study.cuts import cross_validate
 from tlc_edge.compiler.toolchain import load_tensorflow, require_toolchain
 from tlc_edge.compiler.train.heads import train_head
+from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.compiler.verify.timing import RUNS, median_milliseconds
 from tlc_edge.runtime.engines.open import open_model
-from tlc_edge.runtime.errors import UsageError
+from tlc_edge.runtime.errors import BuildError, EngineError, TlcError, UsageError
 from tlc_edge.targets import Target, load_target
 
 # Shares of the work up to the default cut at which another cut is tried.
@@ -88,6 +91,27 @@ class SweepRow:
     """Median of a run of that trunk on this machine, one image."""
     pareto: bool = False
     """No other row is at least as accurate, as small and as fast, and better in one of these."""
+    pool: str = "avg"
+    """How its feature map becomes a vector; `none` where it is one."""
+    cross_validated: float | None = None
+    """Accuracy of such heads on training and validation images, each judged by one that was trained without it; None
+    where a class has too few images. Rows are compared by it."""
+    interval: tuple[float, float] | None = None
+    """95 % Wilson interval of that."""
+
+    @property
+    def judged(self) -> float:
+        """The accuracy that rows are compared by."""
+        return self.accuracy if self.cross_validated is None else self.cross_validated
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A cut that could not be measured."""
+
+    backbone: str
+    layer: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +125,19 @@ class Sweep:
     """Features that came out of the cache, in images, over all rows."""
     notes: tuple[str, ...]
     seconds: dict[str, float]
+    failed: tuple[Failed, ...] = ()
+    """Cuts that could not be measured: an engine refused the trunk, say."""
+    stopped: str | None = None
+    """Why there are no more rows; None where all cuts were tried."""
 
 
 def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
     """Try a handful of cuts of each backbone; nothing is written but the cache.
 
+    What is measured stays: a cut that fails is named beside the others, and Ctrl-C ends the sweep with what there is.
+
     Raises:
-        TlcError: with a note that names the step.
+        TlcError: with a note that names the step; a cut's only where none could be measured.
     """
     step = Steps(progress)
     with step("load data") as report:
@@ -122,23 +152,53 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
     with step("load TensorFlow"):
         if keras:
             load_tensorflow()
-    rows: list[SweepRow] = []
     notes = list(dataset.notes)
-    validation = cached = 0
-    for name in options.backbones:
+    trunks: list[Trunk] = []
+    for name in options.backbones:  # all before the first row: a mistake in the last name must not cost the rows before
         with step(f"load {name}"):
             backbone = load_backbone(name, options.asked)
             notes += backbone.notes
-            trunks = [shave(backbone, layer, options.pool) for layer in options.layers or choose_layers(backbone)]
+            trunks += [shave(backbone, c.layer, c.pool) for c in _cuts(backbone, options)]
+    rows: list[SweepRow] = []
+    failed: list[Failed] = []
+    errors: list[TlcError] = []
+    stopped: str | None = None
+    validation = cached = 0
+    try:
         for trunk in trunks:
-            with step(f"{backbone.name} at {trunk.layer}") as report, caching(options.cache) as cache:
-                spec = backbone.input.preprocessing
-                files = TrunkFiles(trunk, options.cache)
-                found = featurize(files.as_float(), dataset.samples, spec, options.threads, report, cache=cache)
-                row, validation = _measure(files, found, dataset, target, options)
-                rows.append(row)
-                cached += found.cached
-    return Sweep(mark_pareto(rows), validation, cached, tuple(dict.fromkeys(notes)), dict(step.seconds))
+            try:
+                with step(_title(trunk)) as report, caching(options.cache) as cache:
+                    spec = trunk.backbone.input.preprocessing
+                    files = TrunkFiles(trunk, options.cache)
+                    found = featurize(files.as_float(), dataset.samples, spec, options.threads, report, cache=cache)
+                    row, validation = _measure(files, found, dataset, target, options)
+                    rows.append(row)
+                    cached += found.cached
+            except (BuildError, EngineError) as e:
+                failed.append(Failed(trunk.backbone.name, trunk.layer, str(e)))
+                errors.append(e)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        stopped = f"interrupted after {len(rows)} of {len(trunks)} cuts"
+    if not rows:
+        first = errors[0]
+        first.tried = tuple(f"{f.backbone} at {f.layer}: {f.reason}" for f in failed)
+        raise first
+    seconds, said = dict(step.seconds), tuple(dict.fromkeys(notes))
+    return Sweep(mark_pareto(rows), validation, cached, said, seconds, tuple(failed), stopped)
+
+
+def _cuts(backbone: Backbone, options: SweepOptions) -> list[Cut]:
+    """Return where to cut: as asked, or a few before the default and those that only the data can choose from."""
+    if options.layers:
+        return [Cut(layer, options.pool) for layer in options.layers]
+    found = [Cut(layer, options.pool) for layer in choose_layers(backbone)]
+    return list(dict.fromkeys([*found, *(cuts_of(backbone) if options.pool == POOLS[0] else ())]))
+
+
+def _title(trunk: Trunk) -> str:
+    return f"{trunk.backbone.name} at {trunk.layer}{', flattened' if trunk.pool == 'flatten' else ''}"
 
 
 def choose_layers(backbone: Backbone) -> list[str]:
@@ -169,7 +229,7 @@ def mark_pareto(rows: Sequence[SweepRow]) -> tuple[SweepRow, ...]:
     """Return the rows with those marked that no other row beats."""
 
     def beats(a: SweepRow, b: SweepRow) -> bool:
-        better = (a.accuracy - b.accuracy, b.bytes - a.bytes, b.milliseconds - a.milliseconds)
+        better = (a.judged - b.judged, b.bytes - a.bytes, b.milliseconds - a.milliseconds)
         return min(better) >= 0 and max(better) > 0
 
     return tuple(replace(row, pareto=not any(beats(other, row) for other in rows)) for row in rows)
@@ -183,6 +243,10 @@ def _measure(
     if not len(parts.validation):
         raise UsageError(f"{options.data}: no validation images, and a sweep is judged on them; give it some")
     labels, classes = number_classes(samples)
+    judged = np.sort(np.concatenate([parts.train, parts.validation]))
+    counted = cross_validate(
+        found.features[judged], classes[judged], find_groups(found.thumbnails)[judged], len(labels), options.seed
+    )
     head = train_head("linear", [found.features[parts.train]], classes[parts.train], labels, options.seed)
     answers = _answers(head, found.features[parts.validation])
     pixels = _calibration(samples, classes, parts.train, trunk, options.seed)
@@ -199,6 +263,9 @@ def _measure(
         accuracy=float(np.mean(answers == classes[parts.validation])),
         bytes=len(lowered.data),
         milliseconds=round(median_milliseconds(opened, pixels), 3),
+        pool=trunk.pool,
+        cross_validated=None if counted is None else counted[0] / counted[1],
+        interval=None if counted is None else wilson(*counted),
     )
     return row, len(parts.validation)
 

@@ -232,16 +232,16 @@ def test_the_table_of_a_sweep(tlc: Tlc, photos: Path, tmp_path: Path) -> None:
         got = cells(line)
         assert got[:6] == [
             row["backbone"],
-            row["layer"],
+            f"{row['layer']}, flatten",
             str(row["features"]),
             f"{row['parameters']:,}",
             f"{row['macs'] / 1e6:.1f}",
-            f"{row['accuracy']:.3f}",
+            "{:.3f} {:.2f}-{:.2f}".format(row["cross_validated"], *row["interval"]),
         ]
         assert float(got[7]) >= 0
         assert got[8:] in ([], ["*"])
     assert any(line.endswith("*") for line in lines)
-    assert f"on {found['validation']} validation images" in rest
+    assert "by cross-validation with 95 % interval" in rest
 
 
 @pytest.mark.parametrize("name", ["sweep.png", "sweep", "no/sweep.svg"])

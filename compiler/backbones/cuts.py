@@ -1,0 +1,55 @@
+"""Where a network that flattens its last feature map into dense layers can be cut: the choice that a build has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tlc_edge.compiler.network.layers import Node, nodes
+from tlc_edge.compiler.records import Backbone
+
+from .shave import cannot_cut
+
+_AFTER_DENSE = frozenset(
+    {"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "BatchNormalization", "LayerNormalization"}
+)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A layer, and how its feature map becomes a vector."""
+
+    layer: str
+    pool: str = "avg"
+
+
+def cuts_of(backbone: Backbone) -> tuple[Cut, ...]:
+    """Return the cuts between which only the data can decide, the default first; it alone where that is none.
+
+    Where things are is what a network knows that flattens its last feature map, and an average forgets it. The others
+    are its dense layers before the last one, with what belongs to each, and the whole map.
+    """
+    default = Cut(backbone.default_shave)
+    rows = nodes(backbone.model)
+    by_name = {r.name: r for r in rows}
+    vectors: list[str] = []
+    node, flattened = by_name[default.layer], False
+    while len(node.readers) == 1:
+        node = by_name[node.readers[0]]
+        if node.kind == "Flatten" or (node.kind == "Reshape" and len(node.shape) == 1):
+            flattened = flattened or _has_places(by_name[node.inputs[0]])
+        elif flattened and len(node.shape) == 1 and node.kind in ("Dense", "Gemm"):
+            vectors.append(node.name)
+        elif vectors and node.kind in _AFTER_DENSE:
+            vectors[-1] = node.name
+        elif node.kind not in ("Dropout", "Permute", "ZeroPadding2D"):
+            break
+    if not backbone.removed:  # its last dense layer is still there
+        vectors = vectors[:-1]
+    if not flattened or (not vectors and not backbone.removed):
+        return (default,)
+    usable = [Cut(name) for name in vectors if cannot_cut(by_name[name], rows[0].name) is None]
+    return (default, *usable, Cut(default.layer, "flatten"))
+
+
+def _has_places(node: Node) -> bool:
+    return len(node.shape) == 3 and node.shape[0] * node.shape[1] > 1
