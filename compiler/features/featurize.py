@@ -116,8 +116,8 @@ def featurize(
     if len(broken):
         raise BuildError(
             f"the trunk gives features that are not finite for {len(broken)} of {n} images (first "
-            f"{kept[broken[0]].name}); its weights are damaged, or its training ran away: take another file, or another "
-            "--shave"
+            f"{kept[broken[0]].name}); its weights are damaged, or its training ran away: take another file, or "
+            "another --shave"
         )
     problem = None if cache is None else cache.problem
     cached = min(n, n + blank - run.computed)
