@@ -45,7 +45,11 @@ _SOURCES_HELP = (
     "of one, another tool's export, a device's .gallery, or sample:digits. May be repeated."
 )
 _LABELLED = all_of(
-    click.option("--labels", metavar="FILE", help="Labels of a table of pixels: one column of names, or one-hot ones."),
+    click.option(
+        "--labels",
+        metavar="FILE",
+        help="Labels of a table of pixels: one column of names, or one-hot ones. With --head own: the network's.",
+    ),
     click.option("--shape", metavar="H,W[,C]", help="Shape of the images in a table of pixels, such as 28,28,1."),
     click.option("--checksum", metavar="sha256:…", help="SHA-256 of what an address gives; it is then fetched once."),
     click.option(

@@ -114,7 +114,9 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
 
     with step("train head") as tell:  # on what float and device trunks give: it learns to bear the difference
         views = [*device.copies, *device.aligned.values()]
-        head = train_head(options.head, views, data.train.classes, data.labels, options.seed, tell)
+        head = train_head(
+            options.head, views, data.train.classes, data.labels, options.seed, tell, files.trunk.backbone.own
+        )
         neck = whiten(plain, list(aligned.values()), data.train.classes, device.looks)
         embedded = neck.project(data.train.features)
 

@@ -106,7 +106,7 @@ class Options:
     threads: int = 0
     """0: one per core."""
     labels: str | None = None
-    """The labels of a pixel table."""
+    """The labels of a pixel table; with the head `own`, those of the network, one on each line in its order."""
     shape: str | None = None
     """The shape of a pixel table's images, `H,W` or `H,W,C`."""
     checksum: str | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlc_edge.compiler.backbones.find import Source, find_backbone, formats_of
+from tlc_edge.compiler.backbones.own_labels import labels_from
 from tlc_edge.compiler.data.augment import copies
 from tlc_edge.compiler.data.views import View
 from tlc_edge.compiler.extras.find import require_extras
@@ -68,6 +69,11 @@ def check(options: Options) -> Order:
     require_toolchain(keras=keras)
     if options.fine_tune is not None:
         check_fine_tune(options.fine_tune)
+    if check_head(options.head).of_network:
+        if options.fine_tune is not None:
+            raise UsageError("--fine-tune: with --head own the network goes on as it is; leave one of them out")
+        if options.labels is not None:
+            labels_from(options.labels)
     if onnx_only and options.fine_tune is not None:
         raise UsageError(
             f"--fine-tune: {options.backbone} is an ONNX file, which is not trained any further; fine-tune it where it "

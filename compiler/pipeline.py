@@ -36,7 +36,18 @@ from .fit import Fitted, fit
 from .ladder import climb, ladder_text
 from .options import PER_CLASS, Options
 from .order import Order, check, demands_of
-from .prepare import ImageList, check_head_fits, check_tuning, cut, featurize_all, list_images, lower, split_data, tune
+from .prepare import (
+    ImageList,
+    check_head_fits,
+    check_tuning,
+    cut,
+    featurize_all,
+    list_images,
+    lower,
+    own_labels,
+    split_data,
+    tune,
+)
 from .result import Built, Result, Rung
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow
@@ -66,13 +77,14 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         trunk = cut(order, backbone, listed, tell)
         check_tuning(order, trunk, listed)  # it may ask for too much
         check_head_fits(order, trunk, listed)
+        labels = own_labels(order, backbone, listed)
         files = TrunkFiles(trunk, options.cache)
 
     with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out
         featurized = featurize_all(order, files, listed, tell)
 
     with step("split"):  # in three parts; after decoding, so that they are counted in images that exist
-        data = split_data(listed, featurized, trunk, options.seed)
+        data = split_data(listed, featurized, trunk, options.seed, labels)
 
     if options.fine_tune is not None:
         files, data = tune(order, options.fine_tune, files, data, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from tlc_edge.compiler.backbones.own_labels import labels_from
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.data.calibration_set import CalibrationSet
@@ -21,7 +22,7 @@ from tlc_edge.compiler.fine_tune.step import checkpoints_beside, fine_tune_step
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.study.cuts import choose_cut
 from tlc_edge.compiler.train.heads import check_fit, check_head
-from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.errors import BuildError, DataError, UsageError
 from tlc_edge.runtime.progress import Count
 
 from .options import POOLS, FineTune
@@ -48,8 +49,9 @@ def list_images(order: Order, progress: Count) -> ImageList:
         DataError: they cannot be found or read, or a class has too few.
     """
     asked = order.options
+    labels = None if check_head(asked.head).of_network else asked.labels  # those are the network's
     origin = Origin(
-        asked.data, asked.labels, asked.shape, asked.checksum, asked.cache, asked.encoding, asked.crop, asked.more
+        asked.data, labels, asked.shape, asked.checksum, asked.cache, asked.encoding, asked.crop, asked.more
     )
     dataset = load_dataset(origin, strict=asked.strict, limit=asked.limit, progress=progress)
     planned = split_samples(dataset.samples, dataset.skipped, asked.seed)
@@ -64,11 +66,75 @@ def cut(order: Order, backbone: Backbone, listed: ImageList, progress: Count) ->
         UsageError: as in `shave`.
     """
     options = order.options
-    if options.shave not in (None, "auto") or options.pool != POOLS[0] or check_head(options.head).suffixes:
+    kind = check_head(options.head)
+    if kind.of_network:
+        return cut_for_own_head(order, backbone)
+    if options.shave not in (None, "auto") or options.pool != POOLS[0] or not kind.trained:
         return shave(backbone, options.shave, options.pool)
     samples = [listed.dataset.samples[i] for i in listed.planned.train]
     trunk, why = choose_cut(backbone, samples, options.seed, options.threads, options.cache, progress)
     return replace(trunk, reason=why)
+
+
+def cut_for_own_head(order: Order, backbone: Backbone) -> Trunk:
+    """Cut the backbone before its own classifier.
+
+    Raises:
+        BuildError: it has none that can be a head.
+        UsageError: another cut is asked for.
+    """
+    options = order.options
+    if isinstance(backbone.own, str):
+        raise BuildError(f"--head own: {backbone.name} cannot bring its own: {backbone.own}; leave --head to linear")
+    if options.shave not in (None, "auto") or options.pool != POOLS[0]:
+        raise UsageError(
+            f"--head own: the classifier of {backbone.name} reads {backbone.own.layer} ({backbone.own.pool}); leave "
+            "--shave and --pool out"
+        )
+    assumed = (
+        ""
+        if options.labels is not None or backbone.labels is not None
+        else ("; its classes were taken in the order of their names, as nothing beside it says another (--labels FILE)")
+    )
+    why = f"cut at {backbone.own.layer}, where the network's own classifier reads it{assumed}"
+    return replace(shave(backbone, backbone.own.layer, backbone.own.pool), reason=why)
+
+
+def own_labels(order: Order, backbone: Backbone, listed: ImageList) -> tuple[str, ...] | None:
+    """Return the labels of a network's own classifier in its order; None for a head that has no order of its own.
+
+    Raises:
+        BuildError: the images are of other classes.
+    """
+    options, own = order.options, backbone.own
+    if not check_head(options.head).of_network or isinstance(own, str):
+        return None
+    count, there = own.layers[-1].kernel.shape[1], set(listed.dataset.labels)
+    labels = labels_from(options.labels) if options.labels is not None else backbone.labels
+    if labels is None:
+        if count != len(there):
+            raise BuildError(
+                f"--head own: {backbone.name} tells {count} classes apart and does not say which; the data has "
+                f"{len(there)}: name them in a file, one on each line in its order: --labels FILE"
+            )
+        return tuple(sorted(there))
+    if len(labels) != count:
+        raise BuildError(
+            f"--head own: {len(labels)} labels ({', '.join(labels[:6])}), and {backbone.name} tells {count} classes "
+            "apart; give those of this network: --labels FILE"
+        )
+    unknown, missing = sorted(there - set(labels)), [label for label in labels if label not in there]
+    if unknown:
+        raise BuildError(
+            f"--head own: {backbone.name} knows no {', '.join(unknown[:6])}; it knows {', '.join(labels[:6])}"
+            f"{', …' if len(labels) > 6 else ''}: leave them out and enroll them on the device, or take --head linear"
+        )
+    if missing:
+        raise BuildError(
+            f"--head own: the data has no images of {', '.join(missing[:6])}{', …' if len(missing) > 6 else ''}; give "
+            "a few of every class, to calibrate and to verify"
+        )
+    return labels
 
 
 def check_tuning(order: Order, trunk: Trunk, listed: ImageList) -> None:
@@ -109,8 +175,12 @@ def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: 
     return found
 
 
-def split_data(listed: ImageList, found: Featurized, trunk: Trunk, seed: int) -> Data:
+def split_data(
+    listed: ImageList, found: Featurized, trunk: Trunk, seed: int, labels: tuple[str, ...] | None = None
+) -> Data:
     """Say of each image that could be read what it is for; images of one picture stay together.
+
+    `labels` is the order of the classes, sorted by default.
 
     Raises:
         DataError: a class has too few.
@@ -118,7 +188,7 @@ def split_data(listed: ImageList, found: Featurized, trunk: Trunk, seed: int) ->
     skipped = listed.dataset.skipped + found.skipped
     groups = find_groups(found.thumbnails)
     parts = split_samples(found.samples, skipped, seed, join_groups(groups, found.samples))
-    labels, classes = number_classes(found.samples)
+    labels, classes = number_classes(found.samples, labels)
     return Data(
         samples=found.samples,
         labels=labels,

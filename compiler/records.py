@@ -62,6 +62,18 @@ class Restored:
 
 
 @dataclass(frozen=True, eq=False)
+class OwnHead:
+    """The classifier that came with a network."""
+
+    layer: str
+    """Where the network is cut before it."""
+    pool: str
+    """How that layer's feature map becomes the vector that it reads."""
+    layers: tuple[Dense, ...]
+    """The last one a softmax."""
+
+
+@dataclass(frozen=True, eq=False)
 class Backbone:
     """A pretrained network. `model` is a Keras model from normalised pixels to what its classifier read.
 
@@ -83,6 +95,10 @@ class Backbone:
     restored: tuple[Restored, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user should know: what had to be assumed, whose code was run."""
+    own: OwnHead | str = "its classifier is not known"
+    """The classifier as a head, or why there is none."""
+    labels: tuple[str, ...] | None = None
+    """What the classes of that are called, where the file says so or what lies beside it."""
 
 
 @dataclass(frozen=True, eq=False)

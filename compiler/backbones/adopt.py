@@ -12,11 +12,13 @@ from tlc_edge.compiler.network.arithmetic import Map
 from tlc_edge.compiler.network.begins import begins
 from tlc_edge.compiler.network.fold import fold
 from tlc_edge.compiler.network.layers import Node, nodes
-from tlc_edge.compiler.network.pixels import PIXELS, Pixels
+from tlc_edge.compiler.network.pixels import PIXELS, Pixels, check_channels, fits_channels
 from tlc_edge.compiler.options import Asked
-from tlc_edge.compiler.records import Backbone, Classifier, Provenance, Restored
+from tlc_edge.compiler.records import Backbone, Classifier, OwnHead, Provenance, Restored
 from tlc_edge.compiler.weights.extent import check_tensors
 from tlc_edge.runtime.errors import BuildError
+
+from .own_head import own_head
 
 # Where neither the network nor the user says it.
 USUAL_SIZE = (224, 224)
@@ -77,6 +79,7 @@ def adopt(
     if pixels is None:
         pixels, why = _trained_on(name, model)
         notes = (*notes, f"{name} is taken to have been trained on pixels {pixels}, {why}; say --pixels if not")
+    check_channels(name, pixels, int(model.inputs[0].shape[3]))
     folded = fold(model, PIXELS[pixels], native or size or USUAL_SIZE)
     check_tensors(folded.model, name)
     rows = nodes(folded.model)
@@ -106,7 +109,15 @@ def adopt(
         merged=folded.merged,
         restored=tuple(restored),
         notes=tuple(notes),
+        own=own_head(rows, end) if not resized else _still(own_head(rows, end), features),
     )
+
+
+def _still(own: OwnHead | str, features: Node) -> OwnHead | str:
+    """Return a classifier if it reads what stays of a network at another input size."""
+    if isinstance(own, str) or (own.layer == features.name and own.pool != "flatten"):
+        return own
+    return "at another --input-size its classifier reads another number of values"
 
 
 def input_size(name: str, model: Any) -> tuple[int, int] | None:
@@ -147,12 +158,13 @@ def _trained_on(name: str, model: Any) -> tuple[str, str]:
     if changing:
         return "0..255", "as it begins by normalising them"
     names = [model.name, *(layer.name for layer in model.layers if hasattr(layer, "layers"))]
+    channels = int(model.inputs[0].shape[3])
     for name in names:
         plain = name.lower().replace("_", "")
         for part, pixels in _BY_NAME:
-            if part in plain:
+            if part in plain and fits_channels(pixels, channels):
                 return pixels, f"as Keras' own networks named like {name}"
-    grey = model.inputs[0].shape[3] == 1
+    grey = channels == 1
     return ("0..1", "as most grey-scale networks") if grey else ("-1..1", "as most networks in colour")
 
 

@@ -13,7 +13,7 @@ from tlc_edge.compiler.records import Backbone
 from tlc_edge.compiler.weights.pins import from_package
 from tlc_edge.runtime.errors import UsageError, unknown_name
 
-from . import keras_applications, keras_file, onnx_file, own_code, pinned, saved_model, tfjs
+from . import keras_applications, keras_file, onnx_file, own_code, pinned, saved_model, teachable_machine, tfjs
 from .refuse import not_taken
 from .rows import Row, rows
 
@@ -34,7 +34,16 @@ class Source(Protocol):
         ...
 
 
-SOURCES: tuple[Source, ...] = (pinned, keras_applications, own_code, saved_model, tfjs, onnx_file, keras_file)
+SOURCES: tuple[Source, ...] = (
+    pinned,
+    keras_applications,
+    own_code,
+    saved_model,
+    tfjs,
+    onnx_file,
+    keras_file,
+    teachable_machine,
+)
 """Where networks come from; the first that claims a name has it."""
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
 
 from .adopt import adopt
+from .own_labels import labels_beside
 from .refuse import refuse
 
 _SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -38,4 +40,5 @@ def load(name: str, asked: Asked) -> Backbone:
 
     path = Path(name)
     model, digest = load_keras_file(path)
-    return adopt(path.stem, model, asked, Provenance(path.name, digest, "unknown", "unknown"))
+    found = adopt(path.stem, model, asked, Provenance(path.name, digest, "unknown", "unknown"))
+    return replace(found, labels=labels_beside(name))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlc_edge.compiler.network.normalise import normalise
-from tlc_edge.compiler.network.pixels import PIXELS, input_spec
+from tlc_edge.compiler.network.pixels import PIXELS, check_channels, input_spec
 from tlc_edge.compiler.network.whole_pixels import take_floats
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
@@ -82,6 +82,7 @@ def read_network(name: str, asked: Asked) -> Backbone:
     pixels = _WHOLE if whole else asked.pixels or "0..1"
     if asked.pixels is None and not whole:
         notes.append(f"{name} does not say what it was trained on; 0..1 was assumed (see --pixels)")
+    check_channels(name, pixels, channels)
     spec, rest = input_spec(PIXELS[pixels], height, width, channels)
     image = Input((height, width, channels), name="image")
     start = image if rest is None else normalise(image, rest, channels)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
 
 from .adopt import adopt
+from .own_labels import labels_beside
 from .refuse import refuse
 
 FILE = "model.json"
@@ -40,4 +42,5 @@ def load(name: str, asked: Asked) -> Backbone:
     model, digest = load_tfjs(path)
     # A bundle bears the file's own name: where it lay on this machine is nobody's business.
     short = path.resolve().parent.name if path.name == FILE else path.stem
-    return adopt(short, model, asked, Provenance(path.name, digest, "unknown", "unknown"))
+    found = adopt(short, model, asked, Provenance(path.name, digest, "unknown", "unknown"))
+    return replace(found, labels=labels_beside(str(path)))

@@ -132,8 +132,10 @@ def split_samples(
     )
 
 
-def number_classes(samples: Sequence[Sample]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the labels of samples, sorted, and the place of each sample's own among them, [N]."""
-    labels = tuple(sorted({s.label for s in samples}))
+def number_classes(
+    samples: Sequence[Sample], order: tuple[str, ...] | None = None
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the labels of samples, sorted or in `order`, and the place of each sample's own among them, [N]."""
+    labels = order or tuple(sorted({s.label for s in samples}))
     places = {label: i for i, label in enumerate(labels)}
     return labels, np.array([places[s.label] for s in samples], np.int64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.options import PIXEL_RANGES
 from tlc_edge.compiler.records import InputSpec
+from tlc_edge.runtime.errors import BuildError
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,24 @@ _MEANINGS = (
 )
 PIXELS = dict(zip(PIXEL_RANGES, _MEANINGS, strict=True))
 """What `--pixels` can be."""
+
+
+def check_channels(name: str, pixels: str, channels: int) -> None:
+    """Check that what a network was trained on has numbers for as many channels as it takes.
+
+    Raises:
+        BuildError: it has not.
+    """
+    if not fits_channels(pixels, channels):
+        rest = ", ".join(p for p in PIXELS if fits_channels(p, channels))
+        raise BuildError(
+            f"--pixels {pixels}: that has a mean for each of three channels, and {name} takes one; choose {rest}"
+        )
+
+
+def fits_channels(pixels: str, channels: int) -> bool:
+    """Return whether one of PIXELS can be what a network of so many channels takes."""
+    return channels == 3 or len(PIXELS[pixels].offset) == 1
 
 
 def input_spec(pixels: Pixels, height: int, width: int, channels: int) -> tuple[InputSpec, Pixels | None]:

@@ -21,6 +21,7 @@ _HEADS = {
     "linear": "a logistic regression: trained in seconds, and hard to beat on few images",
     "mlp": "as asked for with --head: one hidden layer, for classes that no plane parts",
     "prototype": "as asked for with --head: the mean of each class, no training",
+    "own": "as asked for with --head: the classifier that came with the network, as it is",
     "none": "as asked for with --head: every class is taught on the device",
 }
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tlc_edge.compiler.records import Floats, Head
+    from tlc_edge.compiler.records import Floats, Head, OwnHead
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,14 @@ class HeadKind:
     """Of the files that it comes from, in lower case; without any it has no file."""
     keras: bool = False
     """Whether it is made in Keras."""
+
+    of_network: bool = False
+    """It came with the backbone, which says where it is cut and what the classes are."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is made from the features of any trunk."""
+        return not self.suffixes and not self.of_network
 
     def claims(self, name: str) -> bool:
         """Return whether `--head` means this one."""
@@ -73,6 +81,12 @@ def _none(given: Training) -> Head:
     return make(given)
 
 
+def _own(given: Training) -> Head:
+    from .own import make
+
+    return make(given)
+
+
 def _file(given: Training) -> Head:
     from .head_file import make
 
@@ -83,6 +97,7 @@ HEADS: tuple[HeadKind, ...] = (
     HeadKind("linear", "logistic regression", _linear),
     HeadKind("mlp", "one hidden layer", _mlp, keras=True),
     HeadKind("prototype", "class means", _prototype),
+    HeadKind("own", "the network's own classifier, as it is", _own, of_network=True),
     HeadKind("none", "every class is enrolled on the device", _none),
     HeadKind("FILE.keras", "trained elsewhere", _file, (".keras", ".h5", ".hdf5"), keras=True),
 )
@@ -128,6 +143,7 @@ def train_head(
     labels: Sequence[str],
     seed: int,
     progress: Count = silent,
+    own: OwnHead | str = "there is none",
 ) -> Head:
     """Train the head that is asked for, or load it.
 
@@ -138,9 +154,10 @@ def train_head(
         labels: the names of the classes.
         seed: equal seeds give equal heads.
         progress: told how far it is.
+        own: the classifier that came with the backbone, or why there is none.
 
     Raises:
         UsageError: there is no such kind.
         BuildError: a head from a file does not fit.
     """
-    return check_head(name).make(Training(name, views, targets, tuple(labels), seed, progress))
+    return check_head(name).make(Training(name, views, targets, tuple(labels), seed, progress, own))

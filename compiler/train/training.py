@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tlc_edge.compiler.records import Floats
+    from tlc_edge.compiler.records import Floats, OwnHead
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,3 +29,5 @@ class Training:
     seed: int
     """Equal seeds give equal heads."""
     progress: Count
+    own: OwnHead | str = "there is none"
+    """The classifier that came with the backbone, or why there is none."""

@@ -11,7 +11,8 @@ _COMPUTE = """
     Abs Acos Acosh Add AddN AddV2 All Angle Any ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2 Atanh AvgPool
     AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchNormWithGlobalNormalization BatchToSpace BatchToSpaceND
     BiasAdd BiasAddV1 Bitcast BroadcastArgs BroadcastTo Bucketize Cast Ceil CheckNumerics ClipByValue Complex Concat
-    ConcatOffset ConcatV2 Const Conv Conv2D Conv3D Cos Cosh CropAndResize Cross Cumprod Cumsum DebugGradientIdentity
+    ConcatOffset ConcatV2 Const Conv Conv2D Conv2DBackpropInput
+    Conv2DBackpropInputV2 Conv3D Conv3DBackpropInputV2 Cos Cosh CropAndResize Cross Cumprod Cumsum DebugGradientIdentity
     DepthToSpace DepthwiseConv2dNative Dequantize Diag DiagPart Dilation2D Div DivNoNan Einsum Elu Empty
     EnsureShape Equal Erf Erfc Exp ExpandDims Expm1 ExtractImagePatches FFT2D FakeQuantWithMinMaxArgs
     FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor FloorDiv FloorMod FusedBatchNorm

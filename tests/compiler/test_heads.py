@@ -184,7 +184,7 @@ def test_no_head() -> None:
 def test_an_unknown_kind() -> None:
     with pytest.raises(UsageError, match="unknown head 'lineal'; known: linear"):
         train_head("lineal", [], np.zeros(0, np.int64), "ab", seed=0)
-    assert [kind.name for kind in HEADS] == ["linear", "mlp", "prototype", "none", "FILE.keras"]
+    assert [kind.name for kind in HEADS] == ["linear", "mlp", "prototype", "own", "none", "FILE.keras"]
     assert all(check_head(kind.name) is kind for kind in HEADS if not kind.suffixes)
 
 
