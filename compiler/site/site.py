@@ -1,0 +1,178 @@
+"""The folder that any static host serves: the page, the runtime in JavaScript, the libraries, and the bundle."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.resources
+import io
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from tlc_edge.runtime.bundle.bundle import DIGEST, MANIFEST, Bundle, check_writable
+from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.files import beside, put_in_place, write_folder
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+}
+_PACKED = (".wasm", ".tflite", ".js", ".css", ".html")  # what gets smaller
+_LEAST_PACKED = 4096  # bytes; below, it is not worth a second file
+_ICONS = (192, 512)
+_WORKER = "sw.js"
+_GOLDEN = 3  # as many as web/runtime/engines/selftest.js tries
+_FILES_LINE, _VERSION_LINE = "const FILES = {};", 'const VERSION = "";'
+
+
+def make_site(bundle: Bundle, libraries: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files of a site for a bundle, by name.
+
+    Args:
+        bundle: one with a TFLite file whose input is uint8, as those for `web` have.
+        libraries: as `vendored` returns them.
+
+    Raises:
+        BuildError: the bundle has no such file.
+    """
+    if not any(model.format == "tflite" for model in bundle.manifest.models):
+        raise BuildError(f"{bundle.path}: no TFLite file in it, which a page runs; build it with --target web")
+    contents = {**_own(), **libraries, **{f"bundle/{name}": data for name, data in _of_bundle(bundle).items()}}
+    contents["index.html"] = contents.pop("page/index.html")
+    worker = contents.pop(f"page/{_WORKER}")
+    contents["app.webmanifest"] = _web_manifest(bundle)
+    contents |= {f"page/icon-{size}.png": _icon(size) for size in _ICONS}
+    packed = {f"{name}.gz": gzip.compress(data, 9, mtime=0) for name, data in contents.items() if _is_packed(name, data)}
+    return {**contents, **packed, _WORKER: _service_worker(worker, contents)}
+
+
+def first_load(contents: Mapping[str, bytes]) -> int:
+    """Return how many bytes a first visit fetches from a host that does not compress: of the engine's two builds one."""
+    unused = ("litert_wasm_compat_internal.js", "litert_wasm_compat_internal.wasm")
+    return sum(
+        len(contents.get(f"{name}.gz", data))
+        for name, data in contents.items()
+        if not name.endswith((".gz", *unused))
+    )
+
+
+def check_site(path: Path, force: bool) -> None:
+    """Say before the work that a site cannot go to `path`; with `force` it may take an earlier one's place.
+
+    Raises:
+        UsageError, BundleError: as `check_writable`.
+    """
+    is_site = (path / _WORKER).is_file() and (path / "bundle" / MANIFEST).is_file()
+    if not (is_site and force):
+        check_writable(path, force)
+
+
+def write_site(path: Path, contents: Mapping[str, bytes], force: bool = False) -> None:
+    """Write a site, whole or not at all.
+
+    Raises:
+        UsageError: the path exists and `force` is not set.
+        BuildError: it cannot be written.
+    """
+    check_site(path, force)
+    try:
+        with beside(path) as part:
+            write_folder(part, contents)
+            put_in_place(part, path)
+    except OSError as e:
+        raise BuildError(f"{path}: cannot be written ({e.strerror or e}); nothing was left behind") from None
+
+
+def _own() -> dict[str, bytes]:
+    root = importlib.resources.files("tlc_edge.web")
+    return {
+        f"{room}/{name}": file.read_bytes()
+        for room in ("page", "runtime")
+        for name, file in _walk(root / room)
+        if name.endswith(tuple(_TYPES))
+    }
+
+
+def _walk(folder: Traversable, before: str = "") -> Iterator[tuple[str, Traversable]]:
+    for inner in sorted(folder.iterdir(), key=lambda one: one.name):
+        if inner.is_dir():
+            yield from _walk(inner, f"{before}{inner.name}/")
+        else:
+            yield f"{before}{inner.name}", inner
+
+
+def _of_bundle(bundle: Bundle) -> dict[str, bytes]:
+    """Return what of a bundle a page reads: not the models for other engines, nor the report."""
+    others = {model.file for model in bundle.manifest.models if model.format != "tflite"}
+    golden = sorted(name for name in bundle.files if name.startswith("golden/") and name.endswith(".png"))
+    left_out = {*others, *golden[_GOLDEN:], "report.html", "report.json", "labels.json"}
+    contents = {name: data for name, data in bundle.files.items() if name not in left_out}
+    return contents | {DIGEST: f"{hashlib.sha256(bundle.files[MANIFEST]).hexdigest()}\n".encode()}
+
+
+def _is_packed(name: str, data: bytes) -> bool:
+    return name.endswith(_PACKED) and len(data) >= _LEAST_PACKED
+
+
+def _service_worker(source: bytes, contents: Mapping[str, bytes]) -> bytes:
+    """Return the service worker with the list of files; its bytes change whenever one of theirs does."""
+    files = {
+        name: {
+            "hash": hashlib.sha256(data).hexdigest(),
+            "type": _TYPES.get(Path(name).suffix, "application/octet-stream"),
+            "packed": _is_packed(name, data),
+            "late": name.startswith("lib/litert/wasm/"),
+        }
+        for name, data in sorted(contents.items())
+    }
+    listed = json.dumps(files, indent=1)
+    version = hashlib.sha256(source + listed.encode()).hexdigest()[:16]
+    text = source.decode()
+    assert _FILES_LINE in text, "the service worker has no line for its files"
+    assert _VERSION_LINE in text, "the service worker has no line for its version"
+    return (
+        text.replace(_FILES_LINE, f"const FILES = {listed};")
+        .replace(_VERSION_LINE, f'const VERSION = "{version}";')
+        .encode()
+    )
+
+
+def _web_manifest(bundle: Bundle) -> bytes:
+    labels = ", ".join(bundle.manifest.labels)
+    document = {
+        "name": f"tlc: {labels}"[:60] if labels else "tlc",
+        "short_name": "tlc",
+        "start_url": "./",
+        "scope": "./",
+        "display": "standalone",
+        "background_color": "#f4f5f2",
+        "theme_color": "#0b6b57",
+        "icons": [
+            {"src": f"page/icon-{size}.png", "sizes": f"{size}x{size}", "type": "image/png", "purpose": "any maskable"}
+            for size in _ICONS
+        ],
+    }
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _icon(size: int) -> bytes:
+    """Draw what page/icon.svg shows, as phones want it to install a page."""
+    scale = 4 * size / 64
+    image = Image.new("RGB", (4 * size, 4 * size), "#0b6b57")
+    pen = ImageDraw.Draw(image)
+    for radius, width in ((17.5, 5.0), (5.0, 5.0)):
+        box = [(32 - radius) * scale] * 2 + [(32 + radius) * scale] * 2
+        pen.ellipse(box, outline="white", width=round(width * scale))
+    out = io.BytesIO()
+    image.resize((size, size), Image.Resampling.LANCZOS).save(out, "PNG")
+    return out.getvalue()

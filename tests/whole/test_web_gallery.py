@@ -1,0 +1,198 @@
+"""The gallery in JavaScript beside the one in Python: one file, the same changes, the same history."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from tlc_edge.runtime.errors import TlcError
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.limits import Limits
+from tlc_edge.runtime.gallery.records import ExampleSource
+
+WIDTH, FINGERPRINT = 16, "f" * 64
+Call = tuple[str, tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def sqlite_module() -> str:
+    """SQLite's WebAssembly build for Node.js."""
+    done = subprocess.run([str(ROOT / "tools" / "node")], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"what the page needs of npm cannot be had: {done.stderr.strip()[-200:]}")
+    return str(ROOT / "build" / "node" / "node_modules" / "@sqlite.org" / "sqlite-wasm" / "dist" / "node.mjs")
+
+
+def images(seed: int, count: int) -> tuple[np.ndarray[Any, Any], list[ExampleSource]]:
+    vectors = np.random.default_rng(seed).normal(size=(count, WIDTH)).astype(np.float32)
+    names = [f"Bild {seed}.{i} ü\ud83d" if i == 1 else f"{seed}.{i}.jpg" for i in range(count)]
+    digests = [hashlib.sha256(f"{seed}.{i}".encode()).hexdigest() for i in range(count)]
+    return vectors, [ExampleSource(d, n, b"jpeg" * 3 if i % 2 else None) for i, (d, n) in enumerate(zip(digests, names, strict=True))]
+
+
+def add(label: str, seed: int, count: int) -> Call:
+    return "add", (label, *images(seed, count))
+
+
+HISTORY: Sequence[Call] = (
+    add("mug", 1, 5),
+    add("  Tür\u0301 ", 2, 3),
+    add("mug", 1, 7),  # five of them are there
+    ("rename", ("mug", "cup", False)),
+    add("mug", 3, 2),
+    ("rename", ("mug", "cup", False)),  # exists
+    ("rename", ("mug", "cup", True)),
+    ("undo", ()),
+    ("remove", ([2, 4],)),
+    ("move", ([1, 3], "mug")),
+    ("remove", ([99],)),  # not there
+    ("forget", ("cup",)),
+    ("undo", ()),
+    ("undo", ()),
+    ("undo", ()),
+    ("move", ([1], "cup")),  # is there
+    ("forget", ("no such",)),
+    ("forget", ("Tu\u0308r\u0301",)),
+    add("", 4, 1),
+    add("a\nb", 4, 1),
+    add("\U0001f600", 5, 2),
+    add("\uffee", 6, 2),
+)
+
+
+def do(gallery: Gallery, calls: Sequence[Call]) -> list[Any]:
+    said: list[Any] = []
+    for method, args in calls:
+        try:
+            if method == "rename":
+                said.append(gallery.rename(args[0], args[1], merge=args[2]))
+            else:
+                said.append(getattr(gallery, method)(*args))
+        except TlcError as e:
+            said.append(type(e).__name__)
+    return said
+
+
+def do_there(module: str, folder: Path, calls: Sequence[Call], before: Path | None) -> tuple[list[Any], Path]:
+    """Do the same with JavaScript; return what it said, and the file."""
+    steps, out = folder / "steps.json", folder / "out.gallery"
+    document = {"fingerprint": FINGERPRINT, "width": WIDTH, "calls": [{"method": m, "args": _plain(m, a)} for m, a in calls]}
+    steps.write_text(json.dumps(document), encoding="utf-8")
+    command = ["node", str(ROOT / "tests" / "web" / "gallery.mjs"), module, str(steps), str(before or "-"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), out
+
+
+def _plain(method: str, args: tuple[Any, ...]) -> list[Any]:
+    if method != "add":
+        return list(args)
+    label, vectors, sources = args
+    return [
+        label,
+        [base64.b64encode(v.tobytes()).decode() for v in vectors],
+        [{"sha256": s.sha256, "name": s.name, "thumbnail": s.thumbnail and s.thumbnail.decode()} for s in sources],
+    ]
+
+
+def same(here: Any, there: Mapping[str, Any]) -> None:
+    if isinstance(here, str):
+        assert there == {"error": here}
+        return
+    assert (here.kind, here.label, here.added, here.removed, here.skipped, here.undone, here.gone) == (
+        there["kind"],
+        there["label"],
+        there["added"],
+        there["removed"],
+        there["skipped"],
+        there["undone"],
+        there["gone"],
+    )
+    assert list(here.classes.items()) == list(there["classes"].items())
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """Return every table of a gallery but when things happened."""
+    found: dict[str, list[Any]] = {}
+    with sqlite3.connect(path) as db:
+        for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'").fetchall():
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] not in ("at", "crc")]
+            order = ", ".join(columns)
+            rows = [dict(zip(columns, row, strict=True)) for row in db.execute(f"SELECT {order} FROM {table} ORDER BY {order}")]
+            for row in rows:
+                if "detail" in row:
+                    row["detail"] = json.loads(row["detail"])
+            found[table] = [row for row in rows if row.get("key") != "created"]
+    return found
+
+
+def test_the_same_history_gives_the_same_file(sqlite_module: str, tmp_path: Path) -> None:
+    path = tmp_path / "here.gallery"
+    with Gallery.open(path, FINGERPRINT, WIDTH, create=True) as gallery:
+        here = do(gallery, HISTORY)
+        examples = [(e.id, e.label, e.source_name, e.sha256, e.has_thumbnail) for e in gallery.examples()]
+    (*there, last), out = do_there(sqlite_module, tmp_path, HISTORY, None)
+    for one, other in zip(here, there, strict=True):
+        same(one, other)
+    assert examples == [(e["id"], e["label"], e["name"], e["sha256"], e["hasThumbnail"]) for e in last["examples"]]
+    assert last["bad"] == []
+    assert contents(path) == contents(out)
+
+
+def test_what_was_taught_there_goes_on_here_and_back(sqlite_module: str, tmp_path: Path) -> None:
+    for at in (0, 5, 9, len(HISTORY)):
+        path, whole = tmp_path / f"{at}.gallery", tmp_path / f"{at}.whole"
+        with Gallery.open(whole, FINGERPRINT, WIDTH, create=True) as gallery:
+            do(gallery, HISTORY)
+        if at:
+            with Gallery.open(path, FINGERPRINT, WIDTH, create=True) as gallery:
+                do(gallery, HISTORY[:at])
+        _, out = do_there(sqlite_module, tmp_path, HISTORY[at:], path if at else None)
+        assert contents(out) == contents(whole)
+        with Gallery.open(out, FINGERPRINT, WIDTH) as gallery:
+            assert gallery.check() == []
+            undone = do(gallery, [("undo", ())] * 4)
+        with Gallery.open(whole, FINGERPRINT, WIDTH) as gallery:
+            assert undone == do(gallery, [("undo", ())] * 4)
+            assert gallery.load().ids.tolist()
+
+
+def test_the_same_examples_give_way(sqlite_module: str, tmp_path: Path) -> None:
+    path, calls = tmp_path / "here.gallery", [add("a", 1, 30), add("b", 2, 9), add("a", 3, 12), ("undo", ())]
+    for name in (path, tmp_path / "there.gallery"):
+        with Gallery.open(name, FINGERPRINT, WIDTH, create=True) as gallery:
+            gallery.limit(Limits(20, 25))
+    with Gallery.open(path, FINGERPRINT, WIDTH) as gallery:
+        here = do(gallery, calls)
+    there, out = do_there(sqlite_module, tmp_path, calls, tmp_path / "there.gallery")
+    for one, other in zip(here, there[:-1], strict=True):
+        same(one, other)
+    assert contents(path) == contents(out)
+
+
+@pytest.mark.parametrize("what", ["other", "trigger", "newer", "foreign"])
+def test_what_is_no_gallery_of_this_model_is_refused(what: str, sqlite_module: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.gallery"
+    with Gallery.open(path, "e" * 64 if what == "foreign" else FINGERPRINT, WIDTH, create=True) as gallery:
+        do(gallery, [add("a", 1, 2)])
+    with sqlite3.connect(path) as db:
+        if what == "other":
+            db.execute("PRAGMA application_id = 5")
+        elif what == "trigger":
+            db.execute("CREATE TRIGGER t AFTER INSERT ON examples BEGIN DELETE FROM examples; END")
+        elif what == "newer":
+            db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(AssertionError, match="FingerprintError" if what == "foreign" else "GalleryError"):
+        do_there(sqlite_module, tmp_path, [], path)

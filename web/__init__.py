@@ -1,0 +1,1 @@
+"""The runtime and the page in JavaScript, which a site is made of; nothing here is Python."""

@@ -1,0 +1,74 @@
+/** What the page is: the bundle, its accuracy, the browser's storage, the self-test, the language. */
+
+import { selftest } from "../runtime/engines/selftest.js";
+import { element, make } from "./dom.js";
+import { LANGUAGES, speak, spoken, text } from "./texts.js";
+
+/** @typedef {import("../runtime/classifier.js").Classifier} Classifier */
+
+/**
+ * Let the dialog open, and do what its parts say.
+ * @param {Classifier} classifier
+ * @param {() => void} spokenAnew called when the language changed
+ */
+export function listen(classifier, spokenAnew) {
+  const dialog = /** @type {HTMLDialogElement} */ (element("about-dialog"));
+  element("about-button").addEventListener("click", async () => {
+    element("facts").replaceChildren(...(await facts(classifier)));
+    dialog.showModal();
+  });
+  element("about-close").addEventListener("click", () => dialog.close());
+  element("selftest").addEventListener("click", async () => {
+    const found = await selftest(classifier.bundle, classifier.engine);
+    const given = { count: found.images, cosine: found.lowestCosine.toFixed(4), wrong: found.wrongLabels };
+    element("selftest-result").textContent = text(found.passed ? "selftestPassed" : "selftestFailed", given);
+  });
+  const language = /** @type {HTMLSelectElement} */ (element("language"));
+  language.append(
+    ...Object.entries(LANGUAGES).map(([code, texts]) =>
+      make("option", { value: code, textContent: texts.languageName, selected: code === spoken() }),
+    ),
+  );
+  language.addEventListener("change", () => {
+    speak(language.value);
+    spokenAnew();
+  });
+}
+
+/**
+ * @param {Classifier} classifier
+ * @returns {Promise<HTMLElement[]>}
+ */
+async function facts({ bundle, engine }) {
+  const { manifest } = bundle;
+  const used = await navigator.storage.estimate();
+  /** @type {[string, string][]} */
+  const shown = [
+    ["bundle", manifest.labels.join(", ")],
+    ["built", manifest.created.slice(0, 10)],
+    ["model", `${String(manifest.backbone.name ?? "")} ${engine.model.scheme}, ${engine.name}`],
+    ["accuracy", accuracyOf(manifest.metrics)],
+    ["storage", `${((used.usage ?? 0) / 1e6).toFixed(1)} MB`],
+  ];
+  return shown
+    .filter(([, value]) => value)
+    .flatMap(([key, value]) => [make("dt", { textContent: text(key) }), make("dd", { textContent: value })]);
+}
+
+/**
+ * @param {Record<string, unknown>} metrics
+ * @returns {string}
+ */
+function accuracyOf(metrics) {
+  const found = /** @type {any} */ (metrics);
+  const interval = found.accuracy_interval ?? found.interval;
+  if (typeof found.accuracy !== "number") return "";
+  const whole = (/** @type {number} */ share) => Math.round(share * 100);
+  if (!Array.isArray(interval)) return `${whole(found.accuracy)} %`;
+  return text("accuracyOf", {
+    accuracy: whole(found.accuracy),
+    count: found.images ?? "",
+    low: whole(interval[0]),
+    high: whole(interval[1]),
+  });
+}

@@ -1,0 +1,172 @@
+/** The page: a camera, the answer, and what it is taught. */
+
+import { Classifier } from "../runtime/classifier.js";
+import { listen as listenToAbout } from "./about_view.js";
+import { AnswerView } from "./answer_view.js";
+import { Camera } from "./camera.js";
+import { element, save } from "./dom.js";
+import { TeachView } from "./teach_view.js";
+import { text, write } from "./texts.js";
+
+/**
+ * Open the bundle and let the page live.
+ * @param {URL} bundle its folder
+ */
+export async function run(bundle) {
+  const classifier = await Classifier.open(bundle);
+  await new Page(classifier).start();
+}
+
+class Page {
+  /** @param {Classifier} classifier */
+  constructor(classifier) {
+    this.classifier = classifier;
+    this.camera = new Camera(/** @type {HTMLVideoElement} */ (element("video")));
+    this.answers = new AnswerView(classifier);
+    /** A picture that was opened stands in the place of the camera. @type {File | undefined} */
+    this.still = undefined;
+    this.teaching = new TeachView(
+      classifier,
+      () => this.#source(),
+      (error) => this.#complain(error),
+    );
+  }
+
+  async start() {
+    this.#name();
+    this.#listen();
+    await this.teaching.refresh();
+    await this.#tellWhereKept();
+    await this.#startCamera();
+    this.#look();
+  }
+
+  /** What is looked at and learned from. */
+  #source() {
+    if (this.still !== undefined) return this.still;
+    return this.camera.isOn ? this.camera.video : undefined;
+  }
+
+  /** Answer frame after frame, one at a time. */
+  async #look() {
+    for (;;) {
+      if (this.still === undefined && this.camera.isOn && !document.hidden) {
+        try {
+          this.answers.show(await this.classifier.predict(this.camera.video));
+        } catch (error) {
+          this.#complain(error);
+        }
+      }
+      await nextFrame();
+    }
+  }
+
+  /** @param {File} file */
+  async #showStill(file) {
+    try {
+      const prediction = await this.classifier.predict(file);
+      this.still = file;
+      const image = /** @type {HTMLImageElement} */ (element("still"));
+      URL.revokeObjectURL(image.src);
+      image.src = URL.createObjectURL(file);
+      image.alt = file.name;
+      image.hidden = false;
+      this.camera.stop();
+      element("camera-on").hidden = false;
+      element("flip").hidden = true;
+      this.#complain("");
+      this.answers.show(prediction);
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
+  async #startCamera() {
+    try {
+      await this.camera.start();
+      this.still = undefined;
+      element("still").hidden = true;
+      element("camera-on").hidden = true;
+      element("flip").hidden = !(await this.camera.hasOther());
+      this.#complain("");
+    } catch (error) {
+      element("camera-on").hidden = false;
+      this.#complain(error);
+    }
+  }
+
+  #name() {
+    const name = this.classifier.bundle.manifest.labels.join(", ");
+    element("name").textContent = name;
+    document.title = name ? `tlc: ${name}` : "tlc";
+  }
+
+  #listen() {
+    element("flip").addEventListener("click", () => this.camera.flip().catch((error) => this.#complain(error)));
+    element("camera-on").addEventListener("click", () => this.#startCamera());
+    for (const id of ["take", "open"]) {
+      const input = /** @type {HTMLInputElement} */ (element(id));
+      input.addEventListener("change", () => input.files?.[0] && this.#showStill(input.files[0]));
+    }
+    element("export").addEventListener("click", async () => save(await this.classifier.exportGallery(), "tlc.gallery"));
+    const incoming = /** @type {HTMLInputElement} */ (element("import"));
+    incoming.addEventListener("change", () => incoming.files?.[0] && this.#import(incoming.files[0]));
+    listenToAbout(this.classifier, () => {
+      write();
+      this.teaching.refresh();
+      this.#tellWhereKept();
+    });
+    this.#listenToDrops();
+  }
+
+  #listenToDrops() {
+    document.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      document.body.classList.add("dragging");
+    });
+    document.addEventListener("dragleave", () => document.body.classList.remove("dragging"));
+    document.addEventListener("drop", (event) => {
+      event.preventDefault();
+      document.body.classList.remove("dragging");
+      const files = [...(event.dataTransfer?.files ?? [])];
+      const label = /** @type {HTMLElement | null} */ (
+        /** @type {Element} */ (event.target).closest?.("#list li")
+      )?.querySelector(".hold span")?.textContent;
+      if (label) this.teaching.learn(label, files);
+      else if (files[0]) this.#showStill(files[0]);
+    });
+  }
+
+  /** @param {File} file */
+  async #import(file) {
+    try {
+      const classes = await this.classifier.importGallery(file);
+      element("notice").textContent = text("imported", { count: classes.size });
+      await this.teaching.refresh();
+    } catch (error) {
+      this.#complain(error);
+    }
+    /** @type {HTMLInputElement} */ (element("import")).value = "";
+  }
+
+  async #tellWhereKept() {
+    const isPersisted = (await navigator.storage.persisted?.()) || (await navigator.storage.persist?.());
+    element("kept").textContent = text("kept", { persisted: text(isPersisted ? "persisted" : "notPersisted") });
+  }
+
+  /** @param {unknown} error */
+  #complain(error) {
+    const said = error instanceof Error ? error.message : String(error);
+    if (this.#source() === undefined || said === "") element("status").textContent = said;
+    else {
+      element("notice").textContent = said;
+      element("notice").classList.add("warn");
+    }
+  }
+}
+
+/** Wait until the browser draws again; where the page is hidden, a while. */
+function nextFrame() {
+  if (document.hidden) return new Promise((resolve) => setTimeout(resolve, 300));
+  return new Promise((resolve) => requestAnimationFrame(resolve));
+}

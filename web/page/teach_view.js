@@ -1,0 +1,233 @@
+/** Teaching: a button for each class, held while pictures are taken; and what was taught, to be looked through. */
+
+import { element, make, pictureOf } from "./dom.js";
+import { onHold } from "./hold.js";
+import { text } from "./texts.js";
+
+/** @typedef {import("../runtime/classifier.js").Classifier} Classifier */
+/** @typedef {import("../runtime/classifier.js").Prepared} Prepared */
+
+const EVERY = 180; // milliseconds between two pictures: neighbours in a video teach little
+const MOST = 60; // pictures in one hold
+const STRIP = 8; // of the latest are shown
+
+/** The classes and their buttons. */
+export class TeachView {
+  /**
+   * @param {Classifier} classifier
+   * @param {() => import("../runtime/images/load.js").Source | undefined} frame what is to be learned from now
+   * @param {(error: unknown) => void} complain
+   */
+  constructor(classifier, frame, complain) {
+    this.classifier = classifier;
+    this.frame = frame;
+    this.complain = complain;
+    /** Names that were given and have no picture yet. @type {Set<string>} */
+    this.named = new Set();
+    /** @type {Prepared[]} */
+    this.taken = [];
+    this.held = 0;
+    element("new-class").addEventListener("submit", (event) => this.#addClass(event));
+    element("undo").addEventListener("click", () => this.#do(() => this.classifier.undo(), text("undone")));
+    this.#listenToDialog();
+  }
+
+  /** Bring the list up to date with the classes. */
+  async refresh() {
+    const classes = await this.classifier.classes();
+    for (const label of classes.keys()) this.named.delete(label);
+    const rows = [...classes, ...[...this.named].map((label) => /** @type {const} */ ([label, 0]))];
+    element("list").replaceChildren(...rows.map(([label, count]) => this.#rowOf(label, count)));
+    const taught = [...classes.values()].reduce((a, b) => a + b, 0);
+    /** @type {HTMLButtonElement} */ (element("undo")).disabled = !taught && !this.canUndo;
+  }
+
+  /**
+   * Learn from files.
+   * @param {string} label
+   * @param {Iterable<File>} files
+   */
+  async learn(label, files) {
+    await this.#enroll(label, [...files]);
+  }
+
+  /**
+   * @param {string} label
+   * @param {number} count
+   */
+  #rowOf(label, count) {
+    const number = make("span", { textContent: String(count) });
+    const hold = make("button", { type: "button", className: "hold" }, make("span", { textContent: label }), number);
+    onHold(
+      hold,
+      () => this.#begin(label),
+      () => this.#end(label),
+    );
+    const more = make("button", { type: "button", textContent: "⋯", className: "more" });
+    more.setAttribute("aria-label", `${text("name")}: ${label}`);
+    more.addEventListener("click", () => this.#open(label));
+    return make("li", {}, hold, more);
+  }
+
+  /** @param {Event} event */
+  #addClass(event) {
+    event.preventDefault();
+    const input = /** @type {HTMLInputElement} */ (element("new-name"));
+    const label = input.value.trim();
+    if (!label) return this.#say(text("notNamed"), true);
+    this.named.add(label);
+    input.value = "";
+    this.refresh().then(() => {
+      const buttons = [...document.querySelectorAll("#list .hold")];
+      /** @type {HTMLElement | undefined} */ (buttons.at(-1))?.focus();
+    });
+  }
+
+  /** @param {string} label */
+  async #begin(label) {
+    const turn = ++this.held;
+    this.taken = [];
+    element("taken").replaceChildren();
+    while (this.held === turn && this.taken.length < MOST) {
+      const next = performance.now() + EVERY;
+      const source = this.frame();
+      if (source === undefined) break;
+      try {
+        const prepared = await this.classifier.prepare(source);
+        this.taken.push(prepared);
+        this.#showTaken(prepared, label);
+      } catch (error) {
+        this.complain(error);
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, next - performance.now())));
+    }
+  }
+
+  /** @param {string} label */
+  async #end(label) {
+    this.held++;
+    // The picture that is being taken belongs to it: a short tap is one.
+    while (!this.taken.length && this.frame() !== undefined) await new Promise((resolve) => setTimeout(resolve, 20));
+    if (this.taken.length) await this.#enroll(label, this.taken);
+  }
+
+  /**
+   * @param {Prepared} prepared
+   * @param {string} label
+   */
+  async #showTaken(prepared, label) {
+    this.#say(`${label}: ${text("holding", { count: this.taken.length })}`);
+    const strip = element("taken");
+    strip.prepend(pictureOf(new Blob([await this.classifier.picture(prepared.pixels)], { type: "image/jpeg" }), ""));
+    while (strip.children.length > STRIP) strip.lastChild?.remove();
+  }
+
+  /**
+   * @param {string} label
+   * @param {(File | Prepared)[]} sources
+   */
+  async #enroll(label, sources) {
+    try {
+      const change = await this.classifier.enroll(label, sources);
+      this.canUndo = true;
+      const alike = mostOften(change.alike);
+      const learned = text(change.added ? "learned" : "nothingNew", { label, count: change.added });
+      const doubt = alike === undefined ? "" : text("alike", { count: alike.count, label: alike.label });
+      this.#say(`${learned} ${doubt}`.trim(), doubt !== "");
+      await this.refresh();
+    } catch (error) {
+      this.complain(error);
+    }
+  }
+
+  /** @param {string} label */
+  async #open(label) {
+    element("class-title").textContent = label;
+    /** @type {HTMLInputElement} */ (element("rename-name")).value = label;
+    await this.#showPictures(label);
+    const dialog = /** @type {HTMLDialogElement} */ (element("class-dialog"));
+    dialog.dataset.label = label;
+    if (!dialog.open) dialog.showModal();
+  }
+
+  /** @param {string} label */
+  async #showPictures(label) {
+    const examples = await this.classifier.gallery.examples(label);
+    const shown = await Promise.all(
+      examples.map(async ({ id }) => {
+        const jpeg = await this.classifier.gallery.thumbnail(id);
+        const remove = make("button", { type: "button" });
+        remove.setAttribute("aria-label", text("removePicture", { number: id }));
+        remove.append(jpeg === null ? `#${id}` : pictureOf(new Blob([jpeg], { type: "image/jpeg" }), ""));
+        remove.addEventListener("click", () =>
+          this.#do(() => this.classifier.remove([id]), text("removed")).then(() => this.#showPictures(label)),
+        );
+        return remove;
+      }),
+    );
+    element("pictures").replaceChildren(...(shown.length ? shown : [text("noPictures")]));
+  }
+
+  #listenToDialog() {
+    const dialog = /** @type {HTMLDialogElement} */ (element("class-dialog"));
+    const label = () => dialog.dataset.label ?? "";
+    element("class-close").addEventListener("click", () => dialog.close());
+    element("forget").addEventListener("click", async () => {
+      dialog.close();
+      if (this.named.delete(label())) await this.refresh();
+      else await this.#do(() => this.classifier.forget(label()), text("removed"));
+    });
+    element("rename").addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const next = /** @type {HTMLInputElement} */ (element("rename-name")).value.trim();
+      dialog.close();
+      const merge = next !== label() && ((await this.classifier.classes()).get(next) ?? 0) > 0;
+      if (merge && !confirm(text("merge", { label: next }))) return;
+      await this.#do(() => this.classifier.rename(label(), next, merge), "");
+    });
+    element("add-files").addEventListener("change", async (event) => {
+      const input = /** @type {HTMLInputElement} */ (event.target);
+      await this.learn(label(), input.files ?? []);
+      input.value = "";
+      await this.#showPictures(label());
+    });
+  }
+
+  /**
+   * @param {() => Promise<unknown>} work
+   * @param {string} said
+   */
+  async #do(work, said) {
+    try {
+      await work();
+      this.canUndo = true;
+      this.#say(said);
+      await this.refresh();
+    } catch (error) {
+      this.complain(error);
+    }
+  }
+
+  /**
+   * @param {string} said
+   * @param {boolean} warns
+   */
+  #say(said, warns = false) {
+    const notice = element("notice");
+    notice.textContent = said;
+    notice.classList.toggle("warn", warns);
+  }
+}
+
+/**
+ * @param {(string | null)[]} labels
+ * @returns {{label: string, count: number} | undefined}
+ */
+function mostOften(labels) {
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const label of labels) if (label !== null) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const [first] = [...counts].sort((a, b) => b[1] - a[1]);
+  return first && { label: first[0], count: first[1] };
+}

@@ -1,0 +1,234 @@
+/** The runtime's face in a browser: open a bundle, predict, and learn new classes from a few examples. */
+
+import { Bundle, sha256 } from "./bundle/bundle.js";
+import { Engine } from "./engines/engine.js";
+import { selftestOnce } from "./engines/selftest.js";
+import { UsageError } from "./errors.js";
+import { GalleryClient } from "./gallery/client.js";
+import { cleanLabel } from "./gallery/labels.js";
+import { decode } from "./images/load.js";
+import { Bank } from "./knn/bank.js";
+import { lookalikes } from "./knn/enroll_warnings.js";
+import { answer, basis } from "./knn/prediction.js";
+import { readKnownness } from "./knn/unknown.js";
+
+/** @typedef {import("./images/load.js").Source} Source */
+/**
+ * An image as the model's input, kept to be used later: small, whatever the camera gives.
+ * @typedef {{pixels: Uint8Array<ArrayBuffer>, sha256: string, name: string}} Prepared
+ */
+/** @typedef {import("./knn/prediction.js").Prediction} Prediction */
+/** @typedef {import("./gallery/gallery.js").Change} Change */
+
+const THUMBNAIL_QUALITY = 0.9;
+
+/** A bundle in a browser, with the gallery of what it was taught. */
+export class Classifier {
+  /**
+   * @param {Bundle} bundle
+   * @param {Engine} engine
+   * @param {GalleryClient} gallery
+   * @param {import("./bundle/bundle.js").Exemplars} exemplars
+   * @param {import("./knn/unknown.js").Knownness} knownness
+   * @param {number} rate
+   */
+  constructor(bundle, engine, gallery, exemplars, knownness, rate) {
+    this.bundle = bundle;
+    this.engine = engine;
+    this.gallery = gallery;
+    this.exemplars = exemplars;
+    this.knownness = knownness;
+    this.rate = rate;
+    this.basis = this.#weigh(new Bank(exemplars, bundle.manifest.labels, knownness.shift));
+  }
+
+  /**
+   * Open a bundle and the gallery that this browser has for its model.
+   * @param {string | URL} url of the bundle's folder
+   * @param {{unknown?: number, selftest?: boolean}} options `unknown`: false-alarm rate in place of the bundle's, 0 is off
+   * @returns {Promise<Classifier>}
+   * @throws {import("./errors.js").TlcError} the bundle, the engine or the gallery cannot be used
+   */
+  static async open(url, options = {}) {
+    const bundle = await Bundle.open(url);
+    const { manifest } = bundle;
+    const rate = options.unknown ?? manifest.unknown.rate;
+    if (!(rate >= 0 && rate < 1))
+      throw new UsageError(`the false-alarm rate is ${rate}, expected 0 (off) up to, not including, 1`);
+    const engine = await Engine.open(bundle);
+    try {
+      if (options.selftest ?? true) await selftestOnce(bundle, engine);
+      const [exemplars, knownness] = [await bundle.exemplars(), await readKnownness(bundle)];
+      const gallery = await GalleryClient.open(manifest.fingerprint, manifest.embeddingWidth);
+      const self = new Classifier(bundle, engine, gallery, exemplars, knownness, rate);
+      await self.#follow();
+      return self;
+    } catch (error) {
+      engine.close();
+      throw error;
+    }
+  }
+
+  /** Close the gallery and the engine. */
+  async close() {
+    this.engine.close();
+    await this.gallery.close();
+  }
+
+  /**
+   * Classify one image.
+   * @param {Source | Prepared} source a file, a frame of a video, a picture on the page
+   * @returns {Promise<Prediction>}
+   */
+  async predict(source) {
+    const { pixels } = await this.prepare(source);
+    const { probabilities, embedding } = await this.engine.run(pixels);
+    return answer(probabilities, embedding, this.basis);
+  }
+
+  /**
+   * Return one image's embedding, as the model gives it (not of unit length).
+   * @param {Source | Prepared} source
+   * @returns {Promise<Float32Array>} [D]
+   */
+  async embed(source) {
+    const { pixels } = await this.prepare(source);
+    return (await this.engine.run(pixels)).embedding;
+  }
+
+  /**
+   * Add examples of a class, new or known; on disk when this is done. All of them or none.
+   * @param {string} label
+   * @param {(Source | Prepared)[]} sources
+   * @param {{thumbnails?: boolean}} options
+   * @returns {Promise<Change & {alike: (string | null)[]}>} `alike`: for each image another class that it looks like
+   */
+  async enroll(label, sources, options = {}) {
+    const name = cleanLabel(label);
+    if (!sources.length) throw new UsageError("no pictures to learn from; give at least one");
+    /** @type {Float32Array[]} */
+    const vectors = [];
+    /** @type {import("./gallery/packed.js").ExampleSource[]} */
+    const examples = [];
+    for (const source of sources) {
+      const { pixels, sha256: digest, name: file } = await this.prepare(source);
+      vectors.push((await this.engine.run(pixels)).embedding);
+      const thumbnail = (options.thumbnails ?? true) ? await this.picture(pixels) : null;
+      examples.push({ sha256: digest, name: file, thumbnail });
+    }
+    const alike = lookalikes(name, vectors, this.basis.bank);
+    return { ...(await this.#changed(await this.gallery.add(name, vectors, examples))), alike };
+  }
+
+  /** @param {string} label @returns {Promise<Change>} */
+  async forget(label) {
+    return this.#changed(await this.gallery.forget(label));
+  }
+
+  /** @param {string} from @param {string} to @param {boolean} merge @returns {Promise<Change>} */
+  async rename(from, to, merge = false) {
+    return this.#changed(await this.gallery.rename(from, to, merge));
+  }
+
+  /** @param {number[]} examples ids @returns {Promise<Change>} */
+  async remove(examples) {
+    return this.#changed(await this.gallery.remove(examples));
+  }
+
+  /** @param {number[]} examples ids @param {string} label @returns {Promise<Change>} */
+  async move(examples, label) {
+    return this.#changed(await this.gallery.move(examples, label));
+  }
+
+  /**
+   * The stored pictures of an answer's nearest examples, best first; none for one that came with the model.
+   * @param {Prediction} prediction
+   * @returns {Promise<{id: number, label: string, similarity: number, picture: Blob | null}[]>}
+   */
+  async explain({ neighbours }) {
+    return Promise.all(
+      neighbours.map(async (near) => {
+        const jpeg = near.id ? await this.gallery.thumbnail(near.id) : null;
+        return { ...near, picture: jpeg === null ? null : new Blob([jpeg], { type: "image/jpeg" }) };
+      }),
+    );
+  }
+
+  /** Take back the latest change that is not undone yet. @returns {Promise<Change>} */
+  async undo() {
+    return this.#changed(await this.gallery.undo());
+  }
+
+  /**
+   * Every class the answer can be, with the number of examples taught (0: only the model's own).
+   * @returns {Promise<Map<string, number>>}
+   */
+  async classes() {
+    const taught = await this.gallery.classes();
+    return new Map([...this.bundle.manifest.labels, ...taught.keys()].map((label) => [label, taught.get(label) ?? 0]));
+  }
+
+  /** The gallery as one file, which `tlc` on a computer opens as it is. @returns {Promise<Blob>} */
+  async exportGallery() {
+    return new Blob([await this.gallery.exportFile()], { type: "application/vnd.sqlite3" });
+  }
+
+  /**
+   * Put a gallery's file in the place of what was taught here.
+   * @param {Blob} file
+   * @returns {Promise<Map<string, number>>} the classes taught in it
+   */
+  async importGallery(file) {
+    const classes = await this.gallery.importFile(new Uint8Array(await file.arrayBuffer()));
+    await this.#follow();
+    return classes;
+  }
+
+  /** @param {Change} change @returns {Promise<Change>} */
+  async #changed(change) {
+    await this.#follow();
+    return change;
+  }
+
+  /** Bring what answers are based on up to date with the gallery. */
+  async #follow() {
+    const bank = new Bank(this.exemplars, this.bundle.manifest.labels, this.knownness.shift);
+    bank.append(await this.gallery.load());
+    this.basis = this.#weigh(bank);
+  }
+
+  /** @param {Bank} bank */
+  #weigh(bank) {
+    return basis(bank, this.bundle.manifest.decision, this.knownness, this.rate);
+  }
+
+  /**
+   * Bring an image to the model's input, to predict or enroll it later.
+   * @param {Source | Prepared} source
+   * @returns {Promise<Prepared>} `sha256` is of a file's bytes; a frame has none to tell it by, so it is of the pixels
+   */
+  async prepare(source) {
+    if ("pixels" in source) return source;
+    const pixels = /** @type {Uint8Array<ArrayBuffer>} */ (await this.engine.prepare(await decode(source)));
+    const bytes = source instanceof Blob ? new Uint8Array(await source.arrayBuffer()) : pixels;
+    return { pixels, sha256: await sha256(bytes), name: source instanceof File ? source.name : "camera" };
+  }
+
+  /**
+   * A small JPEG at the model's input size, from which another model can learn the same.
+   * @param {Uint8Array} pixels
+   * @returns {Promise<Uint8Array<ArrayBuffer>>}
+   */
+  async picture(pixels) {
+    const { width, height, channels } = this.bundle.manifest.preprocessing;
+    const image = new ImageData(width, height);
+    for (let i = 0; i < width * height; i++) {
+      for (let c = 0; c < 3; c++) image.data[4 * i + c] = pixels[channels * i + (channels === 3 ? c : 0)];
+      image.data[4 * i + 3] = 255;
+    }
+    const canvas = new OffscreenCanvas(width, height);
+    canvas.getContext("2d")?.putImageData(image, 0, 0);
+    const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: THUMBNAIL_QUALITY });
+    return new Uint8Array(await blob.arrayBuffer());
+  }
+}

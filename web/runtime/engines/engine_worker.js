@@ -1,0 +1,75 @@
+/**
+ * The worker of the engine: prepares images and runs the model, off the page's own thread.
+ *
+ * A classic worker, not a module: LiteRT.js loads its glue by `importScripts`. What it needs of ours it imports when it
+ * is needed. `lib/litert/` lies beside `runtime/`.
+ */
+
+/** @typedef {{id: number, kind: "open", model: Uint8Array} | {id: number, kind: "run", pixels: Uint8Array, shape: number[]}
+ *   | {id: number, kind: "prepare", image: ImageBitmap | ImageData, spec: unknown}} Task */
+
+const here = self.location.href;
+const lib = new URL("../../lib/litert/", here);
+
+/** @type {any} */ (self).Module = { locateFile: (/** @type {string} */ file) => new URL(`wasm/${file}`, lib).href };
+
+/** @type {any} */
+let engine;
+/** @type {any} */
+let model;
+
+/** @type {Promise<unknown>} */
+let before = Promise.resolve();
+
+self.onmessage = ({ data }) => {
+  // One after the other: the engine has one set of tensors.
+  before = before.then(() => answer(data));
+};
+
+/** @param {Task} request */
+async function answer(request) {
+  try {
+    const [value, transfer] = await serve(request);
+    self.postMessage({ id: request.id, value }, { transfer });
+  } catch (error) {
+    self.postMessage({ id: request.id, error: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+/**
+ * @param {Task} request
+ * @returns {Promise<[unknown, Transferable[]]>}
+ */
+async function serve(request) {
+  if (request.kind === "open") return [await open(request.model), []];
+  if (request.kind === "prepare") {
+    const { prepare } = await import("../images/load.js");
+    const pixels = prepare(request.image, /** @type {any} */ (request.spec));
+    if (request.image instanceof ImageBitmap) request.image.close();
+    return [pixels, [pixels.buffer]];
+  }
+  const outputs = await run(request.pixels, request.shape);
+  return [outputs, [outputs.probabilities.buffer, outputs.embedding.buffer]];
+}
+
+/** @param {Uint8Array} file */
+async function open(file) {
+  engine ??= await import(new URL("index.js", lib).href);
+  await engine.loadLiteRt(new URL("wasm/", lib).href);
+  model = await engine.loadAndCompile(file, { accelerator: "wasm" });
+  return "LiteRT.js";
+}
+
+/**
+ * @param {Uint8Array} pixels
+ * @param {number[]} shape
+ */
+async function run(pixels, shape) {
+  const input = new engine.Tensor(pixels, shape);
+  const outputs = await model.run({ image: input });
+  const probabilities = "probabilities" in outputs ? outputs.probabilities.toTypedArray().slice() : new Float32Array(0);
+  const embedding = outputs.embedding.toTypedArray().slice();
+  // What WebAssembly holds is not collected by itself.
+  for (const tensor of [input, ...Object.values(outputs)]) tensor.delete();
+  return { probabilities, embedding };
+}

@@ -1,0 +1,143 @@
+/** How many examples a gallery keeps, per class and in all, and which give way when there are more. */
+
+import { unitRows } from "../vectors.js";
+import { byCodePoint } from "./labels.js";
+import { giveWay, runs } from "./thinning.js";
+
+/** @typedef {import("./database.js").Database} Database */
+/** Bounds on the number of examples; 0 is none. @typedef {{perClass: number, total: number}} Limits */
+
+/** @type {Limits} */
+const USUAL = { perClass: 500, total: 20_000 };
+
+/**
+ * Return the limits set in this gallery, or the usual ones.
+ * @param {Database} db
+ * @returns {Limits}
+ */
+export function readLimits(db) {
+  const found = new Map(
+    /** @type {[string, string][]} */ (db.rows("SELECT key, value FROM meta WHERE key IN ('per_class', 'total')")),
+  );
+  return {
+    perClass: Number(found.get("per_class") ?? USUAL.perClass),
+    total: Number(found.get("total") ?? USUAL.total),
+  };
+}
+
+/**
+ * Set the limits; no example goes yet.
+ * @param {Database} db
+ * @param {Limits} limits
+ */
+export function writeLimits(db, limits) {
+  for (const [key, value] of [
+    ["per_class", limits.perClass],
+    ["total", limits.total],
+  ]) {
+    db.run(
+      "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+      key,
+      String(value),
+    );
+  }
+}
+
+/**
+ * Return how many examples each class has to give up; for the total, the largest classes do. Every class keeps one.
+ * @param {Limits} limits
+ * @param {Map<string, number>} classes
+ * @returns {Map<string, number>}
+ */
+export function excessOf(limits, classes) {
+  const kept = new Map([...classes].map(([label, n]) => [label, Math.min(n, limits.perClass || n)]));
+  let over = limits.total ? [...kept.values()].reduce((a, b) => a + b, 0) - limits.total : 0;
+  while (over > 0) {
+    const [label, most] = [...kept].reduce((a, b) =>
+      b[1] > a[1] || (b[1] === a[1] && byCodePoint(b[0], a[0]) < 0) ? b : a,
+    );
+    if (most < 2) break;
+    kept.set(label, most - 1);
+    over--;
+  }
+  const excess = new Map();
+  for (const [label, n] of classes) {
+    const stays = kept.get(label) ?? n;
+    if (n > stays) excess.set(label, n - stays);
+  }
+  return excess;
+}
+
+/**
+ * Let examples give way, as part of an operation, until the limits hold; return how many did.
+ * @param {Database} db
+ * @param {Map<string, number>} classes
+ * @param {number} operation
+ * @returns {number}
+ */
+export function makeRoom(db, classes, operation) {
+  /** @type {[number, number][]} */
+  const gone = [];
+  for (const [label, count] of excessOf(readLimits(db), classes)) gone.push(...thin(db, label, count, operation));
+  if (gone.length) {
+    const detail = JSON.parse(db.value("SELECT detail FROM operations WHERE id = ?", operation));
+    db.run("UPDATE operations SET detail = ? WHERE id = ?", JSON.stringify({ ...detail, gone }), operation);
+  }
+  return gone.length;
+}
+
+/**
+ * Take back what an operation changed of the limits and, last first, of what examples stand for.
+ * @param {Database} db
+ * @param {number} operation
+ */
+export function takeOverBack(db, operation) {
+  const detail = JSON.parse(db.value("SELECT detail FROM operations WHERE id = ?", operation));
+  if (detail.limits) writeLimits(db, { perClass: Number(detail.limits[0]), total: Number(detail.limits[1]) });
+  for (const [row, heir] of [...(detail.gone ?? [])].reverse()) {
+    db.run(
+      "UPDATE examples SET stands_for = stands_for - (SELECT stands_for FROM examples WHERE id = ?) WHERE id = ?",
+      row,
+      heir,
+    );
+  }
+}
+
+/**
+ * @param {Database} db
+ * @param {string} label
+ * @param {number} count
+ * @param {number} operation
+ * @returns {[number, number][]}
+ */
+function thin(db, label, count, operation) {
+  const found = db.rows(
+    "SELECT id, vector, stands_for FROM examples WHERE label = ? AND removed_by IS NULL ORDER BY id",
+    label,
+  );
+  /** @type {[number, number][]} */
+  const gone = [];
+  for (const { start, end, share } of runs(found.length, count, operation)) {
+    if (!share) continue;
+    const run = found.slice(start, end);
+    const unit = run.map(
+      ([, vector]) =>
+        unitRows(Int8Array.from(new Int8Array(vector.buffer, vector.byteOffset, vector.length)), vector.length).unit,
+    );
+    for (const [row, heir] of giveWay(
+      unit,
+      run.map(([, , stands]) => stands),
+      share,
+    ))
+      gone.push([run[row][0], run[heir][0]]);
+  }
+  for (const [row, heir] of gone) {
+    db.run("UPDATE examples SET removed_by = ? WHERE id = ?", operation, row);
+    db.run(
+      "UPDATE examples SET stands_for = stands_for + (SELECT stands_for FROM examples WHERE id = ?) WHERE id = ?",
+      row,
+      heir,
+    );
+  }
+  return gone;
+}

@@ -1,0 +1,138 @@
+/**
+ * Pillow's anti-aliased bilinear filter, in its own fixed-point arithmetic: for equal pixels in, equal bytes out.
+ *
+ * Two passes, each rounded to bytes. Coefficients are made in float64 and scaled to integers of 22 bits; a pass sums
+ * their products with the pixels from half a unit on and shifts. Bilinear coefficients are not negative and sum to
+ * about 1, so nothing has to be clipped. A pass that changes no size is left out.
+ */
+
+const BITS = 22;
+
+/**
+ * What each pixel of one side is made of.
+ * @typedef {{starts: Int32Array, counts: Int32Array, weights: Int32Array, taps: number}} Taps
+ */
+
+/**
+ * Resize interleaved pixels of 8 bits to another size.
+ *
+ * @param {Uint8Array | Uint8ClampedArray} pixels [height, width, channels]
+ * @param {{width: number, height: number}} from
+ * @param {{width: number, height: number}} to
+ * @param {number} channels
+ * @param {string} passes which comes first, as the manifest's `preprocessing.passes` says
+ * @returns {Uint8Array} [to.height, to.width, channels]
+ */
+export function resize(pixels, from, to, channels, passes) {
+  const isTall = from.height > to.height && from.height - to.height > 2 * (from.width - to.width);
+  if (passes && isTall) {
+    return horizontally(
+      vertically(pixels, from, to.height, channels),
+      { width: from.width, height: to.height },
+      to.width,
+      channels,
+    );
+  }
+  return vertically(
+    horizontally(pixels, from, to.width, channels),
+    { width: to.width, height: from.height },
+    to.height,
+    channels,
+  );
+}
+
+/**
+ * @param {number} from
+ * @param {number} to
+ * @returns {Taps}
+ */
+export function tapsOf(from, to) {
+  const scale = from / to;
+  const support = Math.max(scale, 1);
+  const taps = Math.ceil(support) * 2 + 1;
+  const starts = new Int32Array(to);
+  const counts = new Int32Array(to);
+  const weights = new Int32Array(to * taps);
+  const window = new Float64Array(taps);
+  for (let i = 0; i < to; i++) {
+    const center = (i + 0.5) * scale;
+    const start = Math.max(0, Math.trunc(center - support + 0.5));
+    const count = Math.min(from, Math.trunc(center + support + 0.5)) - start;
+    let sum = 0;
+    for (let k = 0; k < count; k++) {
+      window[k] = Math.max(0, 1 - Math.abs((k + start - center + 0.5) * (1 / support)));
+      sum += window[k];
+    }
+    starts[i] = start;
+    counts[i] = count;
+    for (let k = 0; k < count; k++) {
+      const weight = sum === 0 ? window[k] : window[k] / sum;
+      weights[i * taps + k] = Math.trunc(weight * (1 << BITS) + 0.5);
+    }
+  }
+  return { starts, counts, weights, taps };
+}
+
+/**
+ * @param {Uint8Array | Uint8ClampedArray} pixels
+ * @param {{width: number, height: number}} from
+ * @param {number} width
+ * @param {number} channels
+ * @returns {Uint8Array}
+ */
+function horizontally(pixels, from, width, channels) {
+  if (width === from.width) return new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.length);
+  const { starts, counts, weights, taps } = tapsOf(from.width, width);
+  const out = new Uint8Array(width * from.height * channels);
+  for (let y = 0, at = 0; y < from.height; y++) {
+    const row = y * from.width * channels;
+    for (let x = 0; x < width; x++) {
+      const first = row + starts[x] * channels;
+      for (let c = 0; c < channels; c++, at++) {
+        out[at] = weigh(pixels, first + c, channels, weights, x * taps, counts[x]);
+      }
+    }
+  }
+  return out;
+}
+
+/**
+ * @param {Uint8Array | Uint8ClampedArray} pixels
+ * @param {{width: number, height: number}} from
+ * @param {number} height
+ * @param {number} channels
+ * @returns {Uint8Array}
+ */
+function vertically(pixels, from, height, channels) {
+  if (height === from.height) return new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.length);
+  const { starts, counts, weights, taps } = tapsOf(from.height, height);
+  const row = from.width * channels;
+  const out = new Uint8Array(height * row);
+  const sums = new Int32Array(row);
+  for (let y = 0; y < height; y++) {
+    sums.fill(1 << (BITS - 1));
+    // Row by row, in the order of memory.
+    for (let k = 0; k < counts[y]; k++) {
+      const weight = weights[y * taps + k];
+      const first = (starts[y] + k) * row;
+      for (let i = 0; i < row; i++) sums[i] += Math.imul(pixels[first + i], weight);
+    }
+    for (let i = 0; i < row; i++) out[y * row + i] = sums[i] >> BITS;
+  }
+  return out;
+}
+
+/**
+ * @param {Uint8Array | Uint8ClampedArray} pixels
+ * @param {number} first
+ * @param {number} step
+ * @param {Int32Array} weights
+ * @param {number} at
+ * @param {number} count
+ * @returns {number}
+ */
+function weigh(pixels, first, step, weights, at, count) {
+  let sum = 1 << (BITS - 1);
+  for (let k = 0; k < count; k++) sum += Math.imul(pixels[first + k * step], weights[at + k]);
+  return sum >> BITS;
+}

@@ -1,0 +1,179 @@
+/**
+ * The bank: every vector that KNN compares with, in memory, and which class each belongs to. The bundle's exemplars
+ * come first, the gallery's examples after them.
+ */
+
+import { dot, unitRows } from "../vectors.js";
+import { leaveOneOut } from "./leave_one_out.js";
+import { FloatRows } from "./search.js";
+
+/**
+ * The rows nearest to an embedding, best first; one entry per row in each list. `ids` are the gallery's, 0 for
+ * exemplars; `own` says whether it is an exemplar; `knownness` is the cosine with both moved by the shift.
+ * @typedef {{rows: number[], ids: number[], classes: number[], own: boolean[], cosines: number[], toMeans: number[],
+ *   knownness: number[]}} Nearby
+ *
+ * An enrolled example as search needs it: the int8 vector [D] and its scale.
+ * @typedef {{id: number, label: string, vector: Int8Array, scale: number}} Stored
+ *
+ * @typedef {import("../bundle/bundle.js").Exemplars} Exemplars
+ */
+
+/** The rows to search, and which class each belongs to. */
+export class Bank {
+  /**
+   * Start with a bundle's exemplars.
+   * @param {Exemplars} exemplars
+   * @param {string[]} labels the base classes
+   * @param {Float32Array} shift [D], what known-ness adds to embeddings
+   */
+  constructor(exemplars, labels, shift) {
+    /** Base classes first, then those only in the gallery, in the order in which they came. */
+    this.labels = [...labels];
+    this.exemplars = exemplars.labels.length;
+    this.width = shift.length;
+    this.shift = shift;
+    this.shiftSquared = dot(shift, shift);
+    this.rows = new FloatRows(this.width);
+    /** @type {number[]} */
+    this.rowClass = [];
+    /** @type {number[]} */
+    this.ids = [];
+    /** @type {number[]} */
+    this.lengths = [];
+    /** @type {number[]} */
+    this.leans = [];
+    /** @type {Float64Array[]} */
+    this.sums = labels.map(() => new Float64Array(this.width));
+    /** @type {Float32Array[]} */
+    this.means = [];
+    this.index = new Map(labels.map((label, i) => [label, i]));
+    exemplars.labels.forEach((c, i) => {
+      const unit = exemplars.vectors.subarray(i * this.width, (i + 1) * this.width);
+      this.#takeIn(0, c, unit, exemplars.lengths[i]);
+    });
+    this.#point();
+  }
+
+  /** How many rows there are, exemplars included. */
+  get length() {
+    return this.rowClass.length;
+  }
+
+  /**
+   * Add enrolled rows behind the others.
+   * @param {Iterable<Stored>} stored
+   */
+  append(stored) {
+    for (const { id, label, vector, scale } of stored) {
+      const { unit, lengths } = unitRows(vector, this.width);
+      this.#takeIn(id, this.#classOf(label), unit, lengths[0] * Math.fround(scale));
+    }
+    this.#point();
+  }
+
+  /**
+   * Return the k rows nearest to an embedding, and all that a decision asks about them.
+   * @param {Float32Array} embedding [D], as the model gives it
+   * @param {number} k
+   * @returns {Nearby}
+   */
+  nearby(embedding, k) {
+    const squared = dot(embedding, embedding);
+    const length = Math.sqrt(squared) || 1;
+    const unit = embedding.map((value) => value / length);
+    const { rows, products } = this.rows.nearest(unit, k);
+    const along = dot(embedding, this.shift);
+    const moved = Math.sqrt(Math.max(0, squared + 2 * along + this.shiftSquared)) || 1;
+    const classes = rows.map((row) => this.rowClass[row]);
+    return {
+      rows,
+      ids: rows.map((row) => this.ids[row]),
+      classes,
+      own: rows.map((row) => row < this.exemplars),
+      cosines: products,
+      toMeans: classes.map((c) => Math.fround(dot(this.means[c], unit))),
+      knownness: rows.map((row, i) => {
+        const own = this.lengths[row];
+        const lean = this.leans[row];
+        const beside = Math.sqrt(Math.max(0, own * own + 2 * own * lean + this.shiftSquared)) || 1;
+        return (own * (length * products[i] + lean) + along + this.shiftSquared) / (beside * moved);
+      }),
+    };
+  }
+
+  /**
+   * Return how many exemplars and how many enrolled rows each class has.
+   * @returns {{own: number[], enrolled: number[]}}
+   */
+  counts() {
+    const own = this.labels.map(() => 0);
+    const enrolled = this.labels.map(() => 0);
+    this.rowClass.forEach((c, row) => {
+      (row < this.exemplars ? own : enrolled)[c]++;
+    });
+    return { own, enrolled };
+  }
+
+  /**
+   * Return the enrolled rows' own known-ness, one array per class, each beside its class with itself left out.
+   * @returns {Float32Array[]}
+   */
+  enrolledScores() {
+    /** @type {Map<number, number[]>} */
+    const members = new Map();
+    for (let row = this.exemplars; row < this.length; row++) {
+      const c = this.rowClass[row];
+      const rows = members.get(c);
+      if (rows === undefined) members.set(c, [row]);
+      else rows.push(row);
+    }
+    return leaveOneOut(members, (row) => this.#shifted(row));
+  }
+
+  /**
+   * A row as known-ness compares it: of its own length, moved by the shift, then of unit length.
+   * @param {number} row
+   * @returns {Float32Array}
+   */
+  #shifted(row) {
+    const length = this.lengths[row];
+    const moved = this.rows.take(row).map((value, j) => Math.fround(value * length) + this.shift[j]);
+    return unitRows(moved, this.width).unit;
+  }
+
+  /**
+   * @param {string} label
+   * @returns {number}
+   */
+  #classOf(label) {
+    let c = this.index.get(label);
+    if (c === undefined) {
+      c = this.labels.length;
+      this.index.set(label, c);
+      this.labels.push(label);
+      this.sums.push(new Float64Array(this.width));
+    }
+    return c;
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} c
+   * @param {Float32Array} unit
+   * @param {number} length
+   */
+  #takeIn(id, c, unit, length) {
+    this.rows.append(unit);
+    this.rowClass.push(c);
+    this.ids.push(id);
+    this.lengths.push(Math.fround(length));
+    this.leans.push(Math.fround(dot(unit, this.shift)));
+    for (let j = 0; j < this.width; j++) this.sums[c][j] += unit[j];
+  }
+
+  /** Bring the means of the classes, of unit length, up to date with their sums. */
+  #point() {
+    this.means = this.sums.map((sum) => unitRows(Float32Array.from(sum), this.width).unit);
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * Unknown: when nothing stored is near enough to what the camera sees.
+ *
+ * An image's known-ness beside a stored example is the cosine of their embeddings, both moved by `shift`. The build
+ * measured the known-ness of images of the base classes and of classes with 1, 2, 3, … examples; the thresholds are
+ * quantiles of these at the stated false-alarm rate. Examples enrolled since move those of the enrolled classes.
+ */
+
+import { readArrays } from "../bundle/arrays.js";
+import { BundleError } from "../errors.js";
+
+export const KNOWNNESS = "unknown.npz";
+/** Enrolled examples whose word weighs as much as the build's. */
+const TRUST = 10;
+/** Nearer to each other than this share of the build's images: frames of one scene, not two examples. */
+const COPIES = 0.99;
+
+/** @typedef {import("../bundle/manifest.js").Manifest} Manifest */
+/** @typedef {import("./bank.js").Nearby} Nearby */
+
+/**
+ * How near images come to what is stored, as a build measured it: `shift` [D], `base` ascending, and for each number
+ * of examples quantiles of the known-ness of images of such a class, evenly spaced from 0 to 1.
+ * @typedef {{shift: Float32Array, base: Float32Array, examples: number[], enrolled: Float32Array[]}} Knownness
+ */
+
+/**
+ * Return what a bundle's build measured; where it has none, the manifest's scores serve for all.
+ * @param {import("../bundle/bundle.js").Bundle} bundle
+ * @returns {Promise<Knownness>}
+ * @throws {BundleError} the file does not fit the manifest
+ */
+export async function readKnownness(bundle) {
+  const { manifest } = bundle;
+  const width = manifest.embeddingWidth;
+  const base = Float32Array.from(manifest.unknown.scores);
+  if (!manifest.files.has(KNOWNNESS)) {
+    const steps = Math.max(2, base.length);
+    const few = Float32Array.from({ length: steps }, (_, i) => quantile(base, i / (steps - 1)));
+    return {
+      shift: new Float32Array(width),
+      base,
+      examples: base.length ? [1] : [],
+      enrolled: base.length ? [few] : [],
+    };
+  }
+  const arrays = readArrays(await bundle.read(KNOWNNESS));
+  const shift = Float32Array.from(arrays.get("shift")?.data ?? []);
+  const examples = Array.from(arrays.get("examples")?.data ?? []);
+  const table = Float32Array.from(arrays.get("enrolled")?.data ?? []);
+  const columns = examples.length ? table.length / examples.length : 2;
+  if (shift.length !== width || columns < 2 || columns % 1) {
+    throw new BundleError(`${KNOWNNESS} does not fit the manifest; build the bundle again`);
+  }
+  return { shift, base, examples, enrolled: examples.map((_, i) => table.subarray(i * columns, (i + 1) * columns)) };
+}
+
+/**
+ * Return the known-ness asked for by each class; -Infinity where `rate` is 0 or nothing was measured.
+ * @param {Knownness} knownness
+ * @param {number} rate of false alarms, 0 to 1
+ * @param {number[]} exemplars how many of the bundle's rows each class has; classes with any count as base classes
+ * @param {number[]} enrolled how many examples each class has in the gallery
+ * @param {Float32Array[]} amongThemselves known-ness of enrolled examples beside the nearest other of their class
+ * @returns {number[]}
+ */
+export function thresholds(knownness, rate, exemplars, enrolled, amongThemselves) {
+  if (rate <= 0) return enrolled.map(() => -Infinity);
+  const base = knownness.base.length ? quantile(knownness.base, Math.min(rate, 1)) : -Infinity;
+  const moved = drift(knownness, amongThemselves);
+  return enrolled.map((count, c) =>
+    Math.fround(exemplars[c] > 0 ? base : enrolledQuantile(knownness, rate, count) + moved),
+  );
+}
+
+/**
+ * Return the known-ness that this share of images falls short of, for a class of so many examples.
+ * @param {Knownness} knownness
+ * @param {number} share
+ * @param {number} count
+ * @returns {number}
+ */
+function enrolledQuantile(knownness, share, count) {
+  const { examples, enrolled } = knownness;
+  if (!examples.length) return -Infinity;
+  const column = enrolled.map((row) => quantile(row, share));
+  return interpolate(Math.log(Math.max(count, 1)), examples.map(Math.log), column);
+}
+
+/**
+ * Return by how much enrolled examples are nearer to each other than the build expected: the median, shrunk.
+ * @param {Knownness} knownness
+ * @param {Float32Array[]} amongThemselves
+ * @returns {number}
+ */
+export function drift(knownness, amongThemselves) {
+  if (!knownness.examples.length) return 0;
+  /** @type {number[]} */
+  const differences = [];
+  for (const scores of amongThemselves) {
+    if (scores.length < 2) continue;
+    const copies = enrolledQuantile(knownness, COPIES, scores.length - 1);
+    const middle = enrolledQuantile(knownness, 0.5, scores.length - 1);
+    for (const score of scores) if (score <= copies) differences.push(score - middle);
+  }
+  if (!differences.length) return 0;
+  const sorted = differences.sort((a, b) => a - b);
+  return (quantile(sorted, 0.5) * sorted.length) / (sorted.length + TRUST);
+}
+
+/**
+ * Return the known-ness beside that of the nearest rows that speaks most for the image, and what is asked there: the
+ * row that lies farthest above the threshold of its class. Without rows, nothing is asked.
+ * @param {Nearby} near
+ * @param {number[]} asked one per class
+ * @returns {{knownness: number, threshold: number}}
+ */
+export function knownnessOf(near, asked) {
+  if (!near.rows.length) return { knownness: 0, threshold: -Infinity };
+  const limits = near.classes.map((c) => asked[c]);
+  const above = near.knownness.map((s, i) => (limits[i] === -Infinity ? 2 + s : s - Math.max(limits[i], -2)));
+  const best = above.indexOf(Math.max(...above));
+  return { knownness: near.knownness[best], threshold: limits[best] };
+}
+
+/**
+ * The value below which a share of ascending values lies, interpolated as numpy's `quantile` does.
+ * @param {ArrayLike<number>} sorted
+ * @param {number} share 0 to 1
+ * @returns {number}
+ */
+export function quantile(sorted, share) {
+  const at = share * (sorted.length - 1);
+  const low = Math.floor(at);
+  const high = Math.min(low + 1, sorted.length - 1);
+  return sorted[low] + (sorted[high] - sorted[low]) * (at - low);
+}
+
+/**
+ * @param {number} x
+ * @param {number[]} xs ascending
+ * @param {number[]} ys
+ * @returns {number}
+ */
+function interpolate(x, xs, ys) {
+  if (x <= xs[0]) return ys[0];
+  for (let i = 1; i < xs.length; i++) {
+    if (x <= xs[i]) return ys[i - 1] + ((ys[i] - ys[i - 1]) * (x - xs[i - 1])) / (xs[i] - xs[i - 1]);
+  }
+  return ys[ys.length - 1];
+}
