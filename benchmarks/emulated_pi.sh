@@ -100,7 +100,7 @@ make_system() { # ARCHITECTURE
 # tlc as pip would install it; built from a copy, as the build leaves files beside its sources.
 make_wheel() {
   mkdir "$work/source"
-  cp -r "$here"/{api,cli,compiler,runtime,targets,pyproject.toml,README.md,LICENSE} "$work/source"
+  cp -r "$here"/{api,cli,compiler,runtime,targets,web,pyproject.toml,README.md,LICENSE} "$work/source"
   "$python" -m pip wheel -q --no-deps -w "$work/wheel" "$work/source" >&2 || fail "cannot build tlc's wheel"
   "$python" -m zipfile -e "$work"/wheel/tlc_edge-*.whl "$work/tlc"
 }

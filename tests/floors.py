@@ -12,7 +12,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("network",),
         ("backbones", "lower", "train"),
         ("features", "fine_tune", "limits"),
-        ("verify", "extras"),
+        ("verify", "extras", "site"),
         ("study",),
         ("report",),
         ("bundle",),

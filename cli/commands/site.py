@@ -32,7 +32,9 @@ def site(bundle: str, output: str, vendor: str | None, force: bool, as_json: boo
     write_site(where, contents, force)
     first = first_load(contents)
     if as_json:
-        put_json({"site": str(where), "files": len(contents), "bytes": sum(map(len, contents.values())), "first_load": first})
+        put_json(
+            {"site": str(where), "files": len(contents), "bytes": sum(map(len, contents.values())), "first_load": first}
+        )
         return
     put(
         f"{where}: {len(contents)} files; a first visit loads {size(first)}",

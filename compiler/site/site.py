@@ -52,17 +52,17 @@ def make_site(bundle: Bundle, libraries: Mapping[str, bytes]) -> dict[str, bytes
     worker = contents.pop(f"page/{_WORKER}")
     contents["app.webmanifest"] = _web_manifest(bundle)
     contents |= {f"page/icon-{size}.png": _icon(size) for size in _ICONS}
-    packed = {f"{name}.gz": gzip.compress(data, 9, mtime=0) for name, data in contents.items() if _is_packed(name, data)}
+    packed = {
+        f"{name}.gz": gzip.compress(data, 9, mtime=0) for name, data in contents.items() if _is_packed(name, data)
+    }
     return {**contents, **packed, _WORKER: _service_worker(worker, contents)}
 
 
 def first_load(contents: Mapping[str, bytes]) -> int:
-    """Return how many bytes a first visit fetches from a host that does not compress: of the engine's two builds one."""
+    """Return how many bytes a first visit fetches from a host that does not compress: of the engine one build."""
     unused = ("litert_wasm_compat_internal.js", "litert_wasm_compat_internal.wasm")
     return sum(
-        len(contents.get(f"{name}.gz", data))
-        for name, data in contents.items()
-        if not name.endswith((".gz", *unused))
+        len(contents.get(f"{name}.gz", data)) for name, data in contents.items() if not name.endswith((".gz", *unused))
     )
 
 

@@ -10,7 +10,11 @@ const bytes = (text) => new Int8Array(new Uint8Array(Buffer.from(text, "base64")
 
 const found = JSON.parse(fs.readFileSync(process.argv[2], "utf8")).map((one) => {
   const vectors = floats(one.exemplars);
-  const exemplars = { vectors: unitRows(vectors, one.width).unit, labels: one.exemplarLabels, lengths: floats(one.lengths) };
+  const exemplars = {
+    vectors: unitRows(vectors, one.width).unit,
+    labels: one.exemplarLabels,
+    lengths: floats(one.lengths),
+  };
   const bank = new Bank(exemplars, one.labels, floats(one.shift));
   const rows = bytes(one.rows);
   bank.append(

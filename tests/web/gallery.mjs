@@ -29,7 +29,10 @@ for (const { method, args } of calls) {
   try {
     if (method === "add") {
       const [label, vectors, sources] = args;
-      const pictured = sources.map((one) => ({ ...one, thumbnail: one.thumbnail && new Uint8Array(Buffer.from(one.thumbnail)) }));
+      const pictured = sources.map((one) => ({
+        ...one,
+        thumbnail: one.thumbnail && new Uint8Array(Buffer.from(one.thumbnail)),
+      }));
       said.push(gallery.add(label, vectors.map(floats), pictured));
     } else said.push(gallery[method](...args));
   } catch (error) {

@@ -52,7 +52,12 @@ class Situation:
         self.scales = [float(s) for _, s in packed]
         # A base class's own name among them: examples of it speak beside its head.
         self.row_labels = tuple(self.labels[c] if c < base else f"new {c} ü" for c in classes)
-        self.decision = Decision(int(rng.integers(1, 6)), float(rng.uniform(0.01, 0.1)), float(rng.choice([0, 0.5])), float(rng.choice([0, 1])))
+        self.decision = Decision(
+            int(rng.integers(1, 6)),
+            float(rng.uniform(0.01, 0.1)),
+            float(rng.choice([0, 0.5])),
+            float(rng.choice([0, 1])),
+        )
         steps = np.sort(rng.uniform(-0.5, 1, (4, 11)), axis=1).astype(np.float32)
         measured = bool(rng.integers(0, 4))
         self.knownness = Knownness(
@@ -141,7 +146,9 @@ def compare(here: Prediction, there: dict[str, Any]) -> None:
     else:
         assert there["threshold"] is None
     assert there["unknown"] == here.unknown or abs(here.knownness - here.threshold) < TOLERANCE
-    assert [n["similarity"] for n in there["neighbours"]] == pytest.approx([n.similarity for n in here.neighbours], abs=TOLERANCE)
+    assert [n["similarity"] for n in there["neighbours"]] == pytest.approx(
+        [n.similarity for n in here.neighbours], abs=TOLERANCE
+    )
 
 
 def test_both_runtimes_give_the_same_answers(tmp_path: Path) -> None:

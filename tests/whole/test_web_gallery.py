@@ -38,7 +38,9 @@ def images(seed: int, count: int) -> tuple[np.ndarray[Any, Any], list[ExampleSou
     vectors = np.random.default_rng(seed).normal(size=(count, WIDTH)).astype(np.float32)
     names = [f"Bild {seed}.{i} ü\ud83d" if i == 1 else f"{seed}.{i}.jpg" for i in range(count)]
     digests = [hashlib.sha256(f"{seed}.{i}".encode()).hexdigest() for i in range(count)]
-    return vectors, [ExampleSource(d, n, b"jpeg" * 3 if i % 2 else None) for i, (d, n) in enumerate(zip(digests, names, strict=True))]
+    return vectors, [
+        ExampleSource(d, n, b"jpeg" * 3 if i % 2 else None) for i, (d, n) in enumerate(zip(digests, names, strict=True))
+    ]
 
 
 def add(label: str, seed: int, count: int) -> Call:
@@ -87,7 +89,11 @@ def do(gallery: Gallery, calls: Sequence[Call]) -> list[Any]:
 def do_there(module: str, folder: Path, calls: Sequence[Call], before: Path | None) -> tuple[list[Any], Path]:
     """Do the same with JavaScript; return what it said, and the file."""
     steps, out = folder / "steps.json", folder / "out.gallery"
-    document = {"fingerprint": FINGERPRINT, "width": WIDTH, "calls": [{"method": m, "args": _plain(m, a)} for m, a in calls]}
+    document = {
+        "fingerprint": FINGERPRINT,
+        "width": WIDTH,
+        "calls": [{"method": m, "args": _plain(m, a)} for m, a in calls],
+    }
     steps.write_text(json.dumps(document), encoding="utf-8")
     command = ["node", str(ROOT / "tests" / "web" / "gallery.mjs"), module, str(steps), str(before or "-"), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
@@ -126,10 +132,15 @@ def contents(path: Path) -> dict[str, list[Any]]:
     """Return every table of a gallery but when things happened."""
     found: dict[str, list[Any]] = {}
     with sqlite3.connect(path) as db:
-        for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'").fetchall():
+        for (table,) in db.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        ).fetchall():
             columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] not in ("at", "crc")]
             order = ", ".join(columns)
-            rows = [dict(zip(columns, row, strict=True)) for row in db.execute(f"SELECT {order} FROM {table} ORDER BY {order}")]
+            rows = [
+                dict(zip(columns, row, strict=True))
+                for row in db.execute(f"SELECT {order} FROM {table} ORDER BY {order}")
+            ]
             for row in rows:
                 if "detail" in row:
                     row["detail"] = json.loads(row["detail"])

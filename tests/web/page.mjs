@@ -1,0 +1,183 @@
+/**
+ * Uses a site as a person would, in Chromium with a camera that shows a film; prints what was seen, as JSON.
+ *
+ *   node page.mjs CHROMIUM SITE FILM.y4m GALLERY OUT
+ *
+ * The film shows three scenes in turn, told by the colour of their corner: red, blue and green. GALLERY is a file that
+ * tlc made; OUT takes the exported gallery, pictures of the scenes, and screenshots.
+ */
+
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import axe from "../../build/node/node_modules/axe-core/axe.js";
+import { chromium } from "../../build/node/node_modules/playwright-core/index.mjs";
+import { serve } from "./server.mjs";
+
+const [executablePath, site, film, gallery, out] = process.argv.slice(2);
+const SCENES = { red: [200, 30, 30], blue: [30, 30, 200], green: [30, 160, 30] };
+const PATIENCE = 120_000;
+const seen = { foreign: [], errors: [] };
+
+const server = await serve(site);
+const profile = fs.mkdtempSync(path.join(os.tmpdir(), "tlc-page-"));
+const context = await chromium.launchPersistentContext(profile, {
+  executablePath,
+  headless: true,
+  args: [
+    "--no-sandbox",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    `--use-file-for-fake-video-capture=${film}`,
+  ],
+  viewport: { width: 390, height: 844 },
+  acceptDownloads: true,
+  locale: "en",
+});
+context.setDefaultTimeout(PATIENCE);
+const page = context.pages()[0];
+page.on("request", (request) => {
+  if (/^https?:/.test(request.url()) && !request.url().startsWith(server.url)) seen.foreign.push(request.url());
+});
+page.on("pageerror", (error) => seen.errors.push(error.message));
+
+/** Wait until the camera shows a scene, with a second of it to come. */
+async function scene(name) {
+  const shows = ([[red, green, blue], isIt]) => {
+    const canvas = new OffscreenCanvas(8, 8);
+    const context = canvas.getContext("2d");
+    context.drawImage(document.getElementById("video"), 0, 0, 8, 8, 0, 0, 8, 8);
+    const [r, g, b] = context.getImageData(2, 2, 1, 1).data;
+    return Math.abs(r - red) + Math.abs(g - green) + Math.abs(b - blue) < 120 === isIt;
+  };
+  await page.waitForFunction(shows, [SCENES[name], false]);
+  await page.waitForFunction(shows, [SCENES[name], true]);
+  await page.waitForTimeout(400);
+}
+
+const best = () => page.textContent("#best");
+const counts = () =>
+  page.$$eval("#list .hold", (all) => Object.fromEntries(all.map((b) => [...b.children].map((c) => c.textContent))));
+
+async function teach(label, name) {
+  if (!(label in (await counts()))) {
+    await page.fill("#new-name", label);
+    await page.click("#new-class button");
+  }
+  const button = page.locator("#list .hold", { hasText: label });
+  await button.scrollIntoViewIfNeeded();
+  await scene(name);
+  const { x, y } = await button.boundingBox();
+  await page.mouse.move(x + 20, y + 15);
+  await page.mouse.down();
+  await page.waitForTimeout(1500);
+  await page.mouse.up();
+  await page.waitForFunction(
+    (l) => document.getElementById("notice").textContent.startsWith(`${l}: `) && !document.querySelector(".holding"),
+    label,
+  );
+  await page.waitForFunction(
+    (l) =>
+      [...document.querySelectorAll("#list .hold")].some(
+        (b) => b.children[0].textContent === l && b.children[1].textContent !== "0",
+      ),
+    label,
+  );
+}
+
+async function answers() {
+  const found = {};
+  for (const name of Object.keys(SCENES)) {
+    await scene(name);
+    found[name] = await best();
+  }
+  return found;
+}
+
+try {
+  await page.goto(server.url);
+  await page.waitForFunction(() => document.getElementById("best").textContent !== "");
+  await teach("mug", "red");
+  await teach("book", "blue");
+  seen.taught = await counts();
+  seen.answers = await answers();
+  await page.screenshot({ path: path.join(out, "phone.png") });
+  await page.click("#why");
+  await page.waitForFunction(() => !document.getElementById("reasons").hidden);
+  seen.wide = await page.evaluate(() => document.documentElement.scrollWidth);
+
+  for (const name of ["red", "blue"]) {
+    await scene(name);
+    const url = await page.evaluate(() => {
+      const video = document.getElementById("video");
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+      canvas.getContext("2d").drawImage(video, 0, 0);
+      return canvas.toDataURL("image/png");
+    });
+    fs.writeFileSync(path.join(out, `${name}.png`), Buffer.from(url.split(",")[1], "base64"));
+    await page.setInputFiles("#open", path.join(out, `${name}.png`));
+    await page.waitForFunction(() => !document.getElementById("still").hidden);
+    seen[`${name}.png`] = await best();
+    await page.click("#camera-on");
+    await page.waitForFunction(() => !document.getElementById("video").hidden);
+  }
+
+  await page.locator("#list li", { hasText: "mug" }).locator(".more").click();
+  await page.locator("#pictures button").first().click();
+  await page.waitForFunction(
+    (n) => document.querySelectorAll("#pictures button").length === n - 1,
+    Number(seen.taught.mug),
+  );
+  seen.serious = [];
+  for (const view of ["dialog", "page"]) {
+    await page.evaluate(axe.source);
+    const { violations } = await page.evaluate(() => globalThis.axe.run());
+    for (const { id, impact } of violations)
+      if (["serious", "critical"].includes(impact)) seen.serious.push(`${view}: ${id}`);
+    if (view === "dialog") await page.click("#class-close");
+  }
+  seen.removed = await counts();
+  await page.click("#undo");
+  await page.waitForFunction(
+    (n) => [...document.querySelectorAll("#list .hold")].some((b) => b.textContent === `mug${n}`),
+    seen.taught.mug,
+  );
+
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+  await download.saveAs(path.join(out, "exported.gallery"));
+
+  await page.reload();
+  await page.waitForFunction(() => document.getElementById("best").textContent !== "");
+  seen.reloaded = await counts();
+  const other = await context.newPage();
+  await other.goto(server.url);
+  await other.waitForFunction(() => document.getElementById("status").textContent.includes("tab"));
+  seen.secondTab = await other.textContent("#status");
+  await other.close();
+
+  await server.close();
+  await page.reload();
+  await page.waitForFunction(() => document.getElementById("best").textContent !== "");
+  seen.offline = await counts();
+  await scene("red");
+  seen.offlineAnswer = await best();
+
+  await page.setInputFiles("#import", gallery);
+  await page.waitForFunction(() => document.getElementById("notice").textContent.startsWith("Imported"));
+  seen.imported = await counts();
+  await page.setInputFiles("#import", film);
+  await page.waitForFunction(() => document.getElementById("notice").textContent.includes("not a gallery"));
+  seen.afterBadImport = await counts();
+
+  await page.setViewportSize({ width: 1200, height: 800 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.screenshot({ path: path.join(out, "desk.png") });
+} finally {
+  await page.screenshot({ path: path.join(out, "last.png") }).catch(() => {});
+  await context.close();
+  await server.close();
+  fs.rmSync(profile, { recursive: true, force: true });
+  process.stdout.write(JSON.stringify(seen));
+}
+process.exit(0);

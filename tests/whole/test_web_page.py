@@ -1,0 +1,158 @@
+"""A site in Chromium, used as a person would: taught by holding a button, offline, exported to and from `tlc`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+from PIL import Image, ImageDraw
+
+from tlc_edge.compiler import Options, build
+from tlc_edge.compiler.site.site import first_load, make_site, write_site
+from tlc_edge.compiler.site.vendor import vendored
+from tlc_edge.runtime import Bundle, Classifier
+from tlc_edge.runtime.errors import BuildError
+
+pytestmark = pytest.mark.slow
+
+WIDTH, HEIGHT, FRAMES = 320, 240, 40
+_SECONDS = 500
+_MB = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser; its driver is brought from npm."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("chromium is not here")
+    done = subprocess.run([str(ROOT / "tools" / "node")], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"what the test needs of npm cannot be had: {done.stderr.strip()[-200:]}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    path = tmp_path_factory.mktemp("web") / "digits.tlc"
+    build(Options(data="sample:digits", targets=("web",), output=path, max_drop=20))
+    return Bundle.open(path)
+
+
+@pytest.fixture(scope="module")
+def site(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        contents = make_site(bundle, vendored(None, None))
+    except BuildError as e:
+        pytest.skip(str(e))
+    # The model of a real bundle is 4 MB, and so is this one's.
+    assert first_load(contents) <= 7.5 * _MB
+    path = tmp_path_factory.mktemp("site") / "site"
+    write_site(path, contents)
+    return path
+
+
+def scenes() -> dict[str, list[Image.Image]]:
+    """Three things that move a little, each before a wall of its own colour."""
+    rng = np.random.default_rng(0)
+    found: dict[str, list[Image.Image]] = {"red": [], "blue": [], "green": []}
+    walls = {"red": (200, 30, 30), "blue": (30, 30, 200), "green": (30, 160, 30)}
+    for name, wall in walls.items():
+        for _ in range(FRAMES):
+            image = Image.new("RGB", (WIDTH, HEIGHT), wall)
+            pen, (x, y) = ImageDraw.Draw(image), rng.integers(60, 100, 2).tolist()
+            if name == "red":  # a mug
+                pen.rectangle([x, y, x + 90, y + 110], fill="white")
+                pen.ellipse([x + 70, y + 20, x + 130, y + 80], outline="white", width=14)
+            elif name == "blue":  # a book
+                pen.rectangle([x, y, x + 150, y + 100], fill=(240, 200, 80))
+                pen.line([x + 75, y, x + 75, y + 100], fill="black", width=6)
+            else:  # something that nobody taught
+                for _ in range(60):
+                    a, b = rng.integers(0, 300, 2).tolist()
+                    pen.line([a, b, a + 20, b - 20], fill=tuple(rng.integers(0, 256, 3).tolist()), width=3)
+            found[name].append(image)
+    return found
+
+
+def write_film(path: Path) -> None:
+    """Write the scenes as a film that Chromium's fake camera shows again and again: YUV4MPEG2, 10 frames per second."""
+    with path.open("wb") as out:
+        out.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F10:1 Ip A1:1 C420jpeg\n".encode())
+        for frames in scenes().values():
+            for image in frames:
+                y, cb, cr = image.convert("YCbCr").split()
+                half = (WIDTH // 2, HEIGHT // 2)
+                out.write(b"FRAME\n" + y.tobytes() + cb.resize(half).tobytes() + cr.resize(half).tobytes())
+
+
+@pytest.fixture(scope="module")
+def seen(
+    chromium: str, site: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Path]:
+    out = tmp_path_factory.mktemp("seen")
+    film, gallery = out / "film.y4m", out / "taught.gallery"
+    write_film(film)
+    with Classifier.open(bundle, gallery) as classifier:
+        classifier.enroll("lamp", [np.asarray(image) for image in scenes()["green"][:3]])
+    command = ["node", str(ROOT / "tests" / "web" / "page.mjs"), chromium, str(site), str(film), str(gallery), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return json.loads(done.stdout), out
+
+
+def test_it_learns_by_holding_a_button_and_says_unknown(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert int(found["taught"]["mug"]) >= 3
+    assert int(found["taught"]["book"]) >= 3
+    assert found["answers"]["red"].startswith("mug ")
+    assert found["answers"]["blue"].startswith("book ")
+    assert found["answers"]["green"].startswith("Unknown ")
+    assert found["errors"] == []
+
+
+def test_pictures_can_be_removed_and_brought_back(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert int(found["removed"]["mug"]) == int(found["taught"]["mug"]) - 1
+    assert found["reloaded"]["mug"] == found["taught"]["mug"]  # undone, and kept
+
+
+def test_it_works_offline_and_in_one_tab(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["offline"] == found["reloaded"]
+    assert found["offlineAnswer"].startswith("mug ")
+    assert "another tab" in found["secondTab"]
+
+
+def test_what_it_exports_tlc_opens_with_the_same_answers(seen: tuple[dict[str, Any], Path], bundle: Bundle) -> None:
+    found, out = seen
+    with Classifier.open(bundle, out / "exported.gallery") as classifier:
+        assert classifier.classes()["mug"] == int(found["taught"]["mug"])
+        for name in ("red.png", "blue.png"):
+            answer = classifier.predict(out / name)
+            assert found[name] == f"{answer.label} {round(answer.score * 100)} %"
+    from tlc_edge.cli import cli
+
+    done = CliRunner().invoke(cli, ["gallery", "check", str(bundle.path), "--gallery", str(out / "exported.gallery")])
+    assert done.exit_code == 0, done.output
+
+
+def test_it_opens_what_tlc_taught_and_refuses_what_is_none(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["imported"]["lamp"] == "3"
+    assert "mug" not in found["imported"]
+    assert found["afterBadImport"] == found["imported"]
+
+
+def test_it_asks_nobody_else_fits_a_phone_and_can_be_read_out(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["foreign"] == []
+    assert found["wide"] <= 390
+    assert found["serious"] == []
