@@ -61,6 +61,7 @@ def document(result: Result) -> dict[str, Any]:
         "bundles": [
             {
                 "path": str(b.path),
+                "site": None if b.site is None else str(b.site),
                 "target": b.target,
                 "scheme": b.scheme,
                 "bytes": b.bytes,
@@ -103,11 +104,12 @@ def print_summary(result: Result, verbose: bool = False) -> None:
     what is to be known of them.
     """
     screen = Screen()
-    first = result.bundles[0].path
+    first, site = result.bundles[0].path, result.bundles[0].site
     screen.line(result.recognised)
     screen.line(sentence(result), "bold green")
     screen.pairs(
         [
+            *([("Next, in a browser:", f"python3 -m http.server --directory {site} 8000")] if site else []),
             ("Next, on the device:", f"tlc predict {first} IMAGE"),
             ("The whole report:", f"tlc inspect {first} --report"),
         ]

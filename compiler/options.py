@@ -123,6 +123,10 @@ class Options:
     """Show a few of the images in the report, which is part of the bundle."""
     sign: SecretKey | None = None
     """The key to sign with."""
+    site: Path | None = None
+    """Folder for a site around the bundle, which any host can serve; `output` is the bundle all the same."""
+    vendor: Path | None = None
+    """Folder with the libraries of a site, as `npm pack` makes them; None gets them through npm."""
 
 
 def parse_augment(text: str) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from tlc_edge.compiler.extras.find import require_extras
 from tlc_edge.compiler.fine_tune.step import check_fine_tune
 from tlc_edge.compiler.limits.check import check_target
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind, file_kinds, trunk_kinds
+from tlc_edge.compiler.site.site import check_site
+from tlc_edge.compiler.site.vendor import vendored
 from tlc_edge.compiler.train.heads import check_head
 from tlc_edge.compiler.verify.demands import Demands
 from tlc_edge.runtime.bundle.bundle import check_writable
@@ -41,6 +43,8 @@ class Order:
     """Where each target's bundle goes."""
     views: tuple[View, ...]
     """Ways to change the training images, for copies."""
+    libraries: Mapping[str, bytes] | None = None
+    """What of others a site carries, by name; None where no site is asked for."""
 
     @property
     def files(self) -> tuple[FileKind, ...]:
@@ -90,6 +94,7 @@ def check(options: Options) -> Order:
         kinds={t.name: file_kinds(t, options.scheme, options.onnx_scheme, onnx_only=onnx_only) for t in targets},
         outputs=_outputs(options, targets),
         views=tuple(copies(options.augment, options.copies, options.seed)),
+        libraries=None if options.site is None else _libraries(options, options.site, onnx_only=onnx_only),
     )
 
 
@@ -110,3 +115,13 @@ def _outputs(options: Options, targets: Sequence[Target]) -> tuple[Path, ...]:
     for path in paths:
         check_writable(path, options.force)
     return tuple(paths)
+
+
+def _libraries(options: Options, site: Path, *, onnx_only: bool) -> dict[str, bytes]:
+    """Return what of others a site carries: got before the work, not after it."""
+    check_site(site, options.force)
+    if options.targets != ("web",):
+        raise UsageError(f"a site is for the target web alone, but this is for {', '.join(options.targets)}")
+    if onnx_only:
+        raise UsageError(f"a site runs a TFLite file, and {options.backbone} is an ONNX file, which gives none")
+    return vendored(options.vendor, options.cache)

@@ -21,12 +21,13 @@ from tlc_edge.compiler.fine_tune.step import checkpoints_beside
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.report.evidence import ODD_THUMBNAILS, Evidence, Exemplars, Pictures
 from tlc_edge.compiler.report.settings import Settings
+from tlc_edge.compiler.site.site import make_site, write_site
 from tlc_edge.compiler.study.study import Study, study
 from tlc_edge.compiler.verify.demands import recalls, refuse
 from tlc_edge.compiler.verify.parity import build_parity
 from tlc_edge.compiler.verify.timing import median_milliseconds
 from tlc_edge.compiler.verify.trunk_layers import trunk_layers
-from tlc_edge.runtime.bundle.bundle import write_bundle
+from tlc_edge.runtime.bundle.bundle import MANIFEST, Bundle, write_bundle
 from tlc_edge.runtime.bundle.manifest import to_json
 from tlc_edge.runtime.knn.unknown import Knownness
 from tlc_edge.runtime.progress import Count
@@ -250,6 +251,9 @@ def write_bundles(
     written: list[Built] = []
     for target, path, bundle in zip(order.targets, order.outputs, made, strict=True):
         write_bundle(path, bundle.manifest, bundle.files, order.options.force, order.options.sign, release)
+        if order.options.site is not None and order.libraries is not None:
+            inside = Bundle(path, bundle.manifest, {MANIFEST: to_json(bundle.manifest), **bundle.files})
+            write_site(order.options.site, make_site(inside, order.libraries), order.options.force)
         written.append(
             Built(
                 path=path,
@@ -261,6 +265,7 @@ def write_bundles(
                 milliseconds=tuple(milliseconds[kind] for kind in order.kinds[target.name]),
                 fits=fitted.fits[target.name],
                 notes=target.notes,
+                site=order.options.site,
             )
         )
         progress(len(written), len(order.targets))

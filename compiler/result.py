@@ -57,6 +57,8 @@ class Built:
     """What each of them needs of the device, beside what it has."""
     notes: tuple[str, ...]
     """What the target says to whoever uses the bundle."""
+    site: Path | None = None
+    """The site that was made of it."""
 
     @property
     def unknown(self) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 \b
 tlc build --target rpi --data photos/ -o photos.tlc
 tlc build --target rpi --data sample:digits -o digits.tlc
+tlc build --target web --data photos/ -o site/
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     "-o",
     "--output",
     metavar="OUT",
-    help="Bundle to write: one file if it ends in .tlc, else a folder.  [default: <data>.tlc]",
+    help="Bundle to write: one file if it ends in .tlc, else a folder. For the target web, a name that ends in / is a "
+    "whole site, with the bundle beside it.  [default: <data>.tlc]",
 )
 @click.option(
     "--backbone",
@@ -141,6 +143,11 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option(
     "--sign", "key", metavar="FILE", help="Sign the bundle with this secret key, of `tlc keygen`; see `tlc sign`."
 )
+@click.option(
+    "--vendor",
+    metavar="DIR",
+    help="For a site: folder with its libraries, as `npm pack` makes them.  [default: from npm]",
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("-v", "--verbose", is_flag=True, help="Print all that was measured, not only what matters most.")
 @json_option
@@ -152,6 +159,7 @@ def build(
     data: str,
     asked: Asked,
     key: str | None,
+    vendor: str | None,
     **given: Any,
 ) -> None:
     from tlc_edge.compiler import build as run
@@ -160,11 +168,17 @@ def build(
 
     _refuse_idle(given)
     given["fine_tune"] = _fine_tune(**{name: given.pop(name) for name in _FINE_TUNE})
+    # A folder of another target is a bundle, with a slash or without.
+    site = Path(output) if output and output.endswith("/") and target.strip() == "web" else None
+    if vendor and site is None:
+        raise click.UsageError("--vendor is for a site: --target web -o FOLDER/")
     options = Options(
         data=data,
         targets=tuple(t.strip() for t in target.split(",") if t.strip()),
-        output=Path(output or bundle_name(data)),
+        output=site.with_name(f"{site.name}.tlc") if site else Path(output or bundle_name(data)),
         asked=asked,
+        site=site,
+        vendor=Path(vendor) if vendor else None,
         sign=None if key is None else read_secret(Path(key), ask),  # before the work, not after it
         **given,
     )

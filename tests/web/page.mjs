@@ -101,6 +101,7 @@ try {
   await teach("book", "blue");
   seen.taught = await counts();
   seen.answers = await answers();
+  await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: path.join(out, "phone.png") });
   await page.click("#why");
   await page.waitForFunction(() => !document.getElementById("reasons").hidden);

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from conftest import ROOT
 from PIL import Image, ImageDraw
 
+from tlc_edge.cli.run import run
 from tlc_edge.compiler import Options, build
 from tlc_edge.compiler.site.site import first_load, make_site, write_site
 from tlc_edge.compiler.site.vendor import vendored
@@ -42,7 +42,7 @@ def chromium() -> str:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     path = tmp_path_factory.mktemp("web") / "digits.tlc"
-    build(Options(data="sample:digits", targets=("web",), output=path, max_drop=20))
+    build(Options(data="sample:digits", targets=("web",), output=path, limit=600, max_drop=20))
     return Bundle.open(path)
 
 
@@ -138,10 +138,7 @@ def test_what_it_exports_tlc_opens_with_the_same_answers(seen: tuple[dict[str, A
         for name in ("red.png", "blue.png"):
             answer = classifier.predict(out / name)
             assert found[name] == f"{answer.label} {round(answer.score * 100)} %"
-    from tlc_edge.cli import cli
-
-    done = CliRunner().invoke(cli, ["gallery", "check", str(bundle.path), "--gallery", str(out / "exported.gallery")])
-    assert done.exit_code == 0, done.output
+    assert run(["gallery", "check", str(bundle.path), "--gallery", str(out / "exported.gallery")]) == 0
 
 
 def test_it_opens_what_tlc_taught_and_refuses_what_is_none(seen: tuple[dict[str, Any], Path]) -> None:

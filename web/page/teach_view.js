@@ -36,7 +36,9 @@ export class TeachView {
   async refresh() {
     const classes = await this.classifier.classes();
     for (const label of classes.keys()) this.named.delete(label);
-    const rows = [...classes, ...[...this.named].map((label) => /** @type {const} */ ([label, 0]))];
+    // What was taught here comes first: it is what the person came for.
+    const rows = [...[...this.named].map((label) => /** @type {const} */ ([label, 0])), ...classes];
+    rows.sort((a, b) => Number(b[1] > 0 || this.named.has(b[0])) - Number(a[1] > 0 || this.named.has(a[0])));
     element("list").replaceChildren(...rows.map(([label, count]) => this.#rowOf(label, count)));
     const taught = [...classes.values()].reduce((a, b) => a + b, 0);
     /** @type {HTMLButtonElement} */ (element("undo")).disabled = !taught && !this.canUndo;
@@ -79,7 +81,8 @@ export class TeachView {
     input.value = "";
     this.refresh().then(() => {
       const buttons = [...document.querySelectorAll("#list .hold")];
-      /** @type {HTMLElement | undefined} */ (buttons.at(-1))?.focus();
+      const mine = buttons.find((button) => button.firstChild?.textContent === label);
+      /** @type {HTMLElement | undefined} */ (mine)?.focus();
     });
   }
 

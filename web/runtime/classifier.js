@@ -186,7 +186,12 @@ export class Classifier {
 
   /** @param {Change} change @returns {Promise<Change>} */
   async #changed(change) {
-    await this.#follow();
+    const { bank } = this.basis;
+    if (change.kind === "add" && !change.gone) {
+      // Nothing went: what came is put behind the rest, however much that is.
+      bank.append(await this.gallery.load(bank.ids.at(-1) ?? 0));
+      this.basis = this.#weigh(bank);
+    } else await this.#follow();
     return change;
   }
 

@@ -98,9 +98,9 @@ export class GalleryClient {
     return this.#ask("thumbnail", example);
   }
 
-  /** @returns {Promise<import("../knn/bank.js").Stored[]>} */
-  load() {
-    return this.#ask("load");
+  /** @param {number} after @returns {Promise<import("../knn/bank.js").Stored[]>} */
+  load(after = 0) {
+    return this.#ask("load", after);
   }
 
   /** @returns {Promise<string[]>} */

@@ -212,10 +212,14 @@ export class Gallery {
 
   /**
    * The examples for search, in the order of enrolment.
+   * @param {number} after only those of a higher id
    * @returns {import("../knn/bank.js").Stored[]}
    */
-  load() {
-    const found = this.db.rows("SELECT id, label, vector, scale FROM examples WHERE removed_by IS NULL ORDER BY id");
+  load(after = 0) {
+    const found = this.db.rows(
+      "SELECT id, label, vector, scale FROM examples WHERE removed_by IS NULL AND id > ? ORDER BY id",
+      after,
+    );
     return found.map(([id, label, vector, scale]) => {
       if (!(vector instanceof Uint8Array) || vector.length !== this.width) {
         throw new GalleryError(
