@@ -41,7 +41,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("serve", "api", "server", "http"), "tlc watch BUNDLE posts each change to a --webhook; a program "
                     "of your own opens tlc_edge.runtime.Classifier"),
     **dict.fromkeys(("train", "fit", "compile", "make", "quantize"), "tlc build --data SRC --target NAME"),
-    **dict.fromkeys(("classify", "infer", "inference", "run", "detect", "label"), "tlc predict BUNDLE IMAGE…"),
+    **dict.fromkeys(("classify", "infer", "inference", "run", "detect"), "tlc predict BUNDLE IMAGE…"),
     **dict.fromkeys(("test", "val", "validate", "eval", "evaluate", "check"),
                     "tlc verify BUNDLE --data SRC; on a device: tlc selftest BUNDLE"),
     **dict.fromkeys(("benchmark", "time", "profile"), "tlc bench BUNDLE IMAGE"),

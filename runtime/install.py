@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 
 def pip_line(extra: str) -> str:
@@ -24,6 +23,7 @@ def pip_line(extra: str) -> str:
 def _checkout() -> Path | None:
     """Return the folder that tlc was installed from; None where it came as a package, or it cannot be told."""
     from importlib import metadata
+    from urllib.request import url2pathname  # brings all of http with it, which a command's help must not wait for
 
     # Beside what pip wrote, a checkout may hold the folder that building left, which does not tell; it has no METADATA.
     installed = (d for d in metadata.distributions(name="tlc-edge") if d.read_text("METADATA") is not None)

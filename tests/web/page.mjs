@@ -65,7 +65,7 @@ async function teach(label, name) {
     await page.click("#new-class button");
   }
   const button = page.locator("#list .hold", { hasText: label });
-  await button.scrollIntoViewIfNeeded();
+  await button.evaluate((b) => b.scrollIntoView({ block: "start" }));
   await scene(name);
   const { x, y } = await button.boundingBox();
   await page.mouse.move(x + 20, y + 15);
