@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tlc_edge.runtime.errors import UsageError, unknown_name
-from tlc_edge.runtime.signing.secret_key import SecretKey
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.signing.secret_key import SecretKey
 
 DEFAULT = "efficientnet-lite0"
 PER_CLASS = 15

@@ -30,6 +30,12 @@ const found = JSON.parse(fs.readFileSync(process.argv[2], "utf8")).map((one) => 
     base: floats(one.base),
     examples: one.examples,
     enrolled: one.enrolled.map(floats),
+    measured: one.measured && {
+      examples: one.examples,
+      few: one.measured.few.map(floats),
+      claimed: one.measured.claimed.map(floats),
+      lengths: one.measured.lengths.map(floats),
+    },
   };
   const based = basis(bank, one.decision, knownness, one.rate);
   const queries = floats(one.queries);

@@ -19,6 +19,7 @@ from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.bundle.manifest import Decision
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
+from tlc_edge.runtime.knn.cut import Measured
 from tlc_edge.runtime.knn.prediction import Prediction, answer, basis
 from tlc_edge.runtime.knn.unknown import Knownness
 from tlc_edge.runtime.vectors import quantize_row, unit_rows
@@ -65,6 +66,7 @@ class Situation:
             base=np.sort(rng.uniform(0, 1, 30)).astype(np.float32) if measured else np.zeros(0, np.float32),
             examples=np.array([1, 2, 5, 20]) if measured else np.zeros(0, np.int64),
             enrolled=steps if measured else np.zeros((0, 2), np.float32),
+            measured=self._measured(rng) if measured and rng.integers(0, 4) else None,
         )
         self.rate = float(rng.choice([0, 0.05, 0.3, 0.6, 0.9]))
         asked = self._near(rng, centres, rng.integers(0, base + 4, size=6))
@@ -74,6 +76,15 @@ class Situation:
         self.queries = asked
         heads = rng.uniform(0, 1, (6, base)).astype(np.float32)
         self.probabilities = np.where(rng.uniform(size=(6, 1)) < 0.1, np.float32(0), heads).astype(np.float32)
+
+    def _measured(self, rng: np.random.Generator) -> Measured:
+        """Return what a cut is found from; a tenth of the looks are not there."""
+        count = len(self.exemplars) or 12
+        claimed = rng.uniform(-0.2, 1, (count, 3)).astype(np.float32)
+        claimed[rng.uniform(size=claimed.shape) < 0.1] = np.nan
+        lengths = rng.normal(size=claimed.shape).astype(np.float32)
+        few = np.sort(rng.uniform(-0.5, 1, (4, 11)), axis=1).astype(np.float32)
+        return Measured(np.array([1, 2, 5, 20]), few, claimed, lengths)
 
     @staticmethod
     def _near(rng: np.random.Generator, centres: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.float32]:
@@ -111,6 +122,11 @@ class Situation:
             "base": _text(self.knownness.base),
             "examples": self.knownness.examples.tolist(),
             "enrolled": [_text(row) for row in self.knownness.enrolled],
+            "measured": self.knownness.measured
+            and {
+                name: [_text(row) for row in getattr(self.knownness.measured, name)]
+                for name in ("few", "claimed", "lengths")
+            },
             "rate": self.rate,
             "queries": _text(self.queries),
             "probabilities": _text(self.probabilities),
@@ -153,6 +169,7 @@ def compare(here: Prediction, there: dict[str, Any]) -> None:
 
 def test_both_runtimes_give_the_same_answers(tmp_path: Path) -> None:
     situations = [Situation(seed) for seed in range(120)]
+    assert 20 < sum(s.knownness.measured is not None and s.rate > 0 for s in situations) < 100  # with a cut, and without
     compared = unknown = 0
     for situation, there in zip(situations, answered(situations, tmp_path), strict=True):
         for here, other in zip(situation.answers(), there, strict=True):

@@ -4,14 +4,16 @@
  */
 
 import { dot, unitRows } from "../vectors.js";
+import { Claims, NONE } from "./claims.js";
 import { leaveOneOut } from "./leave_one_out.js";
 import { FloatRows } from "./search.js";
 
 /**
  * The rows nearest to an embedding, best first; one entry per row in each list. `ids` are the gallery's, 0 for
- * exemplars; `own` says whether it is an exemplar; `knownness` is the cosine with both moved by the shift.
+ * exemplars; `own` says whether it is an exemplar; `knownness` is the cosine with both moved by the shift. And for each
+ * class what it claims of the embedding, with the embedding's length, as `cut.js` asks.
  * @typedef {{rows: number[], ids: number[], classes: number[], own: boolean[], cosines: number[], toMeans: number[],
- *   knownness: number[]}} Nearby
+ *   knownness: number[], claims: number[], length: number}} Nearby
  *
  * An enrolled example as search needs it: the int8 vector [D] and its scale.
  * @typedef {{id: number, label: string, vector: Int8Array, scale: number}} Stored
@@ -47,12 +49,17 @@ export class Bank {
     this.sums = labels.map(() => new Float64Array(this.width));
     /** @type {Float32Array[]} */
     this.means = [];
+    /** @type {Float64Array[]} */
+    this.shiftedSums = labels.map(() => new Float64Array(this.width));
+    /** @type {Float32Array[]} */
+    this.shiftedMeans = [];
     this.index = new Map(labels.map((label, i) => [label, i]));
     exemplars.labels.forEach((c, i) => {
       const unit = exemplars.vectors.subarray(i * this.width, (i + 1) * this.width);
       this.#takeIn(0, c, unit, exemplars.lengths[i]);
     });
     this.#point();
+    this.claims = new Claims((row) => this.#shifted(row), exemplars.labels);
   }
 
   /** How many rows there are, exemplars included. */
@@ -67,7 +74,9 @@ export class Bank {
   append(stored) {
     for (const { id, label, vector, scale } of stored) {
       const { unit, lengths } = unitRows(vector, this.width);
-      this.#takeIn(id, this.#classOf(label), unit, lengths[0] * Math.fround(scale));
+      const c = this.#classOf(label);
+      this.claims.add(this.length, c);
+      this.#takeIn(id, c, unit, lengths[0] * Math.fround(scale));
     }
     this.#point();
   }
@@ -86,6 +95,19 @@ export class Bank {
     const along = dot(embedding, this.shift);
     const moved = Math.sqrt(Math.max(0, squared + 2 * along + this.shiftSquared)) || 1;
     const classes = rows.map((row) => this.rowClass[row]);
+    const knownness = rows.map((row, i) => {
+      const own = this.lengths[row];
+      const lean = this.leans[row];
+      const beside = Math.sqrt(Math.max(0, own * own + 2 * own * lean + this.shiftSquared)) || 1;
+      return (own * (length * products[i] + lean) + along + this.shiftSquared) / (beside * moved);
+    });
+    const toward = embedding.map((value, j) => (value + this.shift[j]) / moved);
+    const claims = this.shiftedMeans.map((mean) => dot(mean, toward));
+    for (const c of new Set(classes)) {
+      // A class with no row among the nearest has none that is nearer than its mean, as good as always.
+      const best = Math.max(...knownness.filter((_, i) => classes[i] === c));
+      claims[c] = (best + claims[c]) / 2;
+    }
     return {
       rows,
       ids: rows.map((row) => this.ids[row]),
@@ -93,12 +115,9 @@ export class Bank {
       own: rows.map((row) => row < this.exemplars),
       cosines: products,
       toMeans: classes.map((c) => Math.fround(dot(this.means[c], unit))),
-      knownness: rows.map((row, i) => {
-        const own = this.lengths[row];
-        const lean = this.leans[row];
-        const beside = Math.sqrt(Math.max(0, own * own + 2 * own * lean + this.shiftSquared)) || 1;
-        return (own * (length * products[i] + lean) + along + this.shiftSquared) / (beside * moved);
-      }),
+      knownness,
+      claims,
+      length,
     };
   }
 
@@ -113,6 +132,33 @@ export class Bank {
       (row < this.exemplars ? own : enrolled)[c]++;
     });
     return { own, enrolled };
+  }
+
+  /**
+   * Return what the classes claim of images whose right class is known.
+   * @returns {import("./cut.js").Claimed}
+   */
+  claimed() {
+    const { own, enrolled } = this.claims.samples(this.labels.length);
+    const counts = this.counts();
+    const claimsOf = (/** @type {import("./claims.js").Sample} */ { vector, nearest }) =>
+      nearest.map((near, c) => (near === NONE ? -Infinity : (near + dot(vector, this.shiftedMeans[c])) / 2));
+    const ofEnrolled = enrolled.map((sample) => {
+      const claims = claimsOf(sample);
+      const { class: c, vector, nearest } = sample;
+      // Its own class without itself.
+      const rest = Float32Array.from(this.shiftedSums[c], (value, j) => value - vector[j]);
+      const beside = dot(unitRows(rest, this.width).unit, vector);
+      claims[c] = nearest[c] === NONE ? -Infinity : (nearest[c] + beside) / 2;
+      return claims;
+    });
+    return {
+      exemplars: own.map(({ row }) => row),
+      ofExemplars: own.map((sample) => claimsOf(sample).map((claim, c) => (counts.own[c] ? -Infinity : claim))),
+      classes: enrolled.map((sample) => sample.class),
+      ofEnrolled,
+      lengths: enrolled.map(({ row }) => Math.log(Math.max(this.lengths[row], 1e-30))),
+    };
   }
 
   /**
@@ -153,6 +199,7 @@ export class Bank {
       this.index.set(label, c);
       this.labels.push(label);
       this.sums.push(new Float64Array(this.width));
+      this.shiftedSums.push(new Float64Array(this.width));
     }
     return c;
   }
@@ -169,11 +216,16 @@ export class Bank {
     this.ids.push(id);
     this.lengths.push(Math.fround(length));
     this.leans.push(Math.fround(dot(unit, this.shift)));
-    for (let j = 0; j < this.width; j++) this.sums[c][j] += unit[j];
+    const shifted = this.#shifted(this.length - 1);
+    for (let j = 0; j < this.width; j++) {
+      this.sums[c][j] += unit[j];
+      this.shiftedSums[c][j] += shifted[j];
+    }
   }
 
   /** Bring the means of the classes, of unit length, up to date with their sums. */
   #point() {
     this.means = this.sums.map((sum) => unitRows(Float32Array.from(sum), this.width).unit);
+    this.shiftedMeans = this.shiftedSums.map((sum) => unitRows(Float32Array.from(sum), this.width).unit);
   }
 }

@@ -2,7 +2,7 @@
 
 import { GalleryError } from "../errors.js";
 import { decide } from "./decision.js";
-import { knownnessOf, thresholds } from "./unknown.js";
+import { findLimits, judge } from "./unknown.js";
 
 /**
  * What the classifier makes of one image: the best class, also where `unknown` is set; its share of the decision; what
@@ -14,7 +14,7 @@ import { knownnessOf, thresholds } from "./unknown.js";
  *
  * What answers are based on: what the model's outputs are compared with, and by which rule.
  * @typedef {{bank: import("./bank.js").Bank, decision: import("../bundle/manifest.js").Decision, examples: number[],
- *   asked: number[]}} Basis
+ *   limits: import("./unknown.js").Limits}} Basis
  */
 
 /**
@@ -26,13 +26,7 @@ import { knownnessOf, thresholds } from "./unknown.js";
  * @returns {Basis}
  */
 export function basis(bank, decision, knownness, rate) {
-  const { own, enrolled } = bank.counts();
-  return {
-    bank,
-    decision,
-    examples: enrolled,
-    asked: thresholds(knownness, rate, own, enrolled, bank.enrolledScores()),
-  };
+  return { bank, decision, examples: bank.counts().enrolled, limits: findLimits(knownness, rate, bank) };
 }
 
 /**
@@ -53,7 +47,7 @@ export function answer(probabilities, embedding, based) {
   // Of equals the earlier class comes first: sorting is stable.
   const order = Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a]);
   const best = order[0];
-  const { knownness, threshold } = knownnessOf(near, based.asked);
+  const { knownness, threshold } = judge(based.limits, near);
   return {
     label: labels[best],
     score: scores[best],

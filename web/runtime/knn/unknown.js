@@ -1,13 +1,17 @@
 /**
  * Unknown: when nothing stored is near enough to what the camera sees.
  *
- * An image's known-ness beside a stored example is the cosine of their embeddings, both moved by `shift`. The build
- * measured the known-ness of images of the base classes and of classes with 1, 2, 3, … examples; the thresholds are
- * quantiles of these at the stated false-alarm rate. Examples enrolled since move those of the enrolled classes.
+ * An image's known-ness beside a stored example is the cosine of their embeddings, both moved by `shift`. One cut for all
+ * classes is found from what the build measured and what is enrolled; see `cut.js`.
+ *
+ * Bundles from before there was a cut have a threshold for each class: quantiles, at the stated false-alarm rate, of the
+ * known-ness of images of the base classes and of classes with 1, 2, 3, … examples. Examples enrolled since move those of
+ * the enrolled classes.
  */
 
 import { readArrays } from "../bundle/arrays.js";
 import { BundleError } from "../errors.js";
+import { findCut, interpolate, knownnessBy, quantile } from "./cut.js";
 
 export const KNOWNNESS = "unknown.npz";
 /** Enrolled examples whose word weighs as much as the build's. */
@@ -20,8 +24,13 @@ const COPIES = 0.99;
 
 /**
  * How near images come to what is stored, as a build measured it: `shift` [D], `base` ascending, and for each number
- * of examples quantiles of the known-ness of images of such a class, evenly spaced from 0 to 1.
- * @typedef {{shift: Float32Array, base: Float32Array, examples: number[], enrolled: Float32Array[]}} Knownness
+ * of examples quantiles of the known-ness of images of such a class, evenly spaced from 0 to 1. `measured` is what the
+ * cut is found from; null in bundles from before there was one.
+ * @typedef {{shift: Float32Array, base: Float32Array, examples: number[], enrolled: Float32Array[],
+ *   measured: import("./cut.js").Measured | null}} Knownness
+ *
+ * What an image has to reach to be known, until what is enrolled changes: the cut, or the thresholds of before.
+ * @typedef {{cut: import("./cut.js").Cut | null, asked: number[]}} Limits
  */
 
 /**
@@ -42,17 +51,58 @@ export async function readKnownness(bundle) {
       base,
       examples: base.length ? [1] : [],
       enrolled: base.length ? [few] : [],
+      measured: null,
     };
   }
   const arrays = readArrays(await bundle.read(KNOWNNESS));
   const shift = Float32Array.from(arrays.get("shift")?.data ?? []);
   const examples = Array.from(arrays.get("examples")?.data ?? []);
-  const table = Float32Array.from(arrays.get("enrolled")?.data ?? []);
-  const columns = examples.length ? table.length / examples.length : 2;
-  if (shift.length !== width || columns < 2 || columns % 1) {
+  const enrolled = rowsOf(arrays.get("enrolled"));
+  const [few, claimed, lengths] = ["few", "claimed", "lengths"].map((name) => rowsOf(arrays.get(name)));
+  const isCut = claimed.length > 0;
+  const fits = shift.length === width && enrolled.length === examples.length;
+  if (!fits || (isCut && (few.length !== examples.length || lengths.length !== claimed.length))) {
     throw new BundleError(`${KNOWNNESS} does not fit the manifest; build the bundle again`);
   }
-  return { shift, base, examples, enrolled: examples.map((_, i) => table.subarray(i * columns, (i + 1) * columns)) };
+  return { shift, base, examples, enrolled, measured: isCut ? { examples, few, claimed, lengths } : null };
+}
+
+/**
+ * Return what images have to reach at this rate of false alarms, 0 to 1, by what the bank holds now.
+ * @param {Knownness} knownness
+ * @param {number} rate
+ * @param {import("./bank.js").Bank} bank
+ * @returns {Limits}
+ */
+export function findLimits(knownness, rate, bank) {
+  const { own, enrolled } = bank.counts();
+  if (knownness.measured !== null && rate > 0) {
+    const cut = findCut(knownness.measured, rate, own, enrolled, bank.claimed());
+    return { cut, asked: own.map(() => -Infinity) };
+  }
+  return { cut: null, asked: thresholds(knownness, rate, own, enrolled, bank.enrolledScores()) };
+}
+
+/**
+ * Return an image's known-ness and what is asked of it.
+ * @param {Limits} limits
+ * @param {Nearby} near
+ * @returns {{knownness: number, threshold: number}}
+ */
+export function judge({ cut, asked }, near) {
+  if (cut === null || !near.rows.length) return knownnessOf(near, asked);
+  return { knownness: knownnessBy(cut, near.claims, near.length), threshold: cut.threshold };
+}
+
+/**
+ * @param {import("../bundle/arrays.js").Plain | undefined} array
+ * @returns {Float32Array[]}
+ */
+function rowsOf(array) {
+  if (array === undefined || array.shape.length !== 2) return [];
+  const [rows, columns] = array.shape;
+  const data = Float32Array.from(array.data);
+  return Array.from({ length: rows }, (_, i) => data.subarray(i * columns, (i + 1) * columns));
 }
 
 /**
@@ -104,8 +154,7 @@ export function drift(knownness, amongThemselves) {
     for (const score of scores) if (score <= copies) differences.push(score - middle);
   }
   if (!differences.length) return 0;
-  const sorted = differences.sort((a, b) => a - b);
-  return (quantile(sorted, 0.5) * sorted.length) / (sorted.length + TRUST);
+  return (quantile(differences, 0.5) * differences.length) / (differences.length + TRUST);
 }
 
 /**
@@ -121,31 +170,4 @@ export function knownnessOf(near, asked) {
   const above = near.knownness.map((s, i) => (limits[i] === -Infinity ? 2 + s : s - Math.max(limits[i], -2)));
   const best = above.indexOf(Math.max(...above));
   return { knownness: near.knownness[best], threshold: limits[best] };
-}
-
-/**
- * The value below which a share of ascending values lies, interpolated as numpy's `quantile` does.
- * @param {ArrayLike<number>} sorted
- * @param {number} share 0 to 1
- * @returns {number}
- */
-export function quantile(sorted, share) {
-  const at = share * (sorted.length - 1);
-  const low = Math.floor(at);
-  const high = Math.min(low + 1, sorted.length - 1);
-  return sorted[low] + (sorted[high] - sorted[low]) * (at - low);
-}
-
-/**
- * @param {number} x
- * @param {number[]} xs ascending
- * @param {number[]} ys
- * @returns {number}
- */
-function interpolate(x, xs, ys) {
-  if (x <= xs[0]) return ys[0];
-  for (let i = 1; i < xs.length; i++) {
-    if (x <= xs[i]) return ys[i - 1] + ((ys[i] - ys[i - 1]) * (x - xs[i - 1])) / (xs[i] - xs[i - 1]);
-  }
-  return ys[ys.length - 1];
 }
