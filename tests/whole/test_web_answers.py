@@ -169,7 +169,8 @@ def compare(here: Prediction, there: dict[str, Any]) -> None:
 
 def test_both_runtimes_give_the_same_answers(tmp_path: Path) -> None:
     situations = [Situation(seed) for seed in range(120)]
-    assert 20 < sum(s.knownness.measured is not None and s.rate > 0 for s in situations) < 100  # with a cut, and without
+    cuts = sum(s.knownness.measured is not None and s.rate > 0 for s in situations)
+    assert 20 < cuts < 100  # some have a cut, and some the thresholds of before
     compared = unknown = 0
     for situation, there in zip(situations, answered(situations, tmp_path), strict=True):
         for here, other in zip(situation.answers(), there, strict=True):
