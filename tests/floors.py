@@ -7,7 +7,7 @@ from __future__ import annotations
 
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "compiler": (
-        ("options", "records", "steps", "toolchain", "cache"),
+        ("options", "records", "steps", "toolchain", "notebook", "cache"),
         ("data", "weights"),
         ("network",),
         ("backbones", "lower", "train"),

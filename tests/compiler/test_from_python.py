@@ -40,6 +40,12 @@ def test_strings_and_paths_alike(built_bundle: Path, photos: Path) -> None:
         ({"strict": 1}, "strict is 1, expected bool"),
         ({"augment": "mirror"}, "augment is 'mirror', expected tuple"),
         ({"head": None}, "head is None, expected str"),
+        ({"output": 3}, "output is 3, expected a string or a path"),
+        ({"fine_tune": 1.5}, "fine_tune is 1.5, expected FineTune"),
+        ({"fine_tune": True}, "fine_tune is True, expected FineTune"),
+        ({"asked": {"alpha": 0.5}}, "asked is {'alpha': 0.5}, expected Asked"),
+        ({"progress": 3}, "progress is 3, expected what can be called"),
+        ({"target": None}, "target is None, expected a string or a path, or several"),
         ({"more": ("x",)}, "no option 'more'"),
         ({"target": "nowhere"}, "unknown target 'nowhere'"),
         ({"target": ["rpi", 3]}, "target holds 3, expected a string or a path"),
@@ -47,7 +53,7 @@ def test_strings_and_paths_alike(built_bundle: Path, photos: Path) -> None:
 )
 def test_mistakes_are_sentences(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
-        tlc_edge.build(tmp_path, output=tmp_path / "x.tlc", **options)
+        tlc_edge.build(tmp_path, **{"output": tmp_path / "x.tlc", **options})
     assert said in str(raised.value)
     assert "defect" not in str(raised.value)
 
@@ -59,3 +65,13 @@ def test_paths_are_taken_where_strings_are(tmp_path: Path) -> None:
         tlc_edge.sweep([tmp_path], limit=4)
     with pytest.raises(UsageError, match="data is empty"):
         tlc_edge.build([])
+    with pytest.raises(DataError, match="no images in it"):
+        tlc_edge.build(tmp_path, fine_tune="auto")
+    with pytest.raises(UsageError, match=r"demands is 0\.9, expected Demands"):
+        tlc_edge.verify(tmp_path, tmp_path, demands=0.9)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="limit is '8', expected int"):
+        tlc_edge.verify(tmp_path, tmp_path, limit="8")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="bundle is 3, expected a string or a path"):
+        tlc_edge.verify(3, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="backbone is None, expected a string or a path"):
+        tlc_edge.layers(None)  # type: ignore[arg-type]
