@@ -20,7 +20,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("from_python",),
     ),
     "runtime": (
-        ("apart", "errors", "files", "forks", "install", "progress", "quiet", "vectors"),
+        ("apart", "errors", "files", "forks", "install", "progress", "quiet", "vectors", "zip_damage"),
         ("labels", "optional"),
         ("signing",),
         ("bundle",),

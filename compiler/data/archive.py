@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import lzma
 import os
 import shutil
 import tarfile
 import tempfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tlc_edge.compiler.cache.bound import SCRATCH, make_room
-from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.errors import DataError, first_line
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_BYTES, source_name
 from tlc_edge.runtime.images.walk import images_below, is_image, is_junk
+from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 from .archive_names import Names
 from .csv_list import is_list
@@ -161,12 +160,16 @@ def _write_all(archive: Path, to: Path, names: Names) -> list[tuple[str, str]]:
                     raise DataError(f"{archive}: unpacks to more than there is room for, or more than {limit}")
             if reason is not None:
                 reasons.append((source_name(name), reason))
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as e:
-        raise DataError(f"{archive}: damaged or incomplete ({e or type(e).__name__}); fetch it again") from None
+    except DataError:
+        raise
+    except OSError as e:
+        if e.errno is None:  # of a stream, not of the disk
+            raise DataError(f"{archive}: damaged or incomplete ({first_line(e)}); fetch it again") from None
+        raise DataError(f"{archive}: cannot be unpacked ({e.strerror or e})") from None
+    except (tarfile.TarError, *ZIP_DAMAGE) as e:
+        raise DataError(f"{archive}: damaged or incomplete ({first_line(e)}); fetch it again") from None
     except RuntimeError:
         raise DataError(f"{archive}: locked with a password; unpack it and give the folder") from None
-    except OSError as e:
-        raise DataError(f"{archive}: cannot be unpacked ({e.strerror or e})") from None
     return reasons
 
 

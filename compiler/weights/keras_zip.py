@@ -10,7 +10,6 @@ import contextlib
 import json
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import BuildError, first_line
+from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 from .extent import LONGEST_TEXT
 from .read_confined import Content, budget_for, read_content
@@ -77,5 +77,5 @@ def _read(path: Path, name: str, longest: int) -> bytes:
             if archive.getinfo(name).file_size > longest:
                 raise ValueError(f"{name} is too long")
             return archive.read(name)
-    except (KeyError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, OSError) as e:
-        raise BuildError(f"{path}: not a .keras file, or a damaged one ({e})") from None
+    except (KeyError, RuntimeError, *ZIP_DAMAGE) as e:
+        raise BuildError(f"{path}: not a .keras file, or a damaged one ({first_line(e)})") from None

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
+
 
 def read_arrays(data: bytes) -> Mapping[str, NDArray[Any]]:
     """Return the arrays of an `.npz` by name, read-only views of `data`'s own size.
@@ -32,7 +34,7 @@ def read_arrays(data: bytes) -> Mapping[str, NDArray[Any]]:
             if packed is not None:
                 raise ValueError(f"{packed[:40]!r} is compressed; a bundle's arrays are stored as they are")
             return {e.filename.removesuffix(".npy"): _array(archive.read(e), e.filename) for e in entries}
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, OverflowError) as e:
+    except (RuntimeError, *ZIP_DAMAGE) as e:
         raise ValueError(str(e)) from None
 
 

@@ -24,6 +24,7 @@ from tlc_edge.runtime.signing.policy import Signed, Tell, check, keep, told
 from tlc_edge.runtime.signing.release import Release
 from tlc_edge.runtime.signing.secret_key import SecretKey
 from tlc_edge.runtime.vectors import row_lengths, unit_rows
+from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 from .archive import archive_parts, is_archive_of
 from .arrays import read_arrays
@@ -211,7 +212,7 @@ def _contents(where: Path) -> Generator[Callable[[str], bytes | None]]:
         raise BundleError(
             f"{where}: not a tlc bundle, or a damaged one ({first_line(e)}); copy or build it again"
         ) from None
-    except (OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as e:
+    except (RuntimeError, *ZIP_DAMAGE) as e:
         reason = getattr(e, "strerror", None) or first_line(e)
         raise BundleError(f"{where}: cannot be read ({reason}); copy or build it again") from None
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import glob
 import io
-import lzma
 import os
 import sys
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from tlc_edge.runtime.errors import ImageError
+from tlc_edge.runtime.errors import ImageError, first_line
+from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 from .load import Source, source_name
 from .walk import is_image, is_junk, walk
@@ -170,11 +169,11 @@ def _packed(path: str) -> Iterator[Named]:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 parts = info.filename.split("/")
-                if not info.is_dir() and is_image(info.filename) and not is_junk(parts):
+                if info.filename and not info.is_dir() and is_image(info.filename) and not is_junk(parts):
                     found = True
                     yield _member(archive, info, f"{shown}/{source_name(info.filename)}")
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as e:
-        yield _bad(path, f"{shown}: cannot be read as a .zip ({e})")
+    except ZIP_DAMAGE as e:
+        yield _bad(path, f"{shown}: cannot be read as a .zip ({first_line(e)})")
         return
     if not found:
         yield _bad(path, f"{shown}: no images in it")
@@ -184,8 +183,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Named
     try:
         with archive.open(info) as file:
             data = NamedBytes(file.read(MAX_MEMBER + 1))
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError) as e:
-        return _bad(name, f"{name}: damaged in the archive ({e})")
+    except ZIP_DAMAGE as e:
+        return _bad(name, f"{name}: damaged in the archive ({first_line(e)})")
     except RuntimeError:
         return _bad(name, f"{name}: locked with a password; unpack it and give the folder")
     if len(data) > MAX_MEMBER:
