@@ -2,8 +2,8 @@
 
     python tests/fuzzing/fuzz_attack.py TARGET [--seconds 15] [--engine=atheris|--engine=own] [--findings FOLDER]
 
-Run by tools/attack, a process for each kind. The counts go to standard output as JSON, and while it runs to the file
-that TLC_ATTACK_COUNTS names, so that whoever started it knows what was at work if it dies.
+Run by tools/attack, a process for each kind. The counts go as JSON to the file that TLC_ATTACK_COUNTS names, now and
+then while it runs, and to standard output at the end, but with atheris, whose library ends the process itself.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class Attack:
 
     def _found(self, column: str, how: str) -> str:
         self.said.append(how)
+        if len(self.said) <= 3:
+            sys.stderr.write(f"{how}\n")
         return column
 
     def _state(self) -> Any:
@@ -133,7 +135,8 @@ def attack(attack_: Attack, seconds: float, seed: int = 0, most: int | None = No
         data = mutated(chance.choice(pool), chance, pool)[: 1 << 20]
         if attack_.one(data) == "harmless" and len(pool) < 200:
             pool.append(data)
-        _keep(attack_)
+        if attack_.counts["tried"] % 20 == 1:
+            _keep(attack_)
 
 
 def _atheris(attack_: Attack, seconds: float, folder: Path) -> None:
@@ -143,20 +146,29 @@ def _atheris(attack_: Attack, seconds: float, folder: Path) -> None:
     seeds.mkdir()
     for i, data in enumerate(attack_.seeds):
         (seeds / str(i)).write_bytes(data)
-    end = time.monotonic() + seconds
+    kept = 0.0
 
     def one(data: bytes) -> None:
+        nonlocal kept
         attack_.one(data)
-        _keep(attack_)
-        if time.monotonic() > end:  # libFuzzer ends the process itself, and nothing could be said
-            _say(attack_)
+        if time.monotonic() - kept > 0.5:  # libFuzzer ends the process itself, and nothing could be said then
+            kept = time.monotonic()
+            _keep(attack_)
 
     def custom(data: bytes, most: int, seed: int) -> bytes:
         chance = random.Random(seed)
         return atheris.Mutate(data, most) if chance.random() < 0.5 else mutated(data, chance, attack_.seeds)[:most]
 
     atheris.Setup(
-        [sys.argv[0], "-timeout=0", "-rss_limit_mb=0", "-max_len=1048576", "-verbosity=0", str(seeds)],
+        [
+            sys.argv[0],
+            "-timeout=0",
+            "-rss_limit_mb=0",
+            "-max_len=1048576",
+            "-verbosity=0",
+            f"-max_total_time={seconds:.0f}",
+            str(seeds),
+        ],
         one,
         custom_mutator=custom,
     )
@@ -165,7 +177,7 @@ def _atheris(attack_: Attack, seconds: float, folder: Path) -> None:
 
 def _keep(attack_: Attack) -> None:
     path = os.environ.get("TLC_ATTACK_COUNTS")
-    if path and attack_.counts["tried"] % 20 == 1:
+    if path:
         Path(path).write_text(json.dumps(attack_.counts))
 
 
@@ -174,8 +186,6 @@ def _say(attack_: Attack) -> None:
     path = os.environ.get("TLC_ATTACK_COUNTS")
     if path:
         Path(path).write_bytes(out)
-    for line in attack_.said[:3]:
-        sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
     os.write(1, out + b"\n")
     os._exit(0)
@@ -189,6 +199,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", choices=("atheris", "own"), default="own")
     parser.add_argument("--findings", type=Path)
+    parser.add_argument("--replay", type=Path, help="try this input alone")
     asked = parser.parse_args()
     target = next(t for t in TARGETS if t.name == asked.target)
     signal.signal(signal.SIGVTALRM, _hang)
@@ -197,6 +208,9 @@ def main() -> None:
         (folder / "target").mkdir()
         with guided(asked.engine):
             begun = Attack(target, folder / "target", asked.findings)
+        if asked.replay is not None:
+            begun.one(asked.replay.read_bytes())
+            _say(begun)
         if asked.engine == "atheris":
             _atheris(begun, asked.seconds, folder)
         attack(begun, asked.seconds, asked.seed)

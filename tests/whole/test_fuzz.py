@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 import signal
 import subprocess
@@ -117,13 +118,15 @@ def test_the_one_command(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is missing")
-def test_atheris_drives_the_same_attack() -> None:
-    script = Path(__file__).parents[1] / "fuzzing" / "fuzz_attack.py"
+def test_atheris_drives_the_same_attack(tmp_path: Path) -> None:
+    script, kept = Path(__file__).parents[1] / "fuzzing" / "fuzz_attack.py", tmp_path / "counts"
     done = subprocess.run(
         [sys.executable, str(script), "manifest", "--seconds", "5", "--engine=atheris"],
+        env={**os.environ, "TLC_ATTACK_COUNTS": str(kept)},
         capture_output=True,
         check=False,
     )
-    counts = json.loads(done.stdout.splitlines()[-1])
-    assert counts["tried"] > 100, done.stderr
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(kept.read_text())
+    assert counts["tried"] > 100
     assert [counts[c] for c in COLUMNS[3:]] == [0, 0, 0]
