@@ -7,7 +7,7 @@ import struct
 import zipfile
 import zlib
 
-ZIP_DAMAGE: tuple[type[Exception], ...] = (
+ZIP_DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,

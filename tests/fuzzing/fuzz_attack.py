@@ -162,7 +162,7 @@ def _atheris(attack_: Attack, seconds: float, folder: Path) -> None:
     atheris.Setup(
         [
             sys.argv[0],
-            "-timeout=0",
+            "-timeout=300",
             "-rss_limit_mb=0",
             "-max_len=1048576",
             "-verbosity=0",
