@@ -16,7 +16,7 @@ DEFAULT = "efficientnet-lite0"
 PER_CLASS = 15
 POOLS = ("avg", "max", "flatten")
 """How a feature map becomes a vector."""
-PIXEL_RANGES: tuple[str, ...] = ("-1..1", "0..1", "0..255", "imagenet", "caffe")
+PIXEL_RANGES: tuple[str, ...] = ("-1..1", "0..1", "0..255", "imagenet", "caffe", "clip")
 """What a network can have been trained on; `network/pixels.py` has what each means."""
 AUGMENTATIONS = ("mirror", "rotate", "crop", "colour", "resize-filter")
 """Kinds of augmentation, in the order in which they are applied."""

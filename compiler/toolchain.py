@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import os
 
@@ -34,8 +36,18 @@ def require_toolchain(*, keras: bool = True) -> None:
     missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise BuildError(
-            f"a build needs {', '.join(missing)}, which this install does not have; run: {pip_line('compiler')}"
+            f"a build needs {', '.join(missing)}, which this install does not have; run: "
+            f"{pip_line('compiler' if keras else 'onnx')}"
         )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found: dict[str, str] = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def load_tensorflow() -> None:

@@ -20,7 +20,15 @@ from tlc_edge.cli.output import put, put_json, size, table, unknown_figures
 from tlc_edge.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from tlc_edge.runtime.bundle.manifest import Manifest
     from tlc_edge.runtime.signing.policy import Signed
+
+
+def _made_with(m: Manifest) -> str:
+    """Return what the network came through: TensorFlow, or for an ONNX file onnxruntime."""
+    if all(model.format == "onnx" for model in m.models):
+        return f"onnxruntime {m.versions.get('onnxruntime')}"
+    return f"TensorFlow {m.versions.get('tensorflow')}"
 
 
 @click.command(help=__doc__)
@@ -93,8 +101,7 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, sbom: bo
         ("unknown", unknown_figures(metrics.get("unknown"))),
         (
             "built",
-            f"{m.created} with tlc {m.versions.get('tlc-edge', m.versions.get('tlc'))}, "
-            f"TensorFlow {m.versions.get('tensorflow')}",
+            f"{m.created} with tlc {m.versions.get('tlc-edge', m.versions.get('tlc'))}, " + _made_with(m),
         ),
         ("signed", _signed(opened.signed)),
         ("data", f"SHA-256 {metrics['data_sha256']}" if metrics.get("data_sha256") else "of before digests were kept"),

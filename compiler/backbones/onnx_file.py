@@ -139,7 +139,7 @@ def _trained_on(name: str, begin: Begin, image: ImageInput, asked: Asked) -> str
     if asked.pixels is None:
         raise BuildError(
             f"{name} does not say what pixels it takes; say --pixels: imagenet for torchvision and most of timm, -1..1 "
-            "where mean and deviation are 0.5 (timm's model.default_cfg has them), 0..1, 0..255 or caffe"
+            "where mean and deviation are 0.5 (timm's model.default_cfg has them), 0..1, 0..255, clip or caffe"
         )
     return asked.pixels
 

@@ -21,6 +21,7 @@ _FILES = {
         "weights without a network; export it from PyTorch as an ONNX file first: torch.onnx.export"
     ),
     (".py",): "name the function that makes the network, {path}:make_model",
+    (".ort",): "a model in onnxruntime's own form, which cannot be cut; name the .onnx that it was made from",
     (".tflite",): "a lowered model, which cannot be cut; name the network that it was made from",
 }
 _OTHER_FILES = "expected .keras, .h5, .onnx, model.json, a SavedModel folder or FILE.py:FUNCTION"

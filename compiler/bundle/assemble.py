@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,7 @@ from tlc_edge.compiler.report.evidence import Evidence
 from tlc_edge.compiler.report.findings import Findings, find
 from tlc_edge.compiler.report.page import report_html
 from tlc_edge.compiler.report.settings import to_manifest
+from tlc_edge.compiler.toolchain import versions
 from tlc_edge.compiler.verify.golden import choose_golden, png
 from tlc_edge.compiler.verify.judge import Judged, Reference, run_engine
 from tlc_edge.compiler.verify.statistics import wilson
@@ -252,5 +252,5 @@ def _accuracy(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[str,
 def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        **versions(*_LIBRARIES),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from dataclasses import asdict, replace
 
@@ -16,6 +15,7 @@ from tlc_edge.compiler.lower.near_float import USED, near_float
 from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.network.onnx_network import OnnxNetwork
 from tlc_edge.compiler.records import Correction, LoweredTrunk, Trunk
+from tlc_edge.compiler.toolchain import versions
 from tlc_edge.runtime.engines.open import KINDS
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
@@ -85,8 +85,8 @@ class TrunkFiles:
 
     def _cached(self, wanted: _Key, calibration: NDArray[np.uint8] | None) -> LoweredTrunk:
         form, scheme, seen, exclude = wanted
-        versions = [importlib.metadata.version(name) for name in _LIBRARIES]
-        recipe = ["trunk file", _FORMAT, self.fingerprint, self.trunk.backbone.name, form, scheme, seen, versions]
+        made_with = list(versions(*_LIBRARIES).values())
+        recipe = ["trunk file", _FORMAT, self.fingerprint, self.trunk.backbone.name, form, scheme, seen, made_with]
         recipe += [exclude] if exclude else []
         key = hashlib.sha256(json.dumps(recipe).encode()).digest()
         with caching(self._cache) as cache:

@@ -37,6 +37,14 @@ _MEANINGS = (
     Pixels((1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)),
     # Blue first, ImageNet's mean taken off, as Caffe's networks and Keras' `caffe` mode have it.
     Pixels((1.0,), (-103.939, -116.779, -123.68), bgr=True),
+    # The mean and deviation of the images that CLIP was trained on, as OpenCLIP and timm have them.
+    Pixels(
+        tuple(1 / (255 * s) for s in (0.26862954, 0.26130258, 0.27577711)),
+        tuple(
+            -m / s
+            for m, s in zip((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), strict=True)
+        ),
+    ),
 )
 PIXELS = dict(zip(PIXEL_RANGES, _MEANINGS, strict=True))
 """What `--pixels` can be."""

