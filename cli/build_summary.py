@@ -171,11 +171,17 @@ def _print_ladder(result: Result, screen: Screen) -> None:
         (
             r.file,
             r.described(),
-            f"{r.accuracy:.3f}",
-            f"{r.interval[0]:.3f} to {r.interval[1]:.3f}",
-            f"{r.float_accuracy:.3f}",
+            f"{r.accuracy:.3f}" if r.refused is None else "",
+            f"{r.interval[0]:.3f} to {r.interval[1]:.3f}" if r.refused is None else "",
+            f"{r.float_accuracy:.3f}" if r.refused is None else "",
             size(r.bytes),
-            f"embedding zero for {r.blind} images" if r.blind else "taken" if r.taken else "loses too much",
+            f"refused: {r.refused}"
+            if r.refused is not None
+            else f"embedding zero for {r.blind} images"
+            if r.blind
+            else "taken"
+            if r.taken
+            else "loses too much",
         )
         for r in result.rungs
     ]

@@ -5,6 +5,7 @@ These steps are repeated whole when a trunk is replaced (see `ladder`): a head h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.neck import make_neck
 from tlc_edge.compiler.train.whiten import whiten
 from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, judge
+from tlc_edge.runtime.errors import BuildError, EngineError
 from tlc_edge.runtime.progress import Count
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES, all_int8
 
@@ -35,9 +37,23 @@ from .order import Order
 from .records import Floats, Fused, Looks, LoweredTrunk, Neck
 from .steps import Steps
 
+# A device has another engine to try, a build has not.
+_ELSEWHERE = re.compile(r"; (run `tlc selftest`, or )?try another --engine$")
 Trunks = Mapping[TrunkKind, LoweredTrunk]
 """By what a target asks for; what it gets may have another scheme."""
 _LOOKED_AT = 300  # training images that are looked at in other ways; more would cost time and tell little
+
+
+class RefusedError(BuildError):
+    """An engine does not take a lowered trunk, or fails while it runs it."""
+
+    def __init__(self, kind: TrunkKind, trunk: LoweredTrunk, error: EngineError) -> None:
+        self.kind, self.scheme, self.bytes = kind, trunk.scheme, len(trunk.data)
+        self.reason = _ELSEWHERE.sub("", str(error))
+        super().__init__(
+            f"model.{kind[0]} ({trunk.scheme}): {self.reason}; take --scheme float32, another --shave or "
+            "another --backbone"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +120,7 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
 
     Raises:
         BuildError: a file is not for its device; see `check_limits`.
+        RefusedError: an engine does not take a trunk, or a file.
     """
     options = order.options
 
@@ -134,7 +151,12 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
     with step("verify") as tell, caching(options.cache) as cache:
         outputs = run_keras(fused, held_out.images, tell, cache)
         reference = Reference(fused, held_out, outputs, Answers(embedded, data.train.classes))
-        judged = {kind: judge(file, reference, options.threads) for kind, file in lowered.items()}
+        judged: dict[FileKind, Judged] = {}
+        for kind, file in lowered.items():
+            try:
+                judged[kind] = judge(file, reference, options.threads)
+            except EngineError as e:
+                raise RefusedError(kind.trunk, trunks[kind.trunk], e) from None
     return Fitted(files, trunks, plain, device.looks, aligned, embedded, reference, judged, fits)
 
 
@@ -154,7 +176,10 @@ def featurize_again(
         last, device = floats, files.as_float()
         for kind, trunk in trunks.items():
             if kind not in raw and (trunk.format == files.form or SCHEMES[trunk.scheme].calibrated):
-                raw[kind] = through(trunk_file(trunk, width))
+                try:
+                    raw[kind] = through(trunk_file(trunk, width))
+                except EngineError as e:
+                    raise RefusedError(kind, trunk, e) from None
                 if trunk.format == files.form:
                     last, device = kind, trunk_file(trunk, width)
         varied = [through(device, view) for view in order.views]

@@ -33,8 +33,8 @@ from tlc_edge.runtime.knn.unknown import Knownness
 from tlc_edge.runtime.progress import Count
 from tlc_edge.runtime.signing.release import make_release
 
-from .fit import Fitted, fit
-from .ladder import climb, ladder_text
+from .fit import Fitted
+from .ladder import Ladder, climb, fit_or_climb, ladder_text
 from .options import PER_CLASS, Options
 from .order import Order, check, demands_of
 from .prepare import (
@@ -101,8 +101,9 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
 
     # Featurize again, train the head, fuse, check the limits, verify. Then what lost too much is made in other ways,
     # until one is good enough.
-    fitted = fit(order, files, data, held_out, trunks, step)
-    fitted, rungs = climb(order, fitted, data, held_out, calibration, step)
+    ladder = Ladder(order, files, calibration)
+    fitted = fit_or_climb(ladder, data, held_out, trunks, step)
+    fitted, rungs = climb(order, fitted, data, held_out, calibration, step, ladder)
 
     check_demands(order, fitted, data)  # before more work goes into what would not be written
 

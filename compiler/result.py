@@ -34,10 +34,16 @@ class Rung:
     blind: int
     """Held-out images whose embedding is zero."""
     taken: bool
+    refused: str | None = None
+    """Why there is no accuracy: an engine or a converter refused it."""
 
     def described(self) -> str:
         """Return scheme and what is special about it."""
         return f"{self.scheme}, {self.what}" if self.what else self.scheme
+
+    def outcome(self) -> str:
+        """Return how good it was, or why that is not known."""
+        return f"accuracy {self.accuracy:.3f}" if self.refused is None else f"refused ({self.refused[:200]})"
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,11 @@ def test_logits_without_a_softmax_are_no_cut() -> None:
     assert cuts_of(made) == (Cut("map"), Cut("one"), Cut("map", "flatten"))
 
 
+def test_dense_layers_that_would_outweigh_the_network_are_left_out() -> None:
+    huge = [layer("Dense", 4000, "relu", name="huge"), layer("Dense", 8, "relu", name="after")]
+    assert cuts_of(backbone(FLAT, *huge, TOP)) == (Cut("map"), Cut("map", "flatten"))
+
+
 def corners(count: int) -> list[Sample]:
     """Return pictures of one spot, each class with its own corner for it."""
     generator = np.random.default_rng(3)

@@ -17,23 +17,25 @@ from tlc_edge.compiler.data.prepared import Data, HeldOut, number_classes, split
 from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.features.featurize import featurize
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
-from tlc_edge.compiler.fit import Fitted, fit
+from tlc_edge.compiler.fit import Fitted, RefusedError, fit
 from tlc_edge.compiler.ladder import (
+    Ladder,
     best_of,
     climb,
     find_problems,
     find_ways,
+    fit_or_climb,
     is_bound,
     ladder_text,
     noisiest_layers,
     none_left,
     to_rung,
 )
-from tlc_edge.compiler.lower.file_kinds import file_kinds
+from tlc_edge.compiler.lower.file_kinds import TrunkKind, file_kinds
 from tlc_edge.compiler.options import Options
 from tlc_edge.compiler.order import Order
 from tlc_edge.compiler.prepare import lower
-from tlc_edge.compiler.records import Backbone, InputSpec, Outputs, Provenance
+from tlc_edge.compiler.records import Backbone, InputSpec, LoweredTrunk, Outputs, Provenance
 from tlc_edge.compiler.result import Rung
 from tlc_edge.compiler.steps import Steps, no_progress
 from tlc_edge.compiler.toolchain import load_tensorflow
@@ -52,7 +54,7 @@ def order_of(*targets: Target, **asked: object) -> Order:
     """Return an order as `check` makes it, without looking at data and folders."""
     options = Options("", tuple(t.name for t in targets), Path("b.tlc"), **{"cache": "off", **asked})  # type: ignore[arg-type]
     kinds = {t.name: file_kinds(t, options.scheme, options.onnx_scheme) for t in targets}
-    return Order(options, find_backbone(options.backbone), targets, kinds, (), ())
+    return Order(options, True, find_backbone(options.backbone), targets, kinds, (), ())
 
 
 def rung(accuracy: float, size: int = 100, blind: int = 0, what: str = "", scheme: str = "int8") -> Rung:
@@ -322,3 +324,41 @@ class TestClimb:
         found, calibration = fit_to(files, data, order), decode_calibration(data, 6, seed=0)
         with pytest.raises(BuildError, match=r"none of 2 ways .* the best is int8, .*, with embeddings that are zero"):
             climb(order, found, data, data.decode_held_out(), calibration, Steps(no_progress))
+
+
+class TestRefused:
+    """An engine that does not take a trunk: here a file without its end, which is what it says no to."""
+
+    def broken(self, fitted: Fitted) -> dict[TrunkKind, LoweredTrunk]:
+        return {INT8: replace(fitted.trunks[INT8], data=fitted.trunks[INT8].data[:600])}
+
+    def test_it_is_a_rung_that_failed_and_the_next_is_taken(
+        self, files: TrunkFiles, fitted: Fitted, data: Data, held_out: HeldOut, calibration: CalibrationSet
+    ) -> None:
+        order, step = order_of(BOARD, max_drop=50.0), Steps(no_progress)
+        ladder_ = Ladder(order, files, calibration)
+        found = fit_or_climb(ladder_, data, held_out, self.broken(fitted), step)
+        found, rungs = climb(order, found, data, held_out, calibration, step, ladder_)
+        assert [(r.what, r.taken, r.refused is None) for r in rungs] == [
+            ("as asked", False, False),
+            ("60 calibration images", True, True),
+        ]
+        assert found.trunks[INT8].data != fitted.trunks[INT8].data
+        assert "int8, as asked: refused (" in ladder_text(rungs)["model.tflite"]
+
+    def test_where_it_may_not_be_climbed_it_says_what_a_build_has_to_offer(
+        self, files: TrunkFiles, fitted: Fitted, data: Data, held_out: HeldOut, calibration: CalibrationSet
+    ) -> None:
+        tried = Ladder(order_of(BOARD, ladder=False), files, calibration)
+        with pytest.raises(RefusedError, match=r"^model\.tflite \(int8\): .* cannot run .*; take --scheme") as told:
+            fit_or_climb(tried, data, held_out, self.broken(fitted), Steps(no_progress))
+        assert "--engine" not in str(told.value)
+        assert len(told.value.tried) == 1
+
+    def test_an_error_after_it_brings_along_what_was_tried(
+        self, files: TrunkFiles, fitted: Fitted, data: Data, held_out: HeldOut, calibration: CalibrationSet
+    ) -> None:
+        order = order_of(replace(BOARD, model_bytes=10), max_drop=50.0)
+        with pytest.raises(BuildError, match="10 of board") as told:
+            fit_or_climb(Ladder(order, files, calibration), data, held_out, self.broken(fitted), Steps(no_progress))
+        assert told.value.tried[0].startswith("model.tflite as int8, as asked: refused (")
