@@ -178,12 +178,12 @@ def _augmentations(_context: click.Context, typed: str) -> list[CompletionItem[s
 
 def _labels(context: click.Context, typed: str) -> list[CompletionItem[str]]:
     """Return the classes of the bundle on the line, those that were enrolled first."""
+    from tlc_edge.cli.options import gallery_path
     from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.gallery.gallery import Gallery
-    from tlc_edge.runtime.gallery.path import default_gallery
 
     bundle = Path(context.params["bundle"])
-    gallery = Path(context.params.get("gallery") or default_gallery(bundle))
+    gallery = gallery_path(str(bundle), context.params.get("gallery"))
     enrolled: list[str] = []
     if gallery.is_file():
         with Gallery.open_any(gallery) as opened:

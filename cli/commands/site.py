@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from tlc_edge.cli.options import json_option
+from tlc_edge.cli.options import bundle_argument, json_option
 from tlc_edge.cli.output import put, put_json, size
 
 
 @click.command(help=__doc__)
-@click.argument("bundle")
+@bundle_argument
 @click.option("-o", "--output", metavar="DIR", help="Folder to write.  [default: site]", default="site")
 @click.option(
     "--vendor",

@@ -63,6 +63,7 @@ MORE: dict[tuple[str, ...], tuple[str, ...]] = {
     ("verify",): ("--data", "photos"),
     ("watch",): ("--camera", "empty"),
     ("label",): ("empty",),
+    ("site",): ("--vendor", "empty"),
     ("gallery", "export"): ("out.gallery",),
     ("gallery", "import"): ("in.gallery",),
     ("gallery", "merge"): ("in.gallery", "-o", "out.gallery"),
@@ -193,3 +194,17 @@ def test_from_python_the_same_holds(bundle_path: Path, tmp_path: Path) -> None:
         sign_bundle(bundle_path, key, make_release(1))
         with Classifier.open(bundle_path) as classifier:
             assert classifier.bundle.signed is not None
+
+
+def test_completion_offers_nothing_of_what_is_not_trusted(
+    bundle_path: Path, tmp_path: Path, photos: Path, tlc: Tlc
+) -> None:
+    assert tlc("enroll", bundle_path, "mug", photos / "0" / "0.png").code == 0
+
+    def offered() -> str:
+        words = {"COMP_WORDS": f"tlc forget {bundle_path} ", "COMP_CWORD": "3", "_TLC_COMPLETE": "bash_complete"}
+        return apart(**words).out
+
+    assert "mug" in offered()
+    with trusting(tmp_path / "trust", make_secret()):
+        assert "mug" not in offered()
