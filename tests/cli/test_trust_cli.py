@@ -202,8 +202,7 @@ def test_completion_offers_nothing_of_what_is_not_trusted(
     assert tlc("enroll", bundle_path, "mug", photos / "0" / "0.png").code == 0
 
     def offered() -> str:
-        words = {"COMP_WORDS": f"tlc forget {bundle_path} ", "COMP_CWORD": "3", "_TLC_COMPLETE": "bash_complete"}
-        return apart(**words).out
+        return apart(_TLC_COMPLETE="bash_complete", TLC_LINE=f"tlc forget {bundle_path} ", TLC_BREAKS=" ").out
 
     assert "mug" in offered()
     with trusting(tmp_path / "trust", make_secret()):
