@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from tlc_edge.runtime.files import beside, file_sha256, put_in_place, sync_folder, write_file, write_folder, writing
+from tlc_edge.runtime.files import (
+    beside,
+    file_sha256,
+    put_in_place,
+    sync_folder,
+    write_file,
+    write_folder,
+    write_new,
+    writing,
+)
 
 
 @pytest.fixture
@@ -167,3 +176,20 @@ def test_the_hash_of_a_file(tmp_path: Path) -> None:
     assert file_sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
     with pytest.raises(FileNotFoundError):
         file_sha256(tmp_path / "none")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no hard links"])
+def test_a_new_file_takes_nobodys_place(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    if not links:
+        monkeypatch.setattr("os.link", refuse)
+    write_new(tmp_path / "a", b"new", private=True)
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "a").stat().st_mode & 0o777) == (b"new", 0o600)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for there in ("a", "link"):
+        with pytest.raises(FileExistsError):
+            write_new(tmp_path / there, b"other")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "link"]

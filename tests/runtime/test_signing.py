@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import stat
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ from tlc_edge.runtime.bundle.sign import sign_bundle
 from tlc_edge.runtime.errors import BundleError, TrustError, UsageError
 from tlc_edge.runtime.signing.key_files import new_key, sign_file
 from tlc_edge.runtime.signing.minisign import read_public, read_signature
-from tlc_edge.runtime.signing.newest import newest, see, start_anew
+from tlc_edge.runtime.signing.newest import newest, start_anew
 from tlc_edge.runtime.signing.release import MOST, Release, make_release, read_release
 from tlc_edge.runtime.signing.secret_key import SecretKey, make_secret, read_secret, scrypt_numbers, secret_file
 from tlc_edge.runtime.signing.trust_key import trust_key
@@ -509,15 +509,20 @@ def test_a_serial_number_that_cannot_be_kept_opens_nothing(
     Bundle.open(path)  # it is kept already
 
 
-def test_many_that_open_at_once_all_count(tmp_path: Path, trust: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.map(_see, range(40), chunksize=1)
+SEE = """
+import sys
+from tlc_edge.runtime.signing.newest import see
+from tlc_edge.runtime.signing.release import Release
+for number in range(int(sys.argv[1]), 40, 4):
+    see(Release(number, f"n{number % 10}"))
+"""
+
+
+def test_many_that_open_at_once_all_count(trust: Path) -> None:
+    running = [subprocess.Popen([sys.executable, "-c", SEE, str(first)]) for first in range(4)]
+    assert [process.wait() for process in running] == [0] * 4
     assert newest() == {f"n{i}": 30 + i for i in range(10)}
     assert stat.S_IMODE((trust / "newest.json").stat().st_mode) == 0o600
-
-
-def _see(number: int) -> None:
-    see(Release(number, f"n{number % 10}"))
 
 
 def test_a_further_key_is_trusted_if_one_of_before_signed_it(tmp_path: Path) -> None:
