@@ -87,7 +87,7 @@ def test_the_notebook(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     cells = json.loads((tmp_path / "first_build.ipynb").read_text("utf-8"))["cells"]
     shown = "".join("".join(o["data"]["text/plain"]) for o in cells[1]["outputs"] if o["output_type"] == "display_data")
-    assert re.search(r"  featurize +\d+\.\d s  300/300\n", shown)
+    assert re.search(r"  write +\d+\.\d s  1/1", shown)
 
 
 def test_the_notebook_is_kept_without_what_it_printed() -> None:
