@@ -27,11 +27,11 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
-_PACKED = (".wasm", ".tflite", ".js", ".css", ".html")  # what gets smaller
+_PACKED = (".wasm", ".tflite", ".js", ".css", ".html", ".npz", ".json")  # what gets smaller
 _LEAST_PACKED = 4096  # bytes; below, it is not worth a second file
 _ICONS = (192, 512)
 _WORKER = "sw.js"
-_GOLDEN = 3  # as many as web/runtime/engines/selftest.js tries
+_GOLDEN = 1  # as many as web/runtime/engines/selftest.js tries
 _FILES_LINE, _VERSION_LINE = "const FILES = {};", 'const VERSION = "";'
 
 
@@ -53,7 +53,9 @@ def make_site(bundle: Bundle, libraries: Mapping[str, bytes]) -> dict[str, bytes
     contents["app.webmanifest"] = _web_manifest(bundle)
     contents |= {f"page/icon-{size}.png": _icon(size) for size in _ICONS}
     packed = {
-        f"{name}.gz": gzip.compress(data, 9, mtime=0) for name, data in contents.items() if _is_packed(name, data)
+        f"{name}.gz": gzip.compress(data, 9, mtime=0)
+        for name, data in contents.items()
+        if _is_packed(name, data) and f"{name}.gz" not in contents
     }
     return {**contents, **packed, _WORKER: _service_worker(worker, contents)}
 
@@ -134,8 +136,11 @@ def _service_worker(source: bytes, contents: Mapping[str, bytes]) -> bytes:
             "late": name.startswith("lib/litert/wasm/"),
         }
         for name, data in sorted(contents.items())
+        if not name.endswith(".gz")
     }
-    listed = json.dumps(files, indent=1)
+    listed = (
+        "{\n" + ",\n".join(f"{json.dumps(n)}: {json.dumps(f, separators=(',', ':'))}" for n, f in files.items()) + "\n}"
+    )
     version = hashlib.sha256(source + listed.encode()).hexdigest()[:16]
     text = source.decode()
     assert _FILES_LINE in text, "the service worker has no line for its files"
@@ -174,5 +179,5 @@ def _icon(size: int) -> bytes:
         box = [(32 - radius) * scale] * 2 + [(32 + radius) * scale] * 2
         pen.ellipse(box, outline="white", width=round(width * scale))
     out = io.BytesIO()
-    image.resize((size, size), Image.Resampling.LANCZOS).save(out, "PNG")
+    image.resize((size, size), Image.Resampling.LANCZOS).quantize(16).save(out, "PNG", optimize=True)
     return out.getvalue()

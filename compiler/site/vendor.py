@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gzip
 import hashlib
 import io
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tlc_edge.compiler.cache.folder import find_cache_folder
 from tlc_edge.runtime.errors import BuildError
-from tlc_edge.runtime.files import beside, put_in_place
+from tlc_edge.runtime.files import beside, put_in_place, writing
 
 _SECONDS = 300
 _NPM = "npm"
@@ -63,11 +66,13 @@ LIBRARIES = (
 # An import map would be refused by a strict policy, and reaches no worker: the one bare import is made a plain one.
 _CHANGED = {"lib/litert/index.js": (b'"@litertjs/wasm-utils"', b'"./wasm-utils.js"')}
 
+_COMMENTED = "lib/sqlite/index.js"  # more than half of it is comments, which every first visit would load
+
 Fetch = Callable[[Library, Path], None]
 
 
 def vendored(folder: Path | None, cache: str | None, fetch: Fetch | None = None) -> dict[str, bytes]:
-    """Return the files of the libraries, by their names in a site.
+    """Return the files of the libraries, by their names in a site; the WebAssembly packed too, as `NAME.gz`.
 
     Args:
         folder: where the archives lie already, as `npm pack` makes them; None gets what is missing from npm.
@@ -85,10 +90,51 @@ def vendored(folder: Path | None, cache: str | None, fetch: Fetch | None = None)
                 member = archive.extractfile(f"package/{inside}")
                 assert member is not None, f"{library.archive} has no file {inside}"
                 contents[name] = member.read()
+    contents[_COMMENTED] = _without_comments(contents[_COMMENTED])
     for name, (found, instead) in _CHANGED.items():
         assert contents[name].count(found) == 1, f"{name} is not imported as it was"
         contents[name] = contents[name].replace(found, instead)
-    return contents
+    root = find_cache_folder(cache)
+    wasm = {name: data for name, data in contents.items() if name.endswith(".wasm")}
+    return contents | {f"{name}.gz": _packed(data, root) for name, data in wasm.items()}
+
+
+def _packed(data: bytes, root: Path | None) -> bytes:
+    """Return data in gzip's format as small as it gets: slow, so kept in the cache."""
+    kept = None if root is None else root / "web" / f"{hashlib.sha256(data).hexdigest()}.gz"
+    if kept is not None and kept.is_file():
+        with contextlib.suppress(OSError, EOFError, zlib.error):
+            found = kept.read_bytes()
+            if gzip.decompress(found) == data:
+                return found
+    from zopfli.gzip import compress
+
+    packed: bytes = compress(data, numiterations=1)
+    if kept is not None:
+        with contextlib.suppress(OSError):  # only the next build is slower for it
+            kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with writing(kept) as out:
+                out.write(packed)
+    return packed
+
+
+def _without_comments(script: bytes) -> bytes:
+    """Return a script without the comments that have lines of their own; the first, its licence, stays."""
+    kept: list[bytes] = []
+    is_inside, seen = False, False
+    for line in script.splitlines(keepends=True):
+        text = line.strip()
+        if not is_inside and text.startswith(b"/*") and seen:
+            is_inside = True
+        elif is_inside or (seen and text.startswith(b"//")):
+            pass
+        else:
+            kept.append(line)
+            seen = seen or text.endswith(b"*/")
+        if is_inside and b"*/" in text:
+            assert text.endswith(b"*/"), "a comment is followed by code on its line"
+            is_inside = False
+    return b"".join(kept)
 
 
 def _archive(library: Library, folder: Path | None, cache: str | None, fetch: Fetch) -> bytes:

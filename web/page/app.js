@@ -129,9 +129,8 @@ class Page {
       event.preventDefault();
       document.body.classList.remove("dragging");
       const files = [...(event.dataTransfer?.files ?? [])];
-      const label = /** @type {HTMLElement | null} */ (
-        /** @type {Element} */ (event.target).closest?.("#list li")
-      )?.querySelector(".hold span")?.textContent;
+      const label = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest?.("#list li"))
+        ?.dataset.label;
       if (label) this.teaching.learn(label, files);
       else if (files[0]) this.#showStill(files[0]);
     });

@@ -1,5 +1,6 @@
 /** Teaching: a button for each class, held while pictures are taken; and what was taught, to be looked through. */
 
+import { NONE_OF_THESE } from "../runtime/gallery/labels.js";
 import { element, make, pictureOf } from "./dom.js";
 import { onHold } from "./hold.js";
 import { text } from "./texts.js";
@@ -36,11 +37,14 @@ export class TeachView {
   async refresh() {
     const classes = await this.classifier.classes();
     for (const label of classes.keys()) this.named.delete(label);
+    const unwanted = classes.get(NONE_OF_THESE) ?? 0;
+    classes.delete(NONE_OF_THESE);
     // What was taught here comes first: it is what the person came for.
     const rows = [...[...this.named].map((label) => /** @type {const} */ ([label, 0])), ...classes];
     rows.sort((a, b) => Number(b[1] > 0 || this.named.has(b[0])) - Number(a[1] > 0 || this.named.has(a[0])));
+    rows.push([NONE_OF_THESE, unwanted]);
     element("list").replaceChildren(...rows.map(([label, count]) => this.#rowOf(label, count)));
-    const taught = [...classes.values()].reduce((a, b) => a + b, 0);
+    const taught = [...classes.values()].reduce((a, b) => a + b, unwanted);
     /** @type {HTMLButtonElement} */ (element("undo")).disabled = !taught && !this.canUndo;
   }
 
@@ -59,16 +63,23 @@ export class TeachView {
    */
   #rowOf(label, count) {
     const number = make("span", { textContent: String(count) });
-    const hold = make("button", { type: "button", className: "hold" }, make("span", { textContent: label }), number);
+    const hold = make(
+      "button",
+      { type: "button", className: "hold" },
+      make("span", { textContent: nameOf(label) }),
+      number,
+    );
     onHold(
       hold,
       () => this.#begin(label),
       () => this.#end(label),
     );
     const more = make("button", { type: "button", textContent: "⋯", className: "more" });
-    more.setAttribute("aria-label", `${text("name")}: ${label}`);
+    more.setAttribute("aria-label", `${text("name")}: ${nameOf(label)}`);
     more.addEventListener("click", () => this.#open(label));
-    return make("li", {}, hold, more);
+    const row = make("li", {}, hold, more);
+    row.dataset.label = label;
+    return row;
   }
 
   /** @param {Event} event */
@@ -120,7 +131,7 @@ export class TeachView {
    * @param {string} label
    */
   async #showTaken(prepared, label) {
-    this.#say(`${label}: ${text("holding", { count: this.taken.length })}`);
+    this.#say(`${nameOf(label)}: ${text("holding", { count: this.taken.length })}`);
     const strip = element("taken");
     strip.prepend(pictureOf(new Blob([await this.classifier.picture(prepared.pixels)], { type: "image/jpeg" }), ""));
     while (strip.children.length > STRIP) strip.lastChild?.remove();
@@ -135,7 +146,7 @@ export class TeachView {
       const change = await this.classifier.enroll(label, sources);
       this.canUndo = true;
       const alike = mostOften(change.alike);
-      const learned = text(change.added ? "learned" : "nothingNew", { label, count: change.added });
+      const learned = text(change.added ? "learned" : "nothingNew", { label: nameOf(label), count: change.added });
       const doubt = alike === undefined ? "" : text("alike", { count: alike.count, label: alike.label });
       this.#say(`${learned} ${doubt}`.trim(), doubt !== "");
       await this.refresh();
@@ -146,7 +157,8 @@ export class TeachView {
 
   /** @param {string} label */
   async #open(label) {
-    element("class-title").textContent = label;
+    element("class-title").textContent = nameOf(label);
+    element("rename").hidden = label === NONE_OF_THESE;
     /** @type {HTMLInputElement} */ (element("rename-name")).value = label;
     await this.#showPictures(label);
     const dialog = /** @type {HTMLDialogElement} */ (element("class-dialog"));
@@ -221,6 +233,15 @@ export class TeachView {
     notice.textContent = said;
     notice.classList.toggle("warn", warns);
   }
+}
+
+/**
+ * How a class is called on the page: what must not pass is no class, and has a name in each language.
+ * @param {string} label
+ * @returns {string}
+ */
+function nameOf(label) {
+  return label === NONE_OF_THESE ? text("none") : label;
 }
 
 /**

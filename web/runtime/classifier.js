@@ -5,7 +5,7 @@ import { Engine } from "./engines/engine.js";
 import { selftestOnce } from "./engines/selftest.js";
 import { UsageError } from "./errors.js";
 import { GalleryClient } from "./gallery/client.js";
-import { cleanLabel } from "./gallery/labels.js";
+import { cleanLabel, NONE_OF_THESE } from "./gallery/labels.js";
 import { decode } from "./images/load.js";
 import { Bank } from "./knn/bank.js";
 import { lookalikes } from "./knn/enroll_warnings.js";
@@ -116,8 +116,18 @@ export class Classifier {
       const thumbnail = (options.thumbnails ?? true) ? await this.picture(pixels) : null;
       examples.push({ sha256: digest, name: file, thumbnail });
     }
-    const alike = lookalikes(name, vectors, this.basis.bank);
+    // What must not pass is shown because it does.
+    const alike = name === NONE_OF_THESE ? vectors.map(() => null) : lookalikes(name, vectors, this.basis.bank);
     return { ...(await this.#changed(await this.gallery.add(name, vectors, examples))), alike };
+  }
+
+  /**
+   * Add examples of what must not pass for known: images clearly nearer to one of them are unknown.
+   * @param {(Source | Prepared)[]} sources
+   * @returns {Promise<Change>}
+   */
+  enrollNot(sources) {
+    return this.enroll(NONE_OF_THESE, sources);
   }
 
   /** @param {string} label @returns {Promise<Change>} */
@@ -189,7 +199,7 @@ export class Classifier {
     const { bank } = this.basis;
     if (change.kind === "add" && !change.gone) {
       // Nothing went: what came is put behind the rest, however much that is.
-      bank.append(await this.gallery.load(bank.ids.at(-1) ?? 0));
+      bank.append(await this.gallery.load(bank.latest));
       this.basis = this.#weigh(bank);
     } else await this.#follow();
     return change;

@@ -2,6 +2,8 @@
 
 import { UsageError } from "../errors.js";
 
+/** Examples of what must not pass for known have this label; a class of that name in a bundle is one like any other. */
+export const NONE_OF_THESE = "none of these";
 /** Characters. */
 export const MAX_LABEL = 200;
 

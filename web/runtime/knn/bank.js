@@ -3,6 +3,7 @@
  * come first, the gallery's examples after them.
  */
 
+import { NONE_OF_THESE } from "../gallery/labels.js";
 import { dot, unitRows } from "../vectors.js";
 import { Claims, NONE } from "./claims.js";
 import { leaveOneOut } from "./leave_one_out.js";
@@ -11,9 +12,11 @@ import { FloatRows } from "./search.js";
 /**
  * The rows nearest to an embedding, best first; one entry per row in each list. `ids` are the gallery's, 0 for
  * exemplars; `own` says whether it is an exemplar; `knownness` is the cosine with both moved by the shift. And for each
- * class what it claims of the embedding, with the embedding's length, as `cut.js` asks.
+ * class what it claims of the embedding, with the embedding's length, as `cut.js` asks; `unwanted` is the known-ness
+ * beside the nearest example of what must not pass, -2 where there is none.
  * @typedef {{rows: number[], ids: number[], classes: number[], own: boolean[], cosines: number[], toMeans: number[],
- *   knownness: number[], claims: number[], length: number}} Nearby
+ *   knownness: number[], claims: number[], length: number,
+ *   unwanted: number}} Nearby
  *
  * An enrolled example as search needs it: the int8 vector [D] and its scale.
  * @typedef {{id: number, label: string, vector: Int8Array, scale: number}} Stored
@@ -32,6 +35,7 @@ export class Bank {
   constructor(exemplars, labels, shift) {
     /** Base classes first, then those only in the gallery, in the order in which they came. */
     this.labels = [...labels];
+    this.base = labels;
     this.exemplars = exemplars.labels.length;
     this.width = shift.length;
     this.shift = shift;
@@ -53,6 +57,10 @@ export class Bank {
     this.shiftedSums = labels.map(() => new Float64Array(this.width));
     /** @type {Float32Array[]} */
     this.shiftedMeans = [];
+    /** The highest id of the gallery that is in it. */
+    this.latest = 0;
+    /** What must not pass, as known-ness compares it; none of it is searched, and it is of no class. @type {Float32Array[]} */
+    this.unwanted = [];
     this.index = new Map(labels.map((label, i) => [label, i]));
     exemplars.labels.forEach((c, i) => {
       const unit = exemplars.vectors.subarray(i * this.width, (i + 1) * this.width);
@@ -72,8 +80,14 @@ export class Bank {
    * @param {Iterable<Stored>} stored
    */
   append(stored) {
+    const isClass = this.base.includes(NONE_OF_THESE);
     for (const { id, label, vector, scale } of stored) {
+      this.latest = Math.max(this.latest, id);
       const { unit, lengths } = unitRows(vector, this.width);
+      if (label === NONE_OF_THESE && !isClass) {
+        this.unwanted.push(this.#moved(unit, lengths[0] * Math.fround(scale)));
+        continue;
+      }
       const c = this.#classOf(label);
       this.claims.add(this.length, c);
       this.#takeIn(id, c, unit, lengths[0] * Math.fround(scale));
@@ -118,6 +132,7 @@ export class Bank {
       knownness,
       claims,
       length,
+      unwanted: Math.max(-2, ...this.unwanted.map((vector) => dot(vector, toward))),
     };
   }
 
@@ -183,9 +198,20 @@ export class Bank {
    * @returns {Float32Array}
    */
   #shifted(row) {
-    const length = this.lengths[row];
-    const moved = this.rows.take(row).map((value, j) => Math.fround(value * length) + this.shift[j]);
-    return unitRows(moved, this.width).unit;
+    return this.#moved(this.rows.take(row), this.lengths[row]);
+  }
+
+  /**
+   * @param {Float32Array} unit
+   * @param {number} length
+   * @returns {Float32Array}
+   */
+  #moved(unit, length) {
+    const own = Math.fround(length);
+    return unitRows(
+      unit.map((value, j) => Math.fround(value * own) + this.shift[j]),
+      this.width,
+    ).unit;
   }
 
   /**

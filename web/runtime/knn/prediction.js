@@ -2,13 +2,15 @@
 
 import { GalleryError } from "../errors.js";
 import { decide } from "./decision.js";
-import { findLimits, judge } from "./unknown.js";
+import { findLimits, isUnwanted, judge } from "./unknown.js";
 
 /**
  * What the classifier makes of one image: the best class, also where `unknown` is set; its share of the decision; what
- * spoke for it; whether the image is like nothing that was trained or enrolled; every class, best first; the stored
+ * spoke for it; whether the image is like nothing that was trained or enrolled, and whether that is as an example of what
+ * must not pass is nearer; every class, best first; the stored
  * examples that are nearest (`id` 0: one that came with the bundle); known-ness and what was asked of it.
  * @typedef {{label: string, score: number, source: "head" | "gallery", unknown: boolean,
+ *   noneOfThese: boolean,
  *   ranked: {label: string, score: number}[], neighbours: {id: number, label: string, similarity: number}[],
  *   knownness: number, threshold: number}} Prediction
  *
@@ -48,11 +50,13 @@ export function answer(probabilities, embedding, based) {
   const order = Array.from(scores.keys()).sort((a, b) => scores[b] - scores[a]);
   const best = order[0];
   const { knownness, threshold } = judge(based.limits, near);
+  const noneOfThese = isUnwanted(near);
   return {
     label: labels[best],
     score: scores[best],
     source: 2 * (enrolled.get(best) ?? 0) > scores[best] ? "gallery" : "head",
-    unknown: knownness < threshold,
+    unknown: noneOfThese || knownness < threshold,
+    noneOfThese,
     ranked: order.map((c) => ({ label: labels[c], score: scores[c] })),
     neighbours: near.ids.map((id, i) => ({ id, label: labels[near.classes[i]], similarity: near.cosines[i] })),
     knownness,

@@ -14,6 +14,8 @@ import { BundleError } from "../errors.js";
 import { findCut, interpolate, knownnessBy, quantile } from "./cut.js";
 
 export const KNOWNNESS = "unknown.npz";
+/** Nearer to what must not pass by this is clearly nearer. */
+const CLEARLY = 0.03;
 /** Enrolled examples whose word weighs as much as the build's. */
 const TRUST = 10;
 /** Nearer to each other than this share of the build's images: frames of one scene, not two examples. */
@@ -92,6 +94,15 @@ export function findLimits(knownness, rate, bank) {
 export function judge({ cut, asked }, near) {
   if (cut === null || !near.rows.length) return knownnessOf(near, asked);
   return { knownness: knownnessBy(cut, near.claims, near.length), threshold: cut.threshold };
+}
+
+/**
+ * Return whether an image is clearly nearer to what must not pass than to anything stored.
+ * @param {Nearby} near
+ * @returns {boolean}
+ */
+export function isUnwanted(near) {
+  return near.unwanted > CLEARLY + Math.max(-2, ...near.knownness);
 }
 
 /**
