@@ -31,7 +31,7 @@ from . import rows, schema
 from .file import SQLITE_ERRORS, Opened, bound_steps, connect, empty_log, roll_back, stamp, translated, use_log
 from .limits import Limits, make_room, read_limits, write_limits
 from .packed import Packed, pack
-from .records import KEEP_OPERATIONS, START, Change, Cursor, Example, ExampleSource, GalleryRows
+from .records import KEEP_OPERATIONS, START, WIDEST, Change, Cursor, Example, ExampleSource, GalleryRows
 
 _TRIES = 20
 
@@ -55,6 +55,8 @@ class Gallery:
         try:
             self.fingerprint = str(meta["fingerprint"])
             self.width = int(meta["width"])
+            if not 1 <= self.width <= WIDEST:
+                raise ValueError(self.width)
         except (KeyError, ValueError):
             raise sqlite3.DatabaseError("no fingerprint or width in it") from None
         self._closed = False

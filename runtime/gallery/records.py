@@ -22,6 +22,8 @@ class BaseCheck:
     """Taken after it."""
 
 
+WIDEST = 1 << 20
+"""Of an embedding; a number beyond is damage, and not worth the memory it asks for."""
 KEEP_OPERATIONS = 50
 """How many operations back `undo` reaches, counting those already undone."""
 

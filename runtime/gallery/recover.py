@@ -22,10 +22,10 @@ from tlc_edge.runtime.labels import clean_label
 from .file import SQLITE_ERRORS, bound_steps, defend, roll_back
 from .packed import is_sound, is_thumbnail
 from .pages import carved_examples, carved_thumbnails
+from .records import WIDEST
 from .transfer import StoredExample, new_file, take_in
 
 _STEP = 64
-_WIDEST = 1 << 16  # of an embedding
 _LEAST_ROW = 100  # bytes that an example takes
 _UNREADABLE = (*SQLITE_ERRORS, TypeError, ValueError, LookupError)
 _COLUMNS = "e.id, label, vector, scale, source_sha256, source_name, at"
@@ -109,7 +109,7 @@ def _reach(db: sqlite3.Connection, found: _Found) -> bool:
     with contextlib.suppress(*_UNREADABLE):
         meta = dict(db.execute("SELECT key, value FROM meta"))
         own, width = str(meta["fingerprint"]), int(meta["width"])
-        if re.fullmatch("[0-9a-f]{64}", own) and 1 <= width <= _WIDEST:
+        if re.fullmatch("[0-9a-f]{64}", own) and 1 <= width <= WIDEST:
             found.fingerprint, found.width = own, width
     labels = _labels_of_index(db)
     whole, rows = _rows(db, found.size)

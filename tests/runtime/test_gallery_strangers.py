@@ -131,6 +131,13 @@ def test_rows_that_make_no_sense_are_met_with_a_sentence(tmp_path: Path, stateme
             gallery.forget("cup")
 
 
+@pytest.mark.parametrize("width", ["0", "-3", "1000000000000000000", "many"])
+def test_a_width_that_no_embedding_has_is_told(tmp_path: Path, width: str) -> None:
+    path = changed(tmp_path / "g", f"UPDATE meta SET value = '{width}' WHERE key = 'width'")
+    with pytest.raises(GalleryError, match="no fingerprint or width in it"):
+        Gallery.open_any(path)
+
+
 def endless(path: Path, table: str = "examples", depth: int = 12, fan: int = 40) -> Path:
     """Join a table's page to itself over pages of pages: three rows become fan to the power of depth."""
     taught(path)
