@@ -63,6 +63,10 @@ class Decision:
     """Weight of the cosine to the mean of a neighbour's class, against that to the neighbour itself: 0 to 1."""
     balance: float = 0.0
     """An enrolled example's vote counts min(k, examples of its class) to the power of minus this: 0 to 1."""
+    means: float = 0.0
+    """Weight of what the means of all classes say, beside head and votes, once something is enrolled."""
+    means_temperature: float = 0.04
+    """Cosine difference at which what a class's mean says falls to 1/e."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,9 @@ class Manifest:
 def to_json(manifest: Manifest) -> bytes:
     """Return the manifest as UTF-8 JSON with sorted keys, byte for byte the same for equal manifests."""
     document = asdict(manifest)
-    for name in ("mean", "balance"):  # 0 is what a manifest without them means, so it is not written
+    if not document["decision"]["means"]:
+        del document["decision"]["means_temperature"]
+    for name in ("mean", "balance", "means"):  # 0 is what a manifest without them means, so it is not written
         if not document["decision"][name]:
             del document["decision"][name]
     if not document["preprocessing"]["passes"]:  # likewise
@@ -180,6 +186,8 @@ def _parse(doc: dict[str, Any]) -> Manifest:
             temperature=_real(decision["temperature"], "temperature", 1e-6),
             mean=_real(decision.get("mean", 0.0), "mean", 0.0, 1.0),
             balance=_real(decision.get("balance", 0.0), "balance", 0.0, 1.0),
+            means=_real(decision.get("means", 0.0), "means", 0.0, 1e3),
+            means_temperature=_real(decision.get("means_temperature", 0.04), "means_temperature", 1e-6),
         ),
         unknown=Unknown(
             rate=_real(unknown["rate"], "rate", 0.0, 1.0),

@@ -152,6 +152,20 @@ class Bank:
         claims[samples.nearest < -1.5] = -np.inf
         return claims
 
+    def to_class_means(self, embedding: Floats) -> Floats:
+        """Return an embedding's cosine to the mean of every class, [C]; 0 where a class has no rows."""
+        return np.asarray(self._means[: len(self.labels)] @ _unit(embedding), np.float32)
+
+    def heard(self) -> Floats | None:
+        """Return which means of classes are heard, [C]: 0 for those that are, -inf for classes without rows.
+
+        None while nothing is enrolled; and where a class of the bundle has no exemplars, as it would lose by that.
+        """
+        own, enrolled = self.counts()
+        if not enrolled.any() or not own[: len(self._base)].all():
+            return None
+        return np.where(own + enrolled > 0, 0.0, -np.inf).astype(np.float32)
+
     def sums(self) -> NDArray[np.float64]:
         """Return the sum of the unit rows of each class, [C, D]."""
         return self._sums[: len(self.labels)].copy()

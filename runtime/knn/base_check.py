@@ -33,6 +33,7 @@ def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
         return len(rows), 0
     base = int(classes.max(initial=-1)) + 1
     sums, lost = bank.sums(), 0
+    heard = bank.heard() if decision.means else None
     for row in rows.tolist():
         c = int(classes[row])
         unit = bank.take(np.array([row]))[0]
@@ -40,6 +41,9 @@ def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
         others = [i for i, other in enumerate(near.rows) if other != row][: decision.k]
         rest = float(unit_rows((sums[c] - unit).astype(np.float32))[0] @ unit)
         to_means = [rest if near.classes[i] == c else near.to_means[i] for i in others]
+        class_means = None if heard is None else bank.to_class_means(unit) + heard
+        if class_means is not None:
+            class_means[c] = rest
         head = np.zeros(base, np.float32)
         head[c] = 1.0
         ranking = decide(
@@ -51,6 +55,7 @@ def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
             decision,
             to_means,
             enrolled.tolist(),
+            class_means,
         )
         lost += int(np.argmax(ranking.scores)) != c
     return len(rows), lost

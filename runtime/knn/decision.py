@@ -9,8 +9,12 @@ classes, and the head's probabilities share the rest:
 
     score(c) = head(c) * (1 - enrolled share) + enrolled share of c
 
-So nothing changes while nothing is enrolled or nothing enrolled is near, a class that only exists in the
-gallery can win, and a base class with extra examples has both its head and its examples speak for it.
+So nothing changes while nothing is enrolled, a class that only exists in the gallery can win, and a base class with
+extra examples has both its head and its examples speak for it.
+
+Once something is enrolled, the means of all classes are heard as well, as the head knows only its own classes and the
+votes are few: each class gets a share `exp(cosine to its mean / temperature)` over the sum of these, and the score is
+the average of what was and this share, which is weighed by `means`. (Snell et al. 2017 classify so.)
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ def decide(
     decision: Decision,
     to_means: Sequence[float] | None = None,
     examples: Sequence[int] | None = None,
+    class_means: Floats | None = None,
 ) -> Ranking:
     """Join the head's answer and the votes of the nearest rows.
 
@@ -60,6 +65,7 @@ def decide(
         decision: temperature, the weight of the means, and the balance.
         to_means: cosine to the mean of each row's class; None leaves the rows to speak alone.
         examples: how many enrolled rows each class has, one number per class; None leaves the votes as they are.
+        class_means: cosine to the mean of each class, [C], -inf where it has no rows; None leaves it at head and votes.
     """
     shares: dict[int, float] = {}
     if len(similarities):
@@ -81,7 +87,16 @@ def decide(
         scores[:base] = probabilities * np.float32(left / total) if total > _NOTHING else left / base
     for c, share in shares.items():
         scores[c] += share
-    return Ranking(scores, shares)
+    if class_means is None or not decision.means:
+        return Ranking(scores, shares)
+    said = np.exp((class_means - class_means.max()) / np.float32(decision.means_temperature))
+    said *= np.float32(decision.means / (1 + decision.means)) / said.sum()
+    scores = scores / np.float32(1 + decision.means) + said
+    # A base class's mean is the bundle's own word; that of another class comes from the gallery.
+    enrolled = {c: share / (1 + decision.means) for c, share in shares.items()}
+    for c in range(base, classes):
+        enrolled[c] = enrolled.get(c, 0.0) + float(said[c])
+    return Ranking(scores, enrolled)
 
 
 def _votes(similarities: Sequence[float], to_means: Sequence[float] | None, decision: Decision) -> list[float]:

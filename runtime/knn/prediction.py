@@ -62,13 +62,16 @@ class Basis:
     decision: Decision
     examples: list[int]
     """How many enrolled examples each class has."""
+    heard: Floats | None
+    """Which means of classes are heard; see `Bank.heard`."""
     limits: Limits
     """What an image has to reach to be known."""
 
 
 def basis(bank: Bank, decision: Decision, knownness: Knownness, rate: float) -> Basis:
     """Count the examples and set the thresholds, by what the bank holds now; `rate` of false alarms, 0 to 1."""
-    return Basis(bank, decision, bank.counts()[1].tolist(), find_limits(knownness, rate, bank))
+    heard = bank.heard() if decision.means else None
+    return Basis(bank, decision, bank.counts()[1].tolist(), heard, find_limits(knownness, rate, bank))
 
 
 def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds: dict[str, float]) -> Prediction:
@@ -86,6 +89,7 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
     start = perf_counter()
     bank = based.bank
     near, labels = bank.nearby(embedding, based.decision.k), bank.labels
+    class_means = None if based.heard is None else bank.to_class_means(embedding) + based.heard
     searched = perf_counter()
     ranking = decide(
         probabilities,
@@ -96,6 +100,7 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
         based.decision,
         near.to_means,
         based.examples,
+        class_means,
     )
     if not len(ranking.scores):
         raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")

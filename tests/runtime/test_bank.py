@@ -198,3 +198,22 @@ def test_a_class_whose_examples_are_all_gone_has_no_direction() -> None:
     gone = GalleryRows(np.array([2]), ("vase",), random_rows(1), np.ones(1, np.float32), 0, 1, np.array([1]))
     bank.append(gone)
     assert np.all(np.isfinite(bank.nearby(np.ones(WIDTH, np.float32), 100).to_means))
+
+
+def test_means_are_heard_once_something_is_enrolled_of_classes_with_rows() -> None:
+    bank, rows = Bank(exemplars(4), ("cup", "mug")), random_rows(3)
+    assert bank.heard() is None
+    bank.append(enrolled(rows, ["bowl", "bowl", "plate"]))
+    assert bank.heard().tolist() == [0, 0, 0, 0]  # type: ignore[union-attr]
+    vector = np.random.default_rng(1).normal(size=WIDTH).astype(np.float32)
+    means = np.stack([exemplars(4).vectors[i::2].sum(axis=0) for i in (0, 1)])
+    means = np.concatenate([means, unit_rows(rows[:2]).sum(axis=0)[None], unit_rows(rows[2:])])
+    np.testing.assert_allclose(bank.to_class_means(vector), cosines(means, vector), atol=1e-5)
+    bank.append(GalleryRows(np.array([4]), ("bowl",), rows[:1], np.ones(1, np.float32), 0, removed=np.array([3])))
+    assert bank.heard().tolist() == [0, 0, 0, -np.inf]  # type: ignore[union-attr]
+
+
+def test_no_mean_is_heard_where_a_class_of_the_bundle_has_no_exemplars() -> None:
+    bank = Bank(exemplars(1), ("cup", "mug"))
+    bank.append(enrolled(random_rows(1), ["bowl"]))
+    assert bank.heard() is None

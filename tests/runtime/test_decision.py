@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlc_edge.runtime.bundle.manifest import Decision
-from tlc_edge.runtime.knn.decision import decide
+from tlc_edge.runtime.knn.decision import Ranking, decide
 from tlc_edge.runtime.knn.search import highest
 
 E = math.e
@@ -145,6 +145,32 @@ def test_no_class_wins_by_the_number_of_its_examples() -> None:
     assert shares(1.0, 6, None) == shares(0.0, 6)
     # Only three can vote, so a class is never divided by more: one vote of the build's, two of class 1.
     assert shares(1.0, 3) == pytest.approx([1 / (1 + 2 / 3), (2 / 3) / (1 + 2 / 3), 0])
+
+
+MEANS = Decision(5, 0.1, means=1.0, means_temperature=0.1)
+
+
+def with_means(head: list[float], to_means: list[float] | None, decision: Decision = MEANS) -> Ranking:
+    """Decide for an enrolled row of class 2 and two exemplars, all equally near; the head has two classes."""
+    given = None if to_means is None else np.array(to_means, np.float32)
+    one = np.array(head, np.float32)
+    return decide(one, [0.5] * 3, [0, 1, 2], [True, True, False], 3, decision, None, [0, 0, 1], given)
+
+
+def test_the_means_of_all_classes_have_half_of_the_say() -> None:
+    before, after = with_means([0.75, 0.25], None), with_means([0.75, 0.25], [0.5, 0.4, 0.5])
+    said = np.array([1, 1 / E, 1]) / (2 + 1 / E)
+    np.testing.assert_allclose(after.scores, (before.scores + said) / 2, rtol=1e-6)
+    assert after.enrolled == {2: pytest.approx((1 / 3 + said[2]) / 2)}
+    # What was a tie of head and votes, they decide.
+    assert np.argmax(with_means([0.34, 0.33], [0.3, 0.3, 0.6]).scores) == 2
+    assert np.argmax(with_means([0.34, 0.33], [0.3, 0.6, 0.3]).scores) == 1
+
+
+def test_a_rule_without_means_and_a_class_without_rows_are_as_before() -> None:
+    plain = with_means([0.75, 0.25], [0.9, 0.1, 0.1], Decision(5, 0.1))
+    assert plain.scores.tolist() == with_means([0.75, 0.25], None).scores.tolist()
+    assert with_means([0.5, 0.5], [0.1, 0.2, -np.inf]).scores[2] == pytest.approx(1 / 6)
 
 
 def test_a_lower_temperature_listens_to_the_nearest_only() -> None:

@@ -134,6 +134,9 @@ def test_what_the_decision_gained_later_is_written_where_it_is_not_0() -> None:
     assert json.loads(to_json(weighed))["decision"] == written
     assert from_json(to_json(weighed), "x.tlc").decision == Decision(3, 0.1, 0.5, 1.0)
     assert read(document()).decision == Decision(3, 0.1, 0.0, 0.0)
+    heard = replace(SMALL, decision=Decision(3, 0.1, means=0.5, means_temperature=0.2))
+    assert json.loads(to_json(heard))["decision"].items() >= {"means": 0.5, "means_temperature": 0.2}.items()
+    assert from_json(to_json(heard), "x.tlc").decision == heard.decision
     for name in ("mean", "balance"):
         doc = document()
         doc["decision"][name] = 1.5
