@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
@@ -29,6 +30,10 @@ class Neighbour(NamedTuple):
     id: int
     label: str
     similarity: float
+
+
+# `_make` without a call of Python for each class: they are many, and every frame has them all.
+_ranked = partial(tuple.__new__, Ranked)
 
 
 @dataclass(frozen=True)
@@ -106,14 +111,15 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
         raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
     order = (-ranking.scores).argsort(kind="stable")
     scores: list[float] = ranking.scores[order].tolist()
-    best, names = int(order[0]), [labels[i] for i in order.tolist()]
+    names = list(map(labels.__getitem__, order.tolist()))
+    best = int(order[0])
     knownness, asked = based.limits.judge(near)
     return Prediction(
         label=names[0],
         score=scores[0],
         source="gallery" if 2 * ranking.enrolled.get(best, 0.0) > scores[0] else "head",
         unknown=knownness < asked,
-        ranked=tuple(map(Ranked._make, zip(names, scores, strict=True))),
+        ranked=tuple(map(_ranked, zip(names, scores, strict=True))),
         neighbours=tuple(
             Neighbour(i, labels[c], s) for i, c, s in zip(near.ids, near.classes, near.cosines, strict=True)
         ),

@@ -34,7 +34,8 @@ class Taught:
         self._rate = rate
         self._knownness = read_knownness(bundle)
         self._enrolled = FollowingBank(bundle.exemplars(), self._manifest.labels, self._knownness.shift)
-        self._basis = self._weigh()
+        self.basis = self._weigh()
+        """What answers are based on; read it through `up_to_date`."""
         self._followed: Gallery | None = None
         self._changed: Gallery | None = None
         self._following = threading.RLock()
@@ -42,16 +43,16 @@ class Taught:
         self._sharing = Sharing()
         _all.add(self)
 
-    @contextlib.contextmanager
-    def up_to_date(self) -> Generator[Basis]:
-        """Yield what answers are based on, which nobody changes meanwhile, whoever taught it: this process or another.
+    def up_to_date(self) -> _UpToDate:
+        """Return a context of what answers are based on, which nobody changes meanwhile.
+
+        It is up to date at its beginning, whoever taught it: this process or another.
 
         Raises:
             FingerprintError, GalleryError: the gallery cannot be used.
         """
         self.follow()
-        with self._sharing.reading:
-            yield self._basis
+        return _UpToDate(self, self._sharing)
 
     def follow(self) -> None:
         """Bring what answers are based on up to date; cheap enough to ask each frame.
@@ -67,10 +68,10 @@ class Taught:
                 try:
                     changed = self._enrolled.follow(gallery)
                 except BaseException:
-                    self._basis = self._weigh()  # what is left is the exemplars, or what was
+                    self.basis = self._weigh()  # what is left is the exemplars, or what was
                     raise
                 if changed:
-                    self._basis = self._weigh()
+                    self.basis = self._weigh()
 
     def read(self) -> Gallery | None:
         """Return the gallery opened for reading, None where there is none.
@@ -132,6 +133,19 @@ class Taught:
         """Forget the threads that are not here, in the child of a fork."""
         self._sharing = Sharing()
         self._changing = threading.RLock()
+
+
+# A class and not a generator: every frame passes through it.
+class _UpToDate:
+    def __init__(self, of: Taught, sharing: Sharing) -> None:
+        self._of, self._sharing = of, sharing
+
+    def __enter__(self) -> Basis:
+        self._sharing.begin_reading()
+        return self._of.basis
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._sharing.end_reading()
 
 
 def _renew(taught: list[Taught]) -> None:
