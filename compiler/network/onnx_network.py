@@ -139,12 +139,16 @@ class OnnxNetwork(Listed):
         if node.op_type == "Conv" and weight is not None:
             return gives * math.prod(weight.shape[1:])
         if node.op_type == "ConvTranspose" and weight is not None:
-            return math.prod(self.shapes[node.input[0]]) * math.prod(weight.shape[1:])
+            # What tlc put before the first layer is not among the shapes, and as large as the image.
+            places = self.shapes.get(node.input[0], (1, 1, self.image.height, self.image.width))[2:]
+            return math.prod(places) * int(weight.size)
         if node.op_type == "Gemm" and weight is not None:
             return int(weight.size)
         if node.op_type == "MatMul":
-            first = self.shapes.get(node.input[0]) or known[node.input[0]].shape
-            return gives * int(first[-1])
+            if weight is not None and weight.ndim > 1:
+                return gives * int(np.asarray(weight.shape)[-2])
+            first = self.shapes.get(node.input[0])
+            return None if first is None else gives * first[-1]
         return 0
 
     def get_weights(self) -> list[NDArray[Any]]:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx_grammar import Grammar, largest_difference
 from onnx_networks import MEAN, SIZE, STD, Small, given_by
 
 from tlc_edge.compiler.backbones.find import find_backbone, load_backbone
@@ -439,3 +440,10 @@ def test_options_that_are_not_for_it(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="cannot be run on 20x20 pixels"):
         load(Small(pool="Flatten").save(tmp_path), input_size=(20, 20))
     assert shave(load(Small().save(tmp_path), input_size=(20, 20))).width == 8
+
+
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_random_networks(tmp_path: Path, first: int) -> None:
+    """`python tests/onnx_grammar.py 2000` goes through more."""
+    for seed in (*range(first, first + 20), 900 + first, 963):  # 963 begins with a transposed convolution
+        assert largest_difference(seed, tmp_path) < 1e-4, Grammar(seed).steps
