@@ -20,7 +20,7 @@ from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.verify.judge import check_drop, check_embeddings
 from tlc_edge.compiler.verify.layer_errors import LayerError, measure_layers
 from tlc_edge.compiler.verify.statistics import wilson
-from tlc_edge.runtime.errors import BuildError, EngineError, TlcError
+from tlc_edge.runtime.errors import BuildError, TlcError
 from tlc_edge.targets.schemes import SCHEMES
 
 from .fit import Fitted, RefusedError, Trunks, fit
@@ -196,7 +196,9 @@ def find_ways(
         floats = files.floats()
         try:
             errors = measure_layers((floats.data, floats.format), (first.data, form), images[:_LOOKED_AT])
-        except EngineError:  # the engine refuses the one: which of its layers bring the noise cannot be seen
+        except (
+            TlcError
+        ):  # the engine refuses the one, or there is none: which of its layers bring the noise cannot be seen
             continue
         for names in noisiest_layers(errors, form):
             yield _made(f"{len(names)} layers in float32", files, form, other, images, names)

@@ -230,6 +230,11 @@ def lower(
     """Return the trunk in each format and scheme that a target takes, once however many take it."""
     trunks: dict[TrunkKind, LoweredTrunk] = {}
     for i, (form, scheme) in enumerate(order.trunks):
-        trunks[form, scheme] = files.get(form, scheme, calibration.images)
+        try:
+            trunks[form, scheme] = files.get(form, scheme, calibration.images)
+        except BuildError as e:
+            if not order.options.ladder:
+                raise
+            trunks[form, scheme] = LoweredTrunk(form, scheme, b"", refused=str(e))  # the ladder goes on from there
         progress(i + 1, len(order.trunks))
     return trunks

@@ -247,6 +247,8 @@ class LoweredTrunk:
     data: bytes
     correction: Correction | None = None
     """Of a scheme with int8 weights, where it could be tried."""
+    refused: str | None = None
+    """Why a converter could not make it; the data are empty then."""
 
 
 @dataclass(frozen=True, eq=False)

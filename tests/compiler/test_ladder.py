@@ -362,3 +362,13 @@ class TestRefused:
         with pytest.raises(BuildError, match="10 of board") as told:
             fit_or_climb(Ladder(order, files, calibration), data, held_out, self.broken(fitted), Steps(no_progress))
         assert told.value.tried[0].startswith("model.tflite as int8, as asked: refused (")
+
+    def test_what_a_converter_could_not_make_is_one_too(
+        self, files: TrunkFiles, data: Data, held_out: HeldOut, calibration: CalibrationSet
+    ) -> None:
+        made = {INT8: LoweredTrunk(*INT8, b"", refused="the converter made a file that is not int8")}
+        tried = Ladder(order_of(BOARD, max_drop=50.0), files, calibration)
+        fit_or_climb(tried, data, held_out, made, Steps(no_progress))
+        assert [(r.what, r.refused) for r in tried.rungs] == [
+            ("as asked", "the converter made a file that is not int8")
+        ]
