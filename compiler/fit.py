@@ -124,9 +124,9 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
     """
     options = order.options
 
-    for kind, trunk in trunks.items():
+    for asked, trunk in trunks.items():
         if trunk.refused is not None:
-            raise RefusedError(kind, trunk, EngineError(trunk.refused))
+            raise RefusedError(asked, trunk, EngineError(trunk.refused))
 
     with step("featurize again") as tell:  # as the device will see the images, and copies of them
         plain = make_neck(files.trunk, data.train.features, root=all(t.square_roots for t in order.targets))
