@@ -7,16 +7,16 @@ from types import TracebackType
 
 
 class Sharing:
-    """Any number of readers at once, or one writer alone (`with sharing.writing:`).
+    """Any number of readers at once (`with sharing.reading:`), or one writer alone (`with sharing.writing:`).
 
-    A reader is one between `begin_reading` and `end_reading`. A writer that waits goes before readers that come later.
-    Neither may be taken twice by one thread.
+    A writer that waits goes before readers that come later. Neither may be taken twice by one thread.
     """
 
     def __init__(self) -> None:
         self._state = threading.Condition(threading.Lock())
         self._readers = 0
         self._waiting = 0
+        self.reading = Reading(self)
         self.writing = _Writing(self)
 
     def begin_reading(self) -> None:
@@ -49,6 +49,22 @@ class Sharing:
         self._waiting -= 1
         self._state.notify_all()
         self._state.release()
+
+
+# Classes and not generators: every frame passes through them.
+class Reading:
+    """What a reader holds."""
+
+    def __init__(self, of: Sharing) -> None:
+        self._of = of
+
+    def __enter__(self) -> None:
+        self._of.begin_reading()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._of.end_reading()
 
 
 class _Writing:

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Generator
 from pathlib import Path
+from types import TracebackType
 
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.errors import TlcError
@@ -20,7 +21,7 @@ from tlc_edge.runtime.gallery.gallery import Gallery
 
 from .following import FollowingBank
 from .prediction import Basis, basis
-from .sharing import Sharing
+from .sharing import Reading, Sharing
 from .unknown import read_knownness
 
 
@@ -52,7 +53,7 @@ class Taught:
             FingerprintError, GalleryError: the gallery cannot be used.
         """
         self.follow()
-        return _UpToDate(self, self._sharing)
+        return _UpToDate(self, self._sharing.reading)
 
     def follow(self) -> None:
         """Bring what answers are based on up to date; cheap enough to ask each frame.
@@ -137,15 +138,17 @@ class Taught:
 
 # A class and not a generator: every frame passes through it.
 class _UpToDate:
-    def __init__(self, of: Taught, sharing: Sharing) -> None:
-        self._of, self._sharing = of, sharing
+    def __init__(self, of: Taught, reading: Reading) -> None:
+        self._of, self._reading = of, reading
 
     def __enter__(self) -> Basis:
-        self._sharing.begin_reading()
+        self._reading.__enter__()
         return self._of.basis
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._sharing.end_reading()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reading.__exit__(kind, error, trace)
 
 
 def _renew(taught: list[Taught]) -> None:

@@ -282,13 +282,10 @@ def test_readers_go_together_and_a_writer_alone() -> None:
     inside: list[str] = []
 
     def read() -> None:
-        sharing.begin_reading()
-        try:
+        with sharing.reading:
             together.wait(PATIENCE)  # all four are in, or this fails
             for _ in range(200):
                 assert "writer" not in inside
-        finally:
-            sharing.end_reading()
 
     def write(number: int) -> None:
         with sharing.writing:
