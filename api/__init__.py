@@ -17,7 +17,10 @@ __all__ = ["build", "sweep", "layers", "verify", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name in ("build", "sweep", "layers", "verify"):
-        from tlc_edge.compiler import from_python
+        from tlc_edge.compiler.toolchain import loading
+
+        with loading():
+            from tlc_edge.compiler import from_python
 
         return getattr(from_python, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,10 @@ __all__ = ["build", "Options", "Result", "Built"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from . import pipeline
+        from .toolchain import loading
+
+        with loading():
+            from . import pipeline
 
         return getattr(pipeline, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Generator
 
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.install import pip_line
@@ -39,6 +40,21 @@ def require_toolchain(*, keras: bool = True) -> None:
             f"a build needs {', '.join(missing)}, which this install does not have; run: "
             f"{pip_line('compiler' if keras else 'onnx')}"
         )
+
+
+@contextlib.contextmanager
+def loading() -> Generator[None]:
+    """Import what a build imports at once in this block; where a library is missing, all that are are told.
+
+    Raises:
+        BuildError: something is missing; says the pip line that brings it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        if (e.name or "").partition(".")[0] != "tlc_edge":
+            require_toolchain()
+        raise
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -281,16 +281,22 @@ def test_one_bad_image_and_nothing_is_enrolled(tlc: Tlc, bundle_path: Path, phot
 # --- what is not installed
 
 
+_NOT_ON_A_DEVICE = ("tensorflow", "keras", "sklearn", "onnx", "tf2onnx", "onnxruntime", "flatbuffers")
+
+
 @pytest.mark.parametrize("command", ["build --target rpi --data x", "sweep --target rpi --data x", "layers"])
 def test_without_tensorflow_the_pip_line_is_told(tmp_path: Path, command: str) -> None:
     done = apart(*command.split(), **without(tmp_path, "tensorflow"))
     first = done.failed().splitlines()[0]
     pip = f"run: {pip_line('compiler')}"
     assert first == f"Error: a build needs tensorflow, which this install does not have; {pip}"
-    device = without(tmp_path, "tensorflow", "keras", "sklearn", "onnx", "tf2onnx", "onnxruntime", "flatbuffers")
+    device = without(tmp_path, *_NOT_ON_A_DEVICE)
     first = apart(*command.split(), **device).failed().splitlines()[0]
     missing = "tensorflow, tf2onnx, onnx, onnxruntime, scikit-learn, flatbuffers"
     assert first == f"Error: a build needs {missing}, which this install does not have; {pip}"
+    base = device | without(tmp_path, *_NOT_ON_A_DEVICE, "jinja2", "markupsafe", "rich", "h5py", "pooch")
+    first = apart(*command.split(), **base).failed().splitlines()[0]
+    assert first.startswith(f"Error: a build needs {missing}, Jinja2, which this install does not have; {pip}")
 
 
 def test_without_the_compilers_libraries_the_device_does_all_it_must(
