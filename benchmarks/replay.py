@@ -37,9 +37,11 @@ from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.knn.unknown import Knownness
+from tlc_edge.runtime.labels import NONE_OF_THESE
 from tlc_edge.runtime.vectors import quantize_rows, row_lengths, unit_rows
 
 _CALIBRATION = 100
+_APART = 1_000_000  # ids from here on are of what must not pass
 _LOOKED_AT = 300
 
 
@@ -107,6 +109,19 @@ class Replayed:
         rows, scales = quantize_rows(self.embed(paths))
         first = len(bank) + 1
         bank.append(GalleryRows(np.arange(first, first + len(rows)), (label,) * len(rows), rows, scales, 0))
+
+    def show(self, bank: Bank, paths: Sequence[Path]) -> NDArray[np.int64]:
+        """Enroll images as what must not pass; return their ids."""
+        rows, scales = quantize_rows(self.embed(paths))
+        ids = np.arange(_APART, _APART + len(rows))
+        bank.append(GalleryRows(ids, (NONE_OF_THESE,) * len(rows), rows, scales, 0))
+        return ids
+
+    def take_back(self, bank: Bank, ids: NDArray[np.int64]) -> None:
+        """Take these out again."""
+        width = self.neck.width
+        none = GalleryRows(ids[:0], (), np.zeros((0, width), np.int8), np.zeros(0, np.float32), 0, removed=ids)
+        bank.append(none)
 
 
 def replay(trial: Trial, featurizer: Featurizer, *, head: bool = True, seed: int = 0) -> Replayed:

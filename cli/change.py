@@ -38,6 +38,7 @@ def print_change(change: Change, as_json: bool, added: bool, warned: bool = Fals
                 "gone": change.gone,
                 "warnings": [vars(w) for w in change.warnings],
                 **({"base": vars(change.base)} if change.base is not None else {}),
+                **({"turned_away": vars(change.turned_away)} if change.turned_away is not None else {}),
             }
         )
         return
@@ -53,7 +54,13 @@ def print_change(change: Change, as_json: bool, added: bool, warned: bool = Fals
         done += f", {change.gone} gave way to the limit (see `tlc gallery limit`)"
     put(done)
     put("enrolled: " + (", ".join(f"{c} {n}" for c, n in change.classes.items()) or "nothing"))
-    if change.base is not None and change.base.exemplars:
+    if change.turned_away is not None:
+        t = change.turned_away
+        put(
+            f"false alarms: {t.after} of {t.exemplars} exemplars and enrolled examples would now be unknown for these "
+            f"({t.before} before)"
+        )
+    elif change.base is not None and change.base.exemplars:
         b = change.base
         put(
             f"base classes: {b.after} of {b.exemplars} exemplars would now be taken for something enrolled "

@@ -26,12 +26,12 @@ from tlc_edge.runtime.images import nothing
 from tlc_edge.runtime.images.decode_ahead import Decoded, decode, decode_ahead
 from tlc_edge.runtime.images.each_image import each_image
 from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
-from tlc_edge.runtime.knn.base_check import taken
+from tlc_edge.runtime.knn.base_check import taken, turned_away
 from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
 from tlc_edge.runtime.knn.prediction import Neighbour, Prediction, answer
 from tlc_edge.runtime.knn.taught import Taught
 from tlc_edge.runtime.knn.unknown import checked_rate
-from tlc_edge.runtime.labels import clean_label
+from tlc_edge.runtime.labels import NONE_OF_THESE, clean_label
 from tlc_edge.runtime.vectors import Floats
 
 from .errors import GalleryError, ImageError, UsageError, unknown_name
@@ -246,12 +246,36 @@ class Classifier:
             with self._taught.up_to_date() as based:
                 doubts = self._doubts.about(label, new, based.bank, gallery)
                 before = taken(based.bank, rule)[1] if check_base else 0
+                away = turned_away(based.bank)[1] if check_base else 0
             change = gallery.add(label, np.stack([s.embedding for s in new]), sources)
         change = replace(change, warnings=doubts)
         if not check_base:
             return change
+        if label == NONE_OF_THESE:
+            with self._taught.up_to_date() as based:
+                tried, after = turned_away(based.bank)
+            change = replace(change, turned_away=BaseCheck(tried, away, after))
         exemplars, after = self.taken_from_base()
         return replace(change, base=BaseCheck(exemplars, before, after))
+
+    def enroll_not(
+        self,
+        images: Source | Iterable[Source],
+        *,
+        order: str = "RGB",
+        name: str | None = None,
+        thumbnails: bool = True,
+        check_base: bool = False,
+    ) -> Change:
+        """Add examples of what must not pass for known: images clearly nearer to one of them are unknown.
+
+        They are kept under the label `none of these`, to be forgotten, moved and renamed like any other. With
+        `check_base`, the result's `turned_away` tells what they cost in false alarms.
+
+        Raises:
+            ImageError, UsageError, GalleryError: as `enroll`.
+        """
+        return self.enroll(NONE_OF_THESE, images, order=order, name=name, thumbnails=thumbnails, check_base=check_base)
 
     def taken_from_base(self) -> tuple[int, int]:
         """Return how many exemplars of the base classes were tried, and how many are taken for something enrolled."""

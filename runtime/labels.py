@@ -13,6 +13,10 @@ _CONTROLS = ("Cc", "Cs", "Zl", "Zp")
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+NONE_OF_THESE = "none of these"
+"""Examples of what must not pass for known have this label; a class of that name in a bundle is one like any other."""
+
+
 def clean_label(label: str) -> str:
     """Return the label as stored: NFC, no space around it.
 

@@ -1,7 +1,8 @@
 """Teach the class LABEL from a few example IMAGEs, or from what a camera sees; it is on disk when this returns.
 
 IMAGE is a file, a folder, a pattern in quotes ('mug/*.jpg'), a .zip of images, @FILE for a list with a name per
-line, or - for standard input. With --camera each example is on disk when its line is there, so Ctrl-C keeps those.
+line, or - for standard input. With --not there is no LABEL: what is like the IMAGEs is unknown from then on; they are
+kept as `none of these`. With --camera each example is on disk when its line is there, so Ctrl-C keeps those.
 Frames that repeat one taken before are left out, and at most ten times --count are looked at.
 """
 
@@ -17,6 +18,7 @@ from tlc_edge.cli.numbers import Finite
 from tlc_edge.cli.options import bundle_argument, device_options, json_option
 from tlc_edge.cli.output import say
 from tlc_edge.runtime.errors import UsageError
+from tlc_edge.runtime.labels import NONE_OF_THESE
 
 if TYPE_CHECKING:
     from tlc_edge.runtime.classifier import Classifier
@@ -27,8 +29,9 @@ _COUNT, _EVERY = 20, 0.5
 
 @click.command(help=__doc__)
 @bundle_argument
-@click.argument("label")
+@click.argument("label", required=False)
 @click.argument("images", nargs=-1, metavar="[IMAGE]…")
+@click.option("--not", "unwanted", is_flag=True, help="No LABEL: what is like these IMAGEs is unknown.")
 @click.option("--camera", metavar="WHERE", help="Take frames from there, as `tlc watch` does, in place of IMAGEs.")
 @click.option(
     "--count",
@@ -51,8 +54,9 @@ _COUNT, _EVERY = 20, 0.5
 @json_option
 def enroll(
     bundle: str,
-    label: str,
+    label: str | None,
     images: tuple[str, ...],
+    unwanted: bool,
     camera: str | None,
     count: int | None,
     every: float | None,
@@ -63,6 +67,10 @@ def enroll(
     from tlc_edge.runtime.classifier import Classifier
     from tlc_edge.runtime.images.named import named_images
 
+    if unwanted:  # what stands in the label's place is the first image
+        label, images = NONE_OF_THESE, (*([] if label is None else [label]), *images)
+    elif label is None:
+        raise click.UsageError("Missing argument 'LABEL'.")
     _check(images, camera, count, every)
     with Classifier.open(bundle, **options) as classifier:
         if camera is None:

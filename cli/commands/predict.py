@@ -72,6 +72,7 @@ def _document(name: str, p: Prediction) -> dict[str, Any]:
         "ranked": [{"label": r.label, "score": round(r.score, 6)} for r in p.ranked],
         "knownness": round(p.knownness, 4),
         "threshold": round(p.threshold, 4) if math.isfinite(p.threshold) else None,
+        "none_of_these": p.none_of_these,
         "neighbours": [{"id": n.id, "label": n.label, "similarity": round(n.similarity, 4)} for n in p.neighbours],
         "milliseconds": {k: round(v, 3) for k, v in p.milliseconds.items()},
     }

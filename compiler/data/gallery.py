@@ -9,6 +9,7 @@ from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.transfer import stored
+from tlc_edge.runtime.labels import NONE_OF_THESE
 
 from .embedded import Embedded, take_embedded
 from .records import Origin, Reading, Sample, Skipped
@@ -40,13 +41,16 @@ def read(reading: Reading) -> list[Sample]:
 
 
 _WITHOUT = "enrolled without a thumbnail"
+_OF_NO_CLASS = "enrolled as what must not pass, so of no class"
 
 
 def _examples(path: Path, reading: Reading) -> Iterator[Embedded]:
     with Gallery.open_any(path) as gallery:
         for example in stored(gallery):
             name = f"{example.label}/{example.id}-{Path(example.name).name}"
-            if example.thumbnail is None:
+            if example.label == NONE_OF_THESE:
+                reading.skipped.append(Skipped(name, _OF_NO_CLASS))
+            elif example.thumbnail is None:
                 reading.skipped.append(Skipped(name, _WITHOUT, example.label))
             else:
                 yield Embedded(example.thumbnail, example.label, None, name, example.sha256)

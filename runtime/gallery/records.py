@@ -82,6 +82,8 @@ class Change:
     """Examples, of whatever class, that gave way because a limit was reached."""
     warnings: tuple[EnrollWarning, ...] = ()
     """For `add` through `Classifier.enroll`: what looks wrong about the new examples."""
+    turned_away: BaseCheck | None = None
+    """For examples of what must not pass, likewise: how many exemplars and enrolled examples would not pass either."""
     base: BaseCheck | None = None
     """For `add` through `Classifier.enroll` with `check_base`: what it costs the base classes."""
     operation: int = 0

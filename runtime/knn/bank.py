@@ -8,6 +8,7 @@ same. It is decided when the rows are loaded, so that no prediction ever waits f
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
-from tlc_edge.runtime.vectors import Floats, unit_rows, unit_rows_and_lengths
+from tlc_edge.runtime.labels import NONE_OF_THESE
+from tlc_edge.runtime.vectors import Floats, row_lengths, unit_rows, unit_rows_and_lengths
 
 from .claims import Claims, Samples
 from .cut import Claimed
@@ -48,6 +50,8 @@ class Nearby(NamedTuple):
     """What each class claims of the embedding, [C]; see `tlc_edge.runtime.knn.cut`."""
     length: float
     """The embedding's."""
+    unwanted: float
+    """The known-ness beside the nearest example of what must not pass; -2 where there is none."""
 
 
 class Bank:
@@ -63,6 +67,9 @@ class Bank:
         width = exemplars.vectors.shape[1]
         self._shift = np.zeros(width, np.float32) if shift is None else shift
         self._shift_squared = float(np.dot(self._shift, self._shift))
+        self._unwanted_ids = np.zeros(0, np.int64)
+        self._unwanted = np.zeros((0, width), np.float32)
+        """What must not pass, as known-ness compares it; none of it is searched, and it is of no class."""
         self.clear()
 
     def __len__(self) -> int:
@@ -86,9 +93,13 @@ class Bank:
         """Return rows of unit length, float32 [n, D]."""
         return self._rows.take(rows)
 
+    def embeddings(self, rows: NDArray[np.int64]) -> Floats:
+        """Return rows of their own length, float32 [n, D]."""
+        return self._rows.take(rows) * self._lengths[rows][:, None]
+
     def shifted(self, rows: NDArray[np.int64]) -> Floats:
         """Return rows as known-ness compares them: of their own length, moved by the shift, then of unit length."""
-        return unit_rows(self._rows.take(rows) * self._lengths[rows][:, None] + self._shift)
+        return unit_rows(self.embeddings(rows) + self._shift)
 
     def nearby(self, embedding: Floats, k: int) -> Nearby:
         """Return the k rows nearest to `embedding` [D], and all that a decision asks about them.
@@ -128,6 +139,7 @@ class Bank:
             knownness,
             claims,
             length,
+            float(np.max(self._unwanted @ toward)) if len(self._unwanted) else -2.0,
         )
 
     def claimed(self) -> Claimed:
@@ -176,8 +188,18 @@ class Bank:
         own = np.bincount(self._exemplars.labels.astype(np.intp), minlength=len(self.labels))
         return own, np.bincount(self.row_class.astype(np.intp), minlength=len(self.labels)) - own
 
+    def unwanted(self) -> Floats:
+        """Return the examples of what must not pass, as known-ness compares them, [n, D]."""
+        return self._unwanted
+
+    def can_take(self, rows: GalleryRows) -> bool:
+        """Return whether `append` can: no more rows of classes may go than come."""
+        going = np.isin(rows.removed, self._unwanted_ids, invert=True)
+        return int(going.sum()) <= len(rows.ids) - int(self._are_unwanted(rows).sum())
+
     def clear(self) -> None:
         """Take every enrolled row out again."""
+        self._unwanted_ids, self._unwanted = self._unwanted_ids[:0], self._unwanted[:0]
         self.labels[:] = self._base
         self._index = {label: i for i, label in enumerate(self._base)}
         self._class = np.array(self._exemplars.labels, np.int64)
@@ -196,8 +218,9 @@ class Bank:
         """Add enrolled rows, in time that does not depend on how many there are.
 
         A new row takes the place of one that was removed, else it goes behind the others. No more rows
-        may have been removed than there are new ones; load all of them again then.
+        may have been removed than there are new ones, see `can_take`; load all of them again then.
         """
+        rows = self._set_apart(rows)
         count = len(self)
         holes = np.flatnonzero(np.isin(self.ids, rows.removed)) if len(rows.removed) else rows.removed
         changed = self._class[holes]
@@ -223,6 +246,32 @@ class Bank:
         added = list(zip(places.tolist(), self._class[places].tolist(), strict=True))
         self._leave_one_out.add(added)
         self._claims.add(added)
+
+    def _are_unwanted(self, rows: GalleryRows) -> NDArray[np.bool_]:
+        """Return which rows are of no class, [N]; a base class of that name is a class like any other."""
+        if NONE_OF_THESE in self._base:
+            return np.zeros(len(rows.ids), np.bool_)
+        return np.array([label == NONE_OF_THESE for label in rows.labels], np.bool_)
+
+    def _set_apart(self, rows: GalleryRows) -> GalleryRows:
+        """Take in what must not pass; return the rows of classes."""
+        are, stay = self._are_unwanted(rows), ~np.isin(self._unwanted_ids, rows.removed)
+        if are.any() or not stay.all():
+            lengths = row_lengths(rows.vectors[are]) * rows.scales[are]
+            new = unit_rows(unit_rows(rows.vectors[are]) * lengths[:, None] + self._shift)
+            going = np.isin(rows.removed, self._unwanted_ids, invert=True)
+            self._unwanted = np.concatenate([self._unwanted[stay], new])
+            self._unwanted_ids = np.concatenate([self._unwanted_ids[stay], rows.ids[are]])
+            labels = tuple(label for label, its in zip(rows.labels, are.tolist(), strict=True) if not its)
+            rows = replace(
+                rows,
+                ids=rows.ids[~are],
+                labels=labels,
+                vectors=rows.vectors[~are],
+                scales=rows.scales[~are],
+                removed=rows.removed[going],
+            )
+        return rows
 
     def enrolled_scores(self) -> list[Floats]:
         """Return the enrolled rows' own known-ness, one array per class, each beside its class with itself left out."""

@@ -10,11 +10,29 @@ from tlc_edge.runtime.bundle.manifest import Decision
 from tlc_edge.runtime.vectors import unit_rows
 
 from .decision import decide
+from .unknown import is_unwanted
 
 if TYPE_CHECKING:
     from .bank import Bank
 
+_BESIDE = 5  # neighbours that a sample is judged by
 _MOST = 300  # exemplars that are tried; more would cost time and tell little
+
+
+def turned_away(bank: Bank) -> tuple[int, int]:
+    """Return how many exemplars and enrolled examples were tried, and how many are nearer to what must not pass.
+
+    Each is left out in turn, and asked about like an image; at most 300 are tried, evenly.
+    """
+    rows = np.arange(len(bank))
+    if len(rows) > _MOST:
+        rows = rows[np.linspace(0, len(rows) - 1, _MOST).astype(np.int64)]
+    away = 0
+    for row, embedding in zip(rows.tolist(), bank.embeddings(rows), strict=True):
+        near = bank.nearby(embedding, _BESIDE + 1)
+        others = [known for other, known in zip(near.rows, near.knownness, strict=True) if other != row]
+        away += is_unwanted(near._replace(knownness=others[:_BESIDE]))
+    return len(rows), away
 
 
 def taken(bank: Bank, decision: Decision) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from PIL import Image
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.records import EnrollWarning
+from tlc_edge.runtime.labels import NONE_OF_THESE
 from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
@@ -75,7 +76,7 @@ class Doubts:
             elif example.sharpness < limit:
                 found.append(EnrollWarning("blur", example.name, label, "looks blurred beside the others"))
         for example, other in zip(examples, lookalikes(label, examples, bank), strict=True):
-            if other is not None:
+            if other is not None and label != NONE_OF_THESE:  # what must not pass is shown because it does
                 found.append(EnrollWarning("alike", example.name, other, f"looks like {other!r}"))
         self._by_class[label] = [*self._by_class[label], *sharp][-_REFERENCES:]
         return tuple(found)

@@ -51,7 +51,7 @@ class FollowingBank:
         if version == self._version:
             return replaced
         rows = gallery.rows_since(self._cursor)
-        if self._cursor != START and not rows.continues(self._cursor):
+        if self._cursor != START and not (rows.continues(self._cursor) and self.bank.can_take(rows)):
             # Something earlier was removed, restored or renamed: read it all again.
             self._start_over(file)
             rows = gallery.rows_since(START)

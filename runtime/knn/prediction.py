@@ -13,7 +13,7 @@ from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
 from .decision import decide
-from .unknown import Knownness, Limits, find_limits
+from .unknown import Knownness, Limits, find_limits, is_unwanted
 
 
 # Named tuples and not data classes: one per class is made for every frame, and these cost a third.
@@ -57,6 +57,8 @@ class Prediction:
     """Time spent on `decode` (reading included), `resize`, `inference`, `search` and `decision`."""
     threshold: float = float("-inf")
     """The known-ness asked for; below it the image is `unknown`. -inf where that is off."""
+    none_of_these: bool = False
+    """Whether it is `unknown` because an example of what must not pass is nearer than all others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +116,12 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
     names = list(map(labels.__getitem__, order.tolist()))
     best = int(order[0])
     knownness, asked = based.limits.judge(near)
+    unwanted = is_unwanted(near)
     return Prediction(
         label=names[0],
         score=scores[0],
         source="gallery" if 2 * ranking.enrolled.get(best, 0.0) > scores[0] else "head",
-        unknown=knownness < asked,
+        unknown=unwanted or knownness < asked,
         ranked=tuple(map(_ranked, zip(names, scores, strict=True))),
         neighbours=tuple(
             Neighbour(i, labels[c], s) for i, c, s in zip(near.ids, near.classes, near.cosines, strict=True)
@@ -130,4 +133,5 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
             "decision": (perf_counter() - searched) * 1e3,
         },
         threshold=asked,
+        none_of_these=unwanted,
     )

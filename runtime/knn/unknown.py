@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 KNOWNNESS = "unknown.npz"
 _OF_THE_CUT = ("few", "claimed", "lengths")
+_CLEARLY = 0.03  # docs/unknown.md: nearer by less turns away more of what is known, by more, less of what is not
 _TRUST = 10  # enrolled examples whose word weighs as much as the build's
 _COPIES = 0.99  # nearer to each other than this share of the build's images: frames of one scene, not two examples
 
@@ -173,6 +174,11 @@ class Limits:
         if self.cut is None or not near.rows:
             return knownness_of(near, self.asked)
         return knownness_by(self.cut, near.claims, near.length), self.cut.threshold
+
+
+def is_unwanted(near: Nearby) -> bool:
+    """Return whether an image is clearly nearer to what must not pass than to anything stored."""
+    return near.unwanted > _CLEARLY + max(near.knownness, default=-2.0)
 
 
 def find_limits(knownness: Knownness, rate: float, bank: Bank) -> Limits:

@@ -403,3 +403,21 @@ def test_help_needs_nothing_of_the_workstation(words: list[str], tmp_path: Path)
     done = apart(*words, **without(tmp_path, *heavy))
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("Usage: tlc")
+
+
+def test_none_of_these_is_enrolled_without_a_label(tlc: Tlc, bundle_path: Path, mugs: list[Path]) -> None:
+    done = tlc("enroll", bundle_path, "--not", *mugs[:3])
+    first, second, third = done.out.splitlines()
+    assert (first, second) == ("none of these: 3 examples added", "enrolled: none of these 3")
+    assert re.fullmatch(r"false alarms: 0 of \d+ exemplars and .* would now be unknown for these \(0 before\)", third)
+    found = tlc("predict", bundle_path, mugs[0], "--json").json()["results"][0]
+    assert (found["unknown"], found["none_of_these"]) == (True, True)
+    assert tlc("gallery", "list", bundle_path, "--json").json()["classes"] == {"none of these": 3}
+    assert tlc("enroll", bundle_path, "--not", mugs[3], "--json").json()["turned_away"].keys() == {
+        "exemplars",
+        "before",
+        "after",
+    }
+    assert tlc("forget", bundle_path, "none of these").out.startswith("none of these: 4 examples removed")
+    assert "Missing argument 'LABEL'" in tlc("enroll", bundle_path).failed(2)
+    assert "nothing to enroll" in tlc("enroll", bundle_path, "--not").failed(2)
