@@ -39,7 +39,9 @@ class Situation:
         self.labels = tuple(f"base{i}" for i in range(base))
         centres = rng.normal(size=(base + 4, self.width))
         self.exemplar_labels = rng.integers(0, base, size=6 * base if base else 0)
-        self.exemplars = self._near(rng, centres, self.exemplar_labels)
+        # As bundles have them: int8 rows.
+        rough = self._near(rng, centres, self.exemplar_labels)
+        self.exemplars = np.array([quantize_row(v)[0] for v in rough], np.float32).reshape(-1, self.width)
         self.lengths = rng.uniform(0.5, 3, len(self.exemplars)).astype(np.float32)
         count = int(rng.choice([0, 1, 2, 7, 40])) if rows is None else rows
         if not base:
@@ -58,6 +60,8 @@ class Situation:
             float(rng.uniform(0.01, 0.1)),
             float(rng.choice([0, 0.5])),
             float(rng.choice([0, 1])),
+            float(rng.choice([0, 0.7])),
+            float(rng.uniform(0.02, 0.1)),
         )
         steps = np.sort(rng.uniform(-0.5, 1, (4, 11)), axis=1).astype(np.float32)
         measured = bool(rng.integers(0, 4))
@@ -118,6 +122,8 @@ class Situation:
                 "temperature": self.decision.temperature,
                 "mean": self.decision.mean,
                 "balance": self.decision.balance,
+                "means": self.decision.means,
+                "meansTemperature": self.decision.means_temperature,
             },
             "base": _text(self.knownness.base),
             "examples": self.knownness.examples.tolist(),

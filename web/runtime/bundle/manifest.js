@@ -14,7 +14,8 @@ export const SCHEMA = 1;
  * @typedef {{file: string, format: string, scheme: string, bytes: number}} ModelFile
  *
  * The numbers of the rule that joins head and gallery, as in `knn/decision.js`.
- * @typedef {{k: number, temperature: number, mean: number, balance: number}} Decision
+ * @typedef {{k: number, temperature: number, mean: number, balance: number, means: number,
+ *   meansTemperature: number}} Decision
  *
  * What the `unknown` threshold is made from, as in `knn/unknown.js`.
  * @typedef {{rate: number, scores: number[]}} Unknown
@@ -72,6 +73,8 @@ function parse(doc) {
       temperature: real(decision.temperature, "temperature", 1e-6),
       mean: real(decision.mean ?? 0, "mean", 0, 1),
       balance: real(decision.balance ?? 0, "balance", 0, 1),
+      means: real(decision.means ?? 0, "means", 0, 1e3),
+      meansTemperature: real(decision.means_temperature ?? 0.04, "means_temperature", 1e-6),
     },
     unknown: {
       rate: real(unknown.rate, "rate", 0, 1),

@@ -137,6 +137,31 @@ export class Bank {
   }
 
   /**
+   * Return an embedding's cosine to the mean of every class; -Infinity where that is not heard.
+   * @param {Float32Array} embedding
+   * @param {boolean[] | null} heard as `heard` says
+   * @returns {number[] | null}
+   */
+  toClassMeans(embedding, heard) {
+    if (heard === null) return null;
+    const length = Math.sqrt(dot(embedding, embedding)) || 1;
+    const unit = embedding.map((value) => value / length);
+    return this.means.map((mean, c) => (heard[c] ? Math.fround(dot(mean, unit)) : -Infinity));
+  }
+
+  /**
+   * Return which means of classes are heard: of those with rows. Null while nothing is enrolled, and where a class of the
+   * bundle has no exemplars, as it would lose by that.
+   * @returns {boolean[] | null}
+   */
+  heard() {
+    const { own, enrolled } = this.counts();
+    const isTaught = enrolled.some((count) => count > 0);
+    if (!isTaught || !own.slice(0, this.base.length).every((count) => count > 0)) return null;
+    return own.map((count, c) => count + enrolled[c] > 0);
+  }
+
+  /**
    * Return how many exemplars and how many enrolled rows each class has.
    * @returns {{own: number[], enrolled: number[]}}
    */

@@ -15,7 +15,7 @@ import { findLimits, isUnwanted, judge } from "./unknown.js";
  *   knownness: number, threshold: number}} Prediction
  *
  * What answers are based on: what the model's outputs are compared with, and by which rule.
- * @typedef {{bank: import("./bank.js").Bank, decision: import("../bundle/manifest.js").Decision, examples: number[],
+ * @typedef {{bank: import("./bank.js").Bank, decision: import("../bundle/manifest.js").Decision, examples: number[], heard: boolean[] | null,
  *   limits: import("./unknown.js").Limits}} Basis
  */
 
@@ -28,7 +28,8 @@ import { findLimits, isUnwanted, judge } from "./unknown.js";
  * @returns {Basis}
  */
 export function basis(bank, decision, knownness, rate) {
-  return { bank, decision, examples: bank.counts().enrolled, limits: findLimits(knownness, rate, bank) };
+  const heard = decision.means ? bank.heard() : null;
+  return { bank, decision, examples: bank.counts().enrolled, heard, limits: findLimits(knownness, rate, bank) };
 }
 
 /**
@@ -42,7 +43,14 @@ export function basis(bank, decision, knownness, rate) {
 export function answer(probabilities, embedding, based) {
   const { labels } = based.bank;
   const near = based.bank.nearby(embedding, based.decision.k);
-  const { scores, enrolled } = decide(probabilities, near, labels.length, based.decision, based.examples);
+  const { scores, enrolled } = decide(
+    probabilities,
+    near,
+    labels.length,
+    based.decision,
+    based.examples,
+    based.bank.toClassMeans(embedding, based.heard),
+  );
   if (!scores.length) {
     throw new GalleryError("the bundle has no classes of its own and nothing is enrolled; teach a class first");
   }
