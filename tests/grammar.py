@@ -313,12 +313,16 @@ class Outcome:
 
 def asked_for(number: int, channels: int) -> Asked:
     """Return what the network of a number is said to have been trained on."""
-    return Asked(pixels=random.Random(number + 1).choice([p for p in PIXELS if fits_channels(p, channels)]))
+    fitting = [p for p in PIXELS if fits_channels(p, channels)]
+    # Most that begin by normalising take pixels as they are.
+    return Asked(pixels=random.Random(number + 1).choice([*fitting, *["0..255"] * len(fitting)]))
 
 
 def images_for(model: Any, number: int) -> NDArray[np.uint8]:
-    """Return two images that fit a network."""
-    return np.random.default_rng(number).integers(0, 256, (2, *model.inputs[0].shape[1:])).astype(np.uint8)
+    """Return two images that fit a network, each of its own colour: noise alone is the same to an average."""
+    draw, shape = np.random.default_rng(number), model.inputs[0].shape[1:]
+    colours = draw.integers(0, 190, (2, 1, 1, shape[-1]))
+    return (colours + draw.integers(0, 66, (2, *shape))).astype(np.uint8)
 
 
 def as_trained_on(images: NDArray[np.uint8], pixels: Pixels) -> NDArray[np.float32]:
