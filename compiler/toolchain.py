@@ -8,7 +8,7 @@ import importlib.util
 import os
 from collections.abc import Generator
 
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.install import pip_line
 from tlc_edge.runtime.quiet import quiet
 
@@ -67,11 +67,21 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow and Keras, which print dozens of lines at their first use."""
+    """Import TensorFlow and Keras, which print dozens of lines at their first use.
+
+    Raises:
+        BuildError: they are installed and do not load.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
-        import keras
-        import tensorflow as tf
+        try:
+            import keras
+            import tensorflow as tf
+        except ImportError as e:  # half installed, or made for another Python or machine
+            raise BuildError(
+                f"TensorFlow is installed and does not load ({first_line(e)[:200]}); install it again, in a new venv: "
+                f"{pip_line('compiler')}"
+            ) from None
 
         tf.get_logger().setLevel("ERROR")
         # The first tensor looks for accelerators and complains where there are none.

@@ -299,6 +299,16 @@ def test_without_tensorflow_the_pip_line_is_told(tmp_path: Path, command: str) -
     assert first.startswith(f"Error: a build needs {missing}, Jinja2, which this install does not have; {pip}")
 
 
+def test_a_tensorflow_that_is_half_installed_is_told_as_that(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow" / "__init__.py").write_text("import tensorflow.python\n")
+    for name in ("keras.py", "tf_keras.py"):
+        (tmp_path / name).write_text("import tensorflow\n")
+    said = apart("layers", PYTHONPATH=str(tmp_path), TLC_CACHE="off").failed()
+    assert "TensorFlow is installed and does not load (No module named 'tensorflow.python'); install it again" in said
+    assert "defect" not in said
+
+
 def test_without_the_compilers_libraries_the_device_does_all_it_must(
     bundle_path: Path, photos: Path, tmp_path: Path
 ) -> None:
