@@ -258,9 +258,9 @@ class Bank:
         are, stay = self._are_unwanted(rows), ~np.isin(self._unwanted_ids, rows.removed)
         if are.any() or not stay.all():
             lengths = row_lengths(rows.vectors[are]) * rows.scales[are]
-            new = unit_rows(unit_rows(rows.vectors[are]) * lengths[:, None] + self._shift)
+            moved: Floats = np.add(unit_rows(rows.vectors[are]) * lengths[:, None], self._shift, dtype=np.float32)
             going = np.isin(rows.removed, self._unwanted_ids, invert=True)
-            self._unwanted = np.concatenate([self._unwanted[stay], new])
+            self._unwanted = np.concatenate([self._unwanted[stay], unit_rows(moved)])
             self._unwanted_ids = np.concatenate([self._unwanted_ids[stay], rows.ids[are]])
             labels = tuple(label for label, its in zip(rows.labels, are.tolist(), strict=True) if not its)
             rows = replace(
