@@ -218,7 +218,7 @@ def test_inspect(tlc: Tlc, bundle_path: Path) -> None:
     for text in ("rpi", "0, 1, 2, 3", "efficientnet-lite0", "nothing", "model.tflite", "model.onnx", "224x224x3"):
         assert text in done.out
     found = tlc("inspect", bundle_path, "--json").json()
-    assert found.keys() == {"path", "bytes", "manifest", "enrolled"}
+    assert found.keys() == {"path", "bytes", "manifest", "enrolled", "signed"}
     assert found["manifest"] == json.loads(Bundle.open(bundle_path).read("manifest.json"))
     assert found["bytes"] == Bundle.open(bundle_path).bytes
 

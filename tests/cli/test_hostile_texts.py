@@ -148,6 +148,8 @@ def test_a_bundle_and_a_gallery_full_of_texts_that_act(
         ["layers", net],
         ["sweep", "--target", "rpi", "--data", tmp_path / "data", "--backbone", net],
         ["sign", path, "--key", tmp_path / "none.key"],
+        ["site", path, "--vendor", tmp_path / "none", "-o", tmp_path / "site"],
+        ["inspect", path, "--sbom"],
         ["gallery", "rename", path, "cup", "mug"],
         ["gallery", "recover", path, tmp_path / "recovered"],
         ["verify", path, "--data", photos, "--limit", 8],
