@@ -48,7 +48,7 @@ def load_tfjs(path: Path) -> tuple[Any, str]:
         seen: set[Path] = set()
         for group in manifest:
             _read_group(path, group, arrays, digest, seen)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, RecursionError) as e:
         raise BuildError(
             f"{path}: not a TensorFlow.js Layers model, or a damaged one ({type(e).__name__}: {first_line(e)})"
         ) from None

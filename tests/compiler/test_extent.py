@@ -178,6 +178,7 @@ def test_a_layer_that_gives_just_as_much_as_may_be() -> None:
         (lambda m: m[0]["weights"][0].update(shape=[10**9, 10**9]), "too short"),
         (lambda m: m[0]["weights"][0].update(shape=[-1, -(10**9)]), "a damaged one"),
         (lambda m: m[0]["weights"][0].update(shape=["a"]), "a damaged one"),
+        (lambda m: m[0]["weights"][0].update(shape=[float("inf")]), "a damaged one"),
         (lambda m: m[0]["weights"].extend(m[0]["weights"]), "too short"),
         (lambda m: m.extend([{}] * 3), "a damaged one"),
     ],
