@@ -22,6 +22,7 @@ from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.knn.cut import Measured
 from tlc_edge.runtime.knn.prediction import Prediction, answer, basis
 from tlc_edge.runtime.knn.unknown import Knownness
+from tlc_edge.runtime.labels import NONE_OF_THESE
 from tlc_edge.runtime.vectors import quantize_row, unit_rows
 
 NODE = shutil.which("node")
@@ -47,6 +48,8 @@ class Situation:
         if not base:
             count = max(count, 1)
         classes = rng.integers(0, base + 4, size=count)
+        if not base:
+            classes[0] = 0  # there is a class at all
         vectors = self._near(rng, centres, classes) * rng.uniform(0.5, 3, (count, 1)).astype(np.float32)
         if count > 2:
             vectors[1], vectors[2] = vectors[0], vectors[0]  # ties
@@ -54,7 +57,9 @@ class Situation:
         self.rows = np.array([r for r, _ in packed], np.int8).reshape(count, self.width)
         self.scales = [float(s) for _, s in packed]
         # A base class's own name among them: examples of it speak beside its head.
-        self.row_labels = tuple(self.labels[c] if c < base else f"new {c} ü" for c in classes)
+        # And what must not pass, now and then.
+        names = [*self.labels, *(f"new {c} ü" for c in range(base, base + 3)), NONE_OF_THESE]
+        self.row_labels = tuple(names[c] for c in classes)
         self.decision = Decision(
             int(rng.integers(1, 6)),
             float(rng.uniform(0.01, 0.1)),
@@ -167,6 +172,7 @@ def compare(here: Prediction, there: dict[str, Any]) -> None:
         assert there["threshold"] == pytest.approx(here.threshold, abs=TOLERANCE)
     else:
         assert there["threshold"] is None
+    assert there["noneOfThese"] == here.none_of_these
     assert there["unknown"] == here.unknown or abs(here.knownness - here.threshold) < TOLERANCE
     assert [n["similarity"] for n in there["neighbours"]] == pytest.approx(
         [n.similarity for n in here.neighbours], abs=TOLERANCE
