@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("api", "cli", "compiler", "runtime", "targets")
+ROOMS = ("api", "cli", "compiler", "runtime", "targets", "web")
+OF_NPM = {"package.json", "tsconfig.json"}
+KINDS = {".py", ".toml", ".json", ".html", ".css", ".js", ".svg"}
 BESIDE = ("pyproject.toml", "README.md", "LICENSE")
 
 
@@ -28,7 +30,7 @@ def sources(root: Path) -> set[str]:
     return {
         path.relative_to(root).as_posix()
         for path in wanted
-        if path.suffix in {".py", ".toml", ".json", ".html", ".css"} or path.name == "py.typed"
+        if (path.suffix in KINDS or path.name == "py.typed") and path.name not in OF_NPM
     }
 
 
