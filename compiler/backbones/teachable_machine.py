@@ -90,7 +90,8 @@ def _unpack(path: Path, members: dict[str, str], folder: Path) -> Path:
             if sum(archive.getinfo(m).file_size for m in members.values()) > _LARGEST:
                 raise BuildError(f"{path}: unpacks to more than {_LARGEST:,} bytes; it was refused")
             for name, member in members.items():
-                (folder / name).write_bytes(archive.read(member))
+                with (folder / name).open("xb") as out:
+                    out.write(archive.read(member))
     except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, NotImplementedError, OSError) as e:
         raise BuildError(f"{path}: a damaged zip ({e})") from None
     return folder / next(n for n in _NETWORKS if n in members)
