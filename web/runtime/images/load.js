@@ -63,6 +63,14 @@ export function flatten(rgba, spec) {
   const { channels, background } = spec;
   const count = rgba.length / 4;
   const out = new Uint8Array(count * channels);
+  if (channels === 3 && isOpaque(rgba)) {
+    for (let from = 0, to = 0; to < out.length; from += 4, to += 3) {
+      out[to] = rgba[from];
+      out[to + 1] = rgba[from + 1];
+      out[to + 2] = rgba[from + 2];
+    }
+    return out;
+  }
   const colour = [0, 0, 0];
   for (let i = 0, from = 0, to = 0; i < count; i++, from += 4) {
     const alpha = rgba[from + 3];
@@ -79,6 +87,15 @@ export function flatten(rgba, spec) {
     }
   }
   return out;
+}
+
+/**
+ * @param {Uint8ClampedArray} rgba
+ * @returns {boolean}
+ */
+function isOpaque(rgba) {
+  for (let i = 3; i < rgba.length; i += 4) if (rgba[i] !== 255) return false;
+  return true;
 }
 
 /**

@@ -82,18 +82,51 @@ export function tapsOf(from, to) {
  */
 function horizontally(pixels, from, width, channels) {
   if (width === from.width) return new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.length);
-  const { starts, counts, weights, taps } = tapsOf(from.width, width);
+  const across = tapsOf(from.width, width);
   const out = new Uint8Array(width * from.height * channels);
-  for (let y = 0, at = 0; y < from.height; y++) {
-    const row = y * from.width * channels;
-    for (let x = 0; x < width; x++) {
-      const first = row + starts[x] * channels;
-      for (let c = 0; c < channels; c++, at++) {
-        out[at] = weigh(pixels, first + c, channels, weights, x * taps, counts[x]);
-      }
-    }
+  for (let y = 0; y < from.height; y++) {
+    const row = pixels.subarray(y * from.width * channels, (y + 1) * from.width * channels);
+    const to = out.subarray(y * width * channels, (y + 1) * width * channels);
+    if (channels === 3) colourRow(row, across, to);
+    else greyRow(row, across, to);
   }
   return out;
+}
+
+/**
+ * @param {Uint8Array | Uint8ClampedArray} row
+ * @param {Taps} across
+ * @param {Uint8Array} out
+ */
+function colourRow(row, { starts, counts, weights, taps }, out) {
+  for (let x = 0, at = 0; x < starts.length; x++, at += 3) {
+    let red = 1 << (BITS - 1);
+    let green = red;
+    let blue = red;
+    const end = x * taps + counts[x];
+    for (let k = x * taps, p = starts[x] * 3; k < end; k++, p += 3) {
+      const weight = weights[k];
+      red += Math.imul(row[p], weight);
+      green += Math.imul(row[p + 1], weight);
+      blue += Math.imul(row[p + 2], weight);
+    }
+    out[at] = red >> BITS;
+    out[at + 1] = green >> BITS;
+    out[at + 2] = blue >> BITS;
+  }
+}
+
+/**
+ * @param {Uint8Array | Uint8ClampedArray} row
+ * @param {Taps} across
+ * @param {Uint8Array} out
+ */
+function greyRow(row, { starts, counts, weights, taps }, out) {
+  for (let x = 0; x < starts.length; x++) {
+    let sum = 1 << (BITS - 1);
+    for (let k = 0; k < counts[x]; k++) sum += Math.imul(row[starts[x] + k], weights[x * taps + k]);
+    out[x] = sum >> BITS;
+  }
 }
 
 /**
@@ -120,19 +153,4 @@ function vertically(pixels, from, height, channels) {
     for (let i = 0; i < row; i++) out[y * row + i] = sums[i] >> BITS;
   }
   return out;
-}
-
-/**
- * @param {Uint8Array | Uint8ClampedArray} pixels
- * @param {number} first
- * @param {number} step
- * @param {Int32Array} weights
- * @param {number} at
- * @param {number} count
- * @returns {number}
- */
-function weigh(pixels, first, step, weights, at, count) {
-  let sum = 1 << (BITS - 1);
-  for (let k = 0; k < count; k++) sum += Math.imul(pixels[first + k * step], weights[at + k]);
-  return sum >> BITS;
 }

@@ -1,0 +1,100 @@
+"""The runtime in a browser beside the one in Python: answers, embeddings, and what each part takes; in one run.
+
+    python benchmarks/browser.py BUNDLE PHOTOS [--vendor DIR]
+
+BUNDLE is one made for `web`, PHOTOS a folder with a folder per class. Needs Chromium, Node.js and npm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tlc_edge.compiler.site.site import first_load, make_site, write_site
+from tlc_edge.compiler.site.vendor import vendored
+from tlc_edge.runtime import Bundle, Classifier
+from tlc_edge.runtime.images.load import load_image
+
+HERE = Path(__file__).parent
+FRAME = (1280, 720)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--vendor", type=Path)
+    given = parser.parse_args()
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        print("browser.py: chromium is not here", file=sys.stderr)
+        return 75
+    subprocess.run([HERE.parent / "tools" / "node"], check=True)
+    bundle = Bundle.open(given.bundle)
+    contents = make_site(bundle, vendored(given.vendor, None))
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        write_site(work / "site", contents)
+        photos = sorted(path for path in given.photos.glob("*/*") if path.is_file())
+        (work / "asked.json").write_text(json.dumps(python_says(bundle, photos, work)), encoding="utf-8")
+        with Image.open(photos[0]) as image:
+            image.convert("RGB").resize(FRAME).save(work / "frame.jpg")
+        names = [str(HERE / "browser.mjs"), chromium, str(work / "site"), str(work / "asked.json")]
+        done = subprocess.run(["node", *names, str(work / "frame.jpg")], capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(done.stderr[-3000:], file=sys.stderr)
+            return 1
+        report(json.loads(done.stdout), len(photos))
+    print(f"first load, from a host that does not compress: {first_load(contents) / 1e6:.2f} MB")
+    return 0
+
+
+def python_says(bundle: Bundle, photos: list[Path], work: Path) -> list[dict[str, Any]]:
+    """Return each photo with what Python makes of it."""
+    said: list[dict[str, Any]] = []
+    with Classifier.open(bundle, work / "none.gallery") as classifier:
+        for path in photos:
+            pixels = load_image(path, bundle.manifest.preprocessing)
+            answer = classifier.predict(path)
+            said.append(
+                {
+                    "file": base64.b64encode(path.read_bytes()).decode(),
+                    "pixels": base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode(),
+                    "embedding": classifier.embed(path).tolist(),
+                    "label": answer.label,
+                    "unknown": answer.unknown,
+                    "score": answer.score,
+                }
+            )
+    return said
+
+
+def report(found: dict[str, Any], photos: int) -> None:
+    """Print what was found."""
+    print(f"equal pixels: embeddings equal to the bit on {found['equal']} of {photos}, largest {found['largest']:g}")
+    print(
+        f"the browser's own decoding: the same answer on {found['answers']} of {photos}, lowest cosine "
+        f"{min(found['decoded']):.6f}, largest difference of a score {found['scores']:.6f}"
+    )
+    medians: dict[str, float] = {}
+    for name, times in found["taken"].items():
+        medians[name] = statistics.median(times)
+        p95 = sorted(times)[int(0.95 * len(times))]
+        print(f"{name:14} p50 {medians[name]:7.2f} ms   p95 {p95:7.2f} ms")
+    size, times = "x".join(map(str, found["size"])), medians["label"] / medians["bare"]
+    print(f"a frame of {size} to its label: {times:.2f} x the bare model")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
