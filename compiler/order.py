@@ -19,9 +19,10 @@ from tlc_edge.compiler.site.vendor import vendored
 from tlc_edge.compiler.train.heads import check_head
 from tlc_edge.compiler.verify.demands import Demands
 from tlc_edge.runtime.bundle.bundle import check_writable
-from tlc_edge.runtime.errors import UsageError
+from tlc_edge.runtime.errors import BuildError, UsageError
 from tlc_edge.runtime.knn.unknown import checked_rate
 from tlc_edge.targets import Target, load_target
+from tlc_edge.targets.schemes import SCHEMES, names
 
 from .options import Options, check_numbers
 from .toolchain import require_toolchain
@@ -86,12 +87,14 @@ def check(options: Options) -> Order:
     for target in targets:
         check_target(target)
         require_extras(target)
+    kinds = {t.name: file_kinds(t, options.scheme, options.onnx_scheme, onnx_only=onnx_only) for t in targets}
+    _check_schemes(trunk_kinds(tuple(kind for of_target in kinds.values() for kind in of_target)))
     return Order(
         options=options,
         keras=keras,
         backbone_source=backbone_source,
         targets=targets,
-        kinds={t.name: file_kinds(t, options.scheme, options.onnx_scheme, onnx_only=onnx_only) for t in targets},
+        kinds=kinds,
         outputs=_outputs(options, targets),
         views=tuple(copies(options.augment, options.copies, options.seed)),
         libraries=None if options.site is None else _libraries(options, options.site, onnx_only=onnx_only),
@@ -101,6 +104,13 @@ def check(options: Options) -> Order:
 def demands_of(options: Options) -> Demands:
     """Return what the files must reach."""
     return Demands(options.min_accuracy, options.min_class_recall, options.sure)
+
+
+def _check_schemes(trunks: Sequence[TrunkKind]) -> None:
+    for form, scheme in trunks:
+        if scheme not in SCHEMES or form not in SCHEMES[scheme].forms:
+            named = {"tflite": "TFLite", "onnx": "ONNX"}.get(form, form)
+            raise BuildError(f"scheme {scheme!r} has no {named} lowering; choose {', '.join(names(form))}")
 
 
 def _outputs(options: Options, targets: Sequence[Target]) -> tuple[Path, ...]:

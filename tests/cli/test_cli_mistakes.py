@@ -58,7 +58,7 @@ def rewrite(folder: Path, **fields: object) -> None:
         ("predict x.tlc a.png --colour", "No such option"),
         ("predict x.tlc a.png --unknown often", "'often' is neither a rate from 0 to 1 nor 'off'"),
         ("predict x.tlc a.png --threads -1", "--threads"),
-        ("enroll x.tlc mug", "Missing argument 'IMAGE…'"),
+        ("enroll x.tlc mug", "nothing to enroll; give one IMAGE or more, or --camera"),
         ("gallery rename x.tlc mug", "Missing argument 'NEW'"),
         ("build --target rpi", "Missing option '--data'"),
         ("build --target rpi --data . --scheme int3", "int3"),

@@ -85,7 +85,9 @@ def test_understood(folders: str, expected: set[str | None], named: str | None, 
     data = load_dataset(lay(tmp_path, *folders.split()))
     assert data.labels == ("cat", "dog")
     assert set().union(*splits(data).values()) == expected
-    assert (named is None and not data.notes) or any(named is not None and named in note for note in data.notes)
+    assert (named is None and not data.notes) or any(
+        named is not None and named in note for note in (*data.notes, data.recognised)
+    )
 
 
 @pytest.mark.parametrize(

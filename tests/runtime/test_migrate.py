@@ -70,7 +70,7 @@ def test_classes_are_kept_and_known_to_the_new_model(bundle: Bundle, bundle_path
         for image, label in zip(images, ["mug", "mug", "cup", "cup", "mug"], strict=False):
             prediction = classifier.predict(image)
             assert (prediction.label, prediction.source) == (label, "gallery")
-            assert prediction.knownness > 0.99
+            assert prediction.neighbours[0].similarity > 0.99
     with Gallery.open(done.kept, OLD, WIDTH) as gallery:
         assert gallery.classes() == {"cup": 2, "mug": 3}
 
