@@ -78,6 +78,12 @@ class TestInspectReport:
             write_report(bundle, tmp_path / "b")
 
 
+FIRST_LINES = (
+    r".*: a folder per class; 40 images of 4 classes\n"
+    r"\d+ % right on \d+ photos it never saw \(\d+ to \d+ %\)\nNext, on the device:"
+)
+
+
 class TestBuilt:
     def test_the_report_of_a_real_build(self, bundle: Bundle) -> None:
         found = json.loads(bundle.read("report.json"))
@@ -114,7 +120,7 @@ class TestBuilt:
         for said in ("95 % interval", "ms here", "\n! Too little data: 4 classes have"):
             assert said in done.out
         assert re.match(
-            r".*: a folder per class; 40 images of 4 classes\n\d+ % right on \d+ photos it never saw \(\d+ to \d+ %\)\nNext, on the device:",
+            FIRST_LINES,
             done.out,
         )
         assert max(len(line) for line in done.out.splitlines() if line.startswith("model")) <= 80
