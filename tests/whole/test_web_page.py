@@ -153,3 +153,13 @@ def test_it_asks_nobody_else_fits_a_phone_and_can_be_read_out(seen: tuple[dict[s
     assert found["foreign"] == []
     assert found["wide"] <= 390
     assert found["serious"] == []
+
+
+def test_a_killed_browser_loses_nothing_that_was_acknowledged(chromium: str, site: Path) -> None:
+    kills = 8
+    command = ["node", str(ROOT / "tests" / "web" / "kills.mjs"), chromium, str(site), str(kills), "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert (found["kills"], found["lost"], found["damaged"]) == (kills, 0, 0)
+    assert found["acknowledged"] > kills
