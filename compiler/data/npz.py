@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,10 @@ def read_npz(path: Path, notes: list[str]) -> list[Sample]:
                 raise DataError(
                     f"{path}: unpacks to {whole:,} bytes, more than {MAX_UNPACKED:,}; give a folder of images"
                 )
-            arrays = [(x, _images(path, x, archive[x]), archive[y], split) for x, y, split in pairs]
+            arrays = [
+                (x, _images(path, x, _array(path, archive, x)), _array(path, archive, y), split)
+                for x, y, split in pairs
+            ]
     except DataError:
         raise
     except Exception as e:  # numpy and zipfile meet damage with whatever error they happen to hit
@@ -85,6 +88,13 @@ def read_npz(path: Path, notes: list[str]) -> list[Sample]:
         pixels = to_pixels(images, scale)
         samples += [Sample(pixels[i], label, split, f"{key}[{i}]") for i, label in enumerate(names)]
     return samples
+
+
+def _array(path: Path, archive: Any, name: str) -> NDArray[Any]:
+    found: Any = archive[name]
+    if not isinstance(found, np.ndarray):  # numpy gives a member that is no array as its bytes
+        raise DataError(f"{path}: {name} is no array of numpy's; save it again with numpy.savez")
+    return cast("NDArray[Any]", found)
 
 
 def _images(path: Path, key: str, images: NDArray[Any]) -> NDArray[Any]:

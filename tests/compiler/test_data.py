@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import unicodedata
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -309,6 +310,14 @@ class TestNpz:
         np.testing.assert_array_equal(data.samples[5].source, self.IMAGES[5])
         assert len(data.notes) == 1
         assert ("from 0 to 1, taken as black to white" in data.notes[0]) == (times == 255)
+
+    @pytest.mark.parametrize("name", ["x", "y"])
+    def test_a_member_that_is_no_array(self, name: str, tmp_path: Path) -> None:
+        np.savez(tmp_path / "d.npz", **{"y" if name == "x" else "x": self.IMAGES})
+        with zipfile.ZipFile(tmp_path / "d.npz", "a") as archive:
+            archive.writestr(f"{name}.npy", b"not an array of numpy's")
+        with pytest.raises(DataError, match=f"{name} is no array of numpy's; save it again"):
+            load_dataset(str(tmp_path / "d.npz"))
 
     def test_bytes_of_0_and_1_are_black_and_white_but_others_are_as_they_are(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "bits.npz", x=self.IMAGES % 2, y=np.arange(6))
