@@ -57,6 +57,9 @@ class _Wire:
     """What it is of the image, where that is arithmetic alone."""
 
 
+_OURS = ("image", NAME)  # names of layers that a rebuilt network may have before any of its own
+
+
 @dataclass(frozen=True, eq=False)
 class _Plan:
     norms: dict[int, Any]
@@ -227,7 +230,7 @@ class _Rebuilt:
         self._plan = plan
         self._intake = {} if intake is None else {id(plan.first): intake}
         self._layers: dict[int, tuple[Any, Any]] = {}  # id of the given layer: it, and the new one
-        self._names: Counter[str] = Counter(("image", NAME))
+        self._names: Counter[str] = Counter(_OURS)
 
     def call(self, layer: Any, args: Any, kwargs: Any) -> Any:
         from keras import KerasTensor, tree
@@ -254,6 +257,8 @@ class _Rebuilt:
         self._names[layer.name] += 1
         count = self._names[layer.name]
         config["name"] = layer.name if count == 1 else f"{layer.name}_{count}"
+        if layer.name in _OURS:  # who asks for the file's layer of that name must not get ours
+            self.merged.setdefault(layer.name, config["name"])
         if "dtype" in config:
             config["dtype"] = "float32"
         if id(layer) in self._plan.convs or id(layer) in self._intake:

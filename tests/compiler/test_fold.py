@@ -132,7 +132,7 @@ def test_layers_of_one_name_get_names_of_their_own() -> None:
     given = network(inner(4), inner(5), inner(6), layers.Conv2D(2, 1, name="image"), layers.ReLU(name="last"))
     folded = fold(given, PIXELS["-1..1"])
     assert [layer.name for layer in folded.model.layers[1:]] == ["conv", "conv_2", "conv_3", "image_2", "last"]
-    assert folded.merged == {"norm4": "conv", "norm5": "conv_2", "norm6": "conv_3"}
+    assert folded.merged == {"norm4": "conv", "norm5": "conv_2", "norm6": "conv_3", "image": "image_2"}
     np.testing.assert_allclose(run(folded.model, normalised(folded)), run(given, TRAINED_ON["-1..1"]), atol=1e-5)
 
 
@@ -190,6 +190,18 @@ def test_where_the_first_layer_cannot_take_it_in_it_stays_a_layer(pixels: str, f
     assert folded.model.layers[1].name == "normalise"
     expected = run(given, TRAINED_ON[pixels])
     np.testing.assert_allclose(run(folded.model, normalised(folded)), expected, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["normalise", "image"])
+def test_a_layer_with_a_name_of_ours_is_found_by_it(name: str) -> None:
+    from keras import Input, Model, layers
+
+    start = Input((8, 8, 3), name="given")
+    end = layers.Conv2D(2, 1, name="end")(layers.DepthwiseConv2D(3, padding="same", name=name)(start))
+    folded = fold(random_weights(Model(start, end)), PIXELS["imagenet"])
+    found = folded.model.get_layer(folded.merged[name])
+    assert type(found).__name__ == "DepthwiseConv2D"
+    assert found.kernel_size == (3, 3)
 
 
 def test_a_channel_for_the_offsets_is_a_whole_number_of_grey_levels_or_there_is_none() -> None:
