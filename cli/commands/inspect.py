@@ -9,6 +9,7 @@ tlc inspect photos.tlc --sbom > photos.cdx.json
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tlc_edge.cli.output import put, put_json, size, table, unknown_figures
 from tlc_edge.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.bundle.manifest import Manifest
     from tlc_edge.runtime.signing.policy import Signed
 
@@ -66,12 +68,12 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, sbom: bo
         else:
             put(f"{path}: open it in a browser")
         return
-    m = opened.manifest
     enrolled: dict[str, int] = {}
     gallery = Gallery.open_any_if_exists(default_gallery(opened.path))
     if gallery is not None:
         with gallery:
             enrolled = gallery.classes()
+    m = opened.manifest
     if as_json:
         document: dict[str, Any] = json.loads(to_json(m))
         put_json(
@@ -84,9 +86,22 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, sbom: bo
             }
         )
         return
+    for key, value in _facts(opened, enrolled):
+        put(f"{key:<12} {value}")
+    notes: Any = m.target.get("notes")
+    for note in notes if isinstance(notes, list) else ():
+        put(f"{'note':<12} {note}")
+    put("", *table(_models(m), ("model", "scheme", "size", "accuracy", "95 % interval", "same answer as float")))
+    metrics: Any = m.metrics
+    put(f"measured on {metrics.get('held_out')} held-out images; float graph {_figure(metrics, 'float', 'accuracy')}")
+
+
+def _facts(opened: Bundle, enrolled: Mapping[str, int]) -> list[tuple[str, Any]]:
+    """Return what a bundle is, a name and a value each."""
+    m = opened.manifest
     metrics: Any = m.metrics
     shape = f"{m.preprocessing.height}x{m.preprocessing.width}x{m.preprocessing.channels}"
-    facts = [
+    return [
         ("target", f"{m.target.get('title')} ({m.target.get('name')})"),
         ("classes", f"{len(m.labels)}: {', '.join(m.labels[:12])}{', …' if len(m.labels) > 12 else ''}"),
         ("enrolled", ", ".join(f"{c} {n}" for c, n in enrolled.items()) or "nothing"),
@@ -110,19 +125,17 @@ def inspect(bundle: str, report: bool, output: str | None, force: bool, sbom: bo
         ("fingerprint", m.fingerprint[:16]),
         ("size", size(opened.bytes)),
     ]
-    for key, value in facts:
-        put(f"{key:<12} {value}")
-    found: Any = metrics.get("models")
+
+
+def _models(m: Manifest) -> list[tuple[str, ...]]:
+    """Return a row for each model file: what the build measured of it."""
+    found: Any = m.metrics.get("models")
     rows: list[tuple[str, ...]] = []
     for model in m.models:
         low, high = _figure(found, model.file, "interval", 0), _figure(found, model.file, "interval", 1)
         accuracy, same = _figure(found, model.file, "accuracy"), _figure(found, model.file, "agreement")
         rows.append((model.file, model.scheme, size(model.bytes), accuracy, f"{low} to {high}", same))
-    notes: Any = m.target.get("notes")
-    for note in notes if isinstance(notes, list) else ():
-        put(f"{'note':<12} {note}")
-    put("", *table(rows, ("model", "scheme", "size", "accuracy", "95 % interval", "same answer as float")))
-    put(f"measured on {metrics.get('held_out')} held-out images; float graph {_figure(metrics, 'float', 'accuracy')}")
+    return rows
 
 
 def _signed(signed: Signed | None) -> str:

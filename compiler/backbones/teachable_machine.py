@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone
-from tlc_edge.runtime.errors import BuildError, UsageError
+from tlc_edge.runtime.errors import BuildError, UsageError, first_line
+from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 from . import keras_file, tfjs
 from .own_labels import BESIDE
@@ -72,7 +72,7 @@ def _members(path: Path) -> dict[str, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [n for n in archive.namelist() if not n.startswith("__MACOSX/")]
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except ZIP_DAMAGE:
         return {}
     network = next((n for wanted in _NETWORKS for n in names if PurePosixPath(n).name == wanted), None)
     if network is None:
@@ -92,6 +92,6 @@ def _unpack(path: Path, members: dict[str, str], folder: Path) -> Path:
             for name, member in members.items():
                 with (folder / name).open("xb") as out:
                     out.write(archive.read(member))
-    except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, NotImplementedError, OSError) as e:
-        raise BuildError(f"{path}: a damaged zip ({e})") from None
+    except (*ZIP_DAMAGE, KeyError, RuntimeError) as e:  # the last: it is locked with a password
+        raise BuildError(f"{path}: a damaged zip ({first_line(e)}); export it again") from None
     return folder / next(n for n in _NETWORKS if n in members)

@@ -11,6 +11,8 @@ import json
 import zipfile
 from collections.abc import Sequence
 
+from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
+
 from .protobuf import fields
 
 FILE = KEY = "labels"
@@ -25,16 +27,7 @@ def says_other_labels(form: str, data: bytes, labels: Sequence[str]) -> bool:
     """
     try:
         found = {"tflite": _of_tflite, "onnx": _of_onnx}[form](data)
-    except (
-        KeyError,
-        ValueError,
-        RecursionError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-        EOFError,
-    ):
+    except (*ZIP_DAMAGE, KeyError, RuntimeError):  # the last: a member with a password, or JSON too deep
         return False
     return any(list(labels) != one for one in found)
 

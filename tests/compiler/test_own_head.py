@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -241,6 +242,19 @@ def test_an_export_is_taken_as_it_is(make: Callable[[Path], Path], tmp_path: Pat
     features = np.asarray(trunk.model((IMAGES - 127.5) / 127.5))
     wanted = np.asarray(teachable()(IMAGES / 127.5 - 1))
     np.testing.assert_allclose(Head("own", own.layers).probabilities(features), wanted, atol=1e-5)
+
+
+def test_a_damaged_zip_is_a_sentence(tmp_path: Path) -> None:
+    whole = tfjs_zip(tmp_path).read_bytes()
+    path = tmp_path / "damaged.zip"
+    for at in range(0, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:at])
+        with pytest.raises((BuildError, UsageError)):
+            load_backbone(str(path))
+        # What is flipped may be an attribute that nobody reads, or the name of the file with the labels.
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+        with contextlib.suppress(BuildError, UsageError):
+            assert load_backbone(str(path)).labels in (("zero", "two", "one"), None)
 
 
 def test_a_zip_without_a_network_is_refused_before_tensorflow(tmp_path: Path) -> None:

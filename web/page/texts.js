@@ -60,7 +60,7 @@ const en = {
   noPermission: "The camera is not allowed. Allow it in the browser's settings, or take a picture instead.",
   busyCamera: "The camera is in use by something else. Close that, or take a picture instead.",
   notSecure: "Browsers give the camera to https pages only. Take or open a picture instead.",
-  oldBrowser: "This browser lacks {what}. Use a newer one: Chrome 108, Firefox 111, Safari 17 or later.",
+  oldBrowser: "This browser lacks {what}. Use a newer one: Chrome 108, Firefox 114, Safari 17 or later.",
   dir: "ltr",
   languageName: "English",
 };
@@ -125,7 +125,7 @@ const de = {
   noPermission: "Die Kamera ist nicht erlaubt. In den Einstellungen des Browsers erlauben oder ein Bild aufnehmen.",
   busyCamera: "Die Kamera wird gerade anderswo benutzt. Das andere schließen oder ein Bild aufnehmen.",
   notSecure: "Browser geben die Kamera nur Seiten mit https. Bitte ein Bild aufnehmen oder öffnen.",
-  oldBrowser: "Diesem Browser fehlt {what}. Bitte einen neueren nehmen: Chrome 108, Firefox 111, Safari 17.",
+  oldBrowser: "Diesem Browser fehlt {what}. Bitte einen neueren nehmen: Chrome 108, Firefox 114, Safari 17.",
   dir: "ltr",
   languageName: "Deutsch",
 };
@@ -190,7 +190,7 @@ const ar = {
   noPermission: "الكاميرا غير مسموح بها. اسمح بها في إعدادات المتصفح، أو التقط صورة.",
   busyCamera: "الكاميرا مستخدمة في مكان آخر. أغلقه، أو التقط صورة.",
   notSecure: "لا تعطي المتصفحات الكاميرا إلا لصفحات https. التقط صورة أو افتحها.",
-  oldBrowser: "يفتقر هذا المتصفح إلى {what}. استخدم أحدث: Chrome 108 أو Firefox 111 أو Safari 17.",
+  oldBrowser: "يفتقر هذا المتصفح إلى {what}. استخدم أحدث: Chrome 108 أو Firefox 114 أو Safari 17.",
   dir: "rtl",
   languageName: "العربية",
 };
