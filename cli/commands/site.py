@@ -21,13 +21,14 @@ from tlc_edge.cli.output import put, put_json, size
 @click.option("--force", is_flag=True, help="Replace an existing folder.")
 @json_option
 def site(bundle: str, output: str, vendor: str | None, force: bool, as_json: bool) -> None:
-    from tlc_edge.compiler.site.site import check_site, first_load, make_site, write_site
+    from tlc_edge.compiler.site.site import check_bundle, check_site, first_load, make_site, write_site
     from tlc_edge.compiler.site.vendor import vendored
     from tlc_edge.runtime.bundle.bundle import Bundle
 
     where = Path(output)
     check_site(where, force)
     opened = Bundle.open(bundle)
+    check_bundle(opened)  # before anything is fetched
     contents = make_site(opened, vendored(Path(vendor) if vendor else None, None))
     write_site(where, contents, force)
     first = first_load(contents)

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from tlc_edge.runtime.bundle.bundle import DIGEST, MANIFEST, Bundle, check_writable
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.files import beside, put_in_place, write_folder
+from tlc_edge.targets import all_targets
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -45,8 +46,7 @@ def make_site(bundle: Bundle, libraries: Mapping[str, bytes]) -> dict[str, bytes
     Raises:
         BuildError: the bundle has no such file.
     """
-    if not any(model.format == "tflite" for model in bundle.manifest.models):
-        raise BuildError(f"{bundle.path}: no TFLite file in it, which a page runs; build it with --target web")
+    check_bundle(bundle)
     contents = {**_own(), **libraries, **{f"bundle/{name}": data for name, data in _of_bundle(bundle).items()}}
     contents["index.html"] = contents.pop("page/index.html")
     worker = contents.pop(f"page/{_WORKER}")
@@ -66,6 +66,23 @@ def first_load(contents: Mapping[str, bytes]) -> int:
     return sum(
         len(contents.get(f"{name}.gz", data)) for name, data in contents.items() if not name.endswith((".gz", *unused))
     )
+
+
+def check_bundle(bundle: Bundle) -> None:
+    """Say before the work that a page cannot run a bundle: it wants a TFLite file with uint8 in and float32 out.
+
+    Raises:
+        BuildError: there is no such file in it.
+    """
+    if not any(model.format == "tflite" for model in bundle.manifest.models):
+        raise BuildError(f"{bundle.path}: no TFLite file in it, which a page runs; build it with --target web")
+    name = bundle.manifest.target.get("name")
+    target = next((t for t in all_targets() if t.name == name), None)
+    if target is not None and (target.input_dtype, target.output_dtype) != ("uint8", "float32"):
+        raise BuildError(
+            f"{bundle.path}: built for {name}, whose file takes {target.input_dtype} and gives {target.output_dtype}, "
+            "which no browser runs; build it with --target web"
+        )
 
 
 def check_site(path: Path, force: bool) -> None:

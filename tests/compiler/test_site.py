@@ -91,6 +91,19 @@ def test_a_bundle_without_a_tflite_file_is_refused(built_bundle: Path) -> None:
         make_site(replace(bundle, manifest=replace(bundle.manifest, models=onnx)), OTHERS)
 
 
+@pytest.mark.parametrize(
+    ("target", "taken"), [("coral", False), ("mcu", False), ("android", True), ("of my own", True)]
+)
+def test_a_bundle_for_int8_alone_is_refused(target: str, taken: bool, built_bundle: Path) -> None:
+    bundle = Bundle.open(built_bundle)
+    other = replace(bundle, manifest=replace(bundle.manifest, target={"name": target}))
+    if taken:
+        assert make_site(other, OTHERS)
+        return
+    with pytest.raises(BuildError, match=f"built for {target}, whose file .* no browser runs; build it with --target"):
+        make_site(other, OTHERS)
+
+
 def test_only_an_earlier_site_is_replaced_and_only_when_asked(contents: dict[str, bytes], tmp_path: Path) -> None:
     site = tmp_path / "site"
     write_site(site, contents)
