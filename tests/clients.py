@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -23,21 +24,33 @@ def client(config: pytest.Config, name: str, requirements: list[str], module: st
     python = home / "bin" / "python"
     ready = home / "ready.txt"
     wanted = "\n".join(requirements)
-    if ready.is_file() and ready.read_text() == wanted:
+    with (home.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest's workers ask for one client at once
+        if ready.is_file() and ready.read_text() == wanted:
+            return python
+        venv.create(home, clear=True, with_pip=False)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(python),
+            "install",
+            "--quiet",
+            "--no-deps",
+            *requirements,
+        ]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"{name}: not installed within {_SECONDS} s")
+        if done.returncode:
+            pytest.skip(f"{name} cannot be installed here: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
+        tried = run(python, f"import {module}")
+        if tried.returncode:
+            pytest.skip(f"{name} cannot be imported here: {tried.stderr.strip().splitlines()[-1]}")
+        ready.write_text(wanted)
         return python
-    venv.create(home, clear=True, with_pip=False)
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", *requirements]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{name}: not installed within {_SECONDS} s")
-    if done.returncode:
-        pytest.skip(f"{name} cannot be installed here: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
-    tried = run(python, f"import {module}")
-    if tried.returncode:
-        pytest.skip(f"{name} cannot be imported here: {tried.stderr.strip().splitlines()[-1]}")
-    ready.write_text(wanted)
-    return python
 
 
 def run(python: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
