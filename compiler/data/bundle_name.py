@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import load
-from .address import address_name
+from .forms.address import address_name
 
 
 def bundle_name(data: str) -> str:

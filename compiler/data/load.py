@@ -13,9 +13,9 @@ from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.labels import MAX_LABEL, is_label
 from tlc_edge.runtime.progress import Count, silent
 
-from . import address, archive, by_folder, csv_list, folder, gallery, npz, pixel_table, sample_set
 from .decode import decode, decode_all
 from .exports import forms as exports
+from .forms import address, archive, by_folder, csv_list, folder, gallery, npz, pixel_table, sample_set
 from .records import Dataset, Origin, Reading, Sample, Skipped, refuse
 from .together import Part, put_together
 

@@ -15,7 +15,7 @@ import pytest
 from test_data_archive import FILES, as_zip
 
 from tlc_edge.compiler.cache import bound as make_room
-from tlc_edge.compiler.data.address import address_name, parse_checksum
+from tlc_edge.compiler.data.forms.address import address_name, parse_checksum
 from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.data.records import Dataset
 from tlc_edge.runtime.errors import DataError, UsageError

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tlc_edge.compiler.cache import bound as make_room
-from tlc_edge.compiler.data import archive as data_archive
 from tlc_edge.compiler.data.decode import decode_all
+from tlc_edge.compiler.data.forms import archive as data_archive
 from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.data.records import Dataset
 from tlc_edge.runtime.bundle.manifest import Preprocessing

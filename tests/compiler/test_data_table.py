@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.forms.pixel_table import parse_shape
 from tlc_edge.compiler.data.load import Origin, load_dataset
-from tlc_edge.compiler.data.pixel_table import parse_shape
 from tlc_edge.compiler.data.records import Dataset
 from tlc_edge.runtime.errors import DataError, UsageError
 

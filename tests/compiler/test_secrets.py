@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tlc_edge.compiler.data.address import told
+from tlc_edge.compiler.data.forms.address import told
 from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.runtime.errors import TlcError
 

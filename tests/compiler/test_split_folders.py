@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tlc_edge.compiler.data.forms.split_folders import split_of
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.data.records import Dataset
-from tlc_edge.compiler.data.split_folders import split_of
 from tlc_edge.runtime.errors import DataError
 
 

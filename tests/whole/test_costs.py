@@ -15,7 +15,7 @@ import pytest
 from fuzz_targets import small_bundle
 from made_docs.costs import COSTS
 
-from tlc_edge.compiler.data import address, npz
+from tlc_edge.compiler.data.forms import address, npz
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.errors import BundleError, DataError, DeviceError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tlc_edge.compiler.data import address, archive, npz
+from tlc_edge.compiler.data.forms import address, archive, npz
 from tlc_edge.compiler.weights import extent, read_confined, read_hdf5, rehearse
 from tlc_edge.runtime.errors import LONGEST
 from tlc_edge.runtime.gallery import file as gallery_file

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tlc_edge.compiler.data.boxes import Box
-from tlc_edge.compiler.data.split_folders import split_of
+from tlc_edge.compiler.data.forms.boxes import Box
+from tlc_edge.compiler.data.forms.split_folders import split_of
 
 from .found import Found, as_written_by, has_classes, lists_in, read_json
 

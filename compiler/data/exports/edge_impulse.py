@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlc_edge.compiler.data.boxes import Box
-from tlc_edge.compiler.data.csv_list import several
-from tlc_edge.compiler.data.listing import Row
+from tlc_edge.compiler.data.forms.boxes import Box
+from tlc_edge.compiler.data.forms.csv_list import several
+from tlc_edge.compiler.data.forms.listing import Row
 from tlc_edge.compiler.data.records import SPLITS
 from tlc_edge.runtime.images.walk import is_image
 

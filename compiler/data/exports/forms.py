@@ -8,11 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from tlc_edge.compiler.data.boxes import Box, crop_boxes
-from tlc_edge.compiler.data.embedded import Embedded, take_embedded
-from tlc_edge.compiler.data.listing import Finder, Row, take
+from tlc_edge.compiler.data.forms.boxes import Box, crop_boxes
+from tlc_edge.compiler.data.forms.embedded import Embedded, take_embedded
+from tlc_edge.compiler.data.forms.listing import Finder, Row, take
+from tlc_edge.compiler.data.forms.split_folders import split_of
 from tlc_edge.compiler.data.records import Origin, Reading, Sample
-from tlc_edge.compiler.data.split_folders import split_of
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.walk import folders_in

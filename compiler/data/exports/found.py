@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlc_edge.compiler.data.split_folders import plan_folder, split_of
+from tlc_edge.compiler.data.forms.split_folders import plan_folder, split_of
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.walk import folders_in, holds_images
 

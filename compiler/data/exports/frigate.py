@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlc_edge.compiler.data.listing import Row
+from tlc_edge.compiler.data.forms.listing import Row
 from tlc_edge.runtime.images.walk import folders_in, holds_images, images_below
 
 from .found import Found

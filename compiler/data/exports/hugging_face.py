@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tlc_edge.compiler.data.csv_list import LABELS, several
-from tlc_edge.compiler.data.csv_table import read_csv
-from tlc_edge.compiler.data.listing import Row
-from tlc_edge.compiler.data.split_folders import split_of
+from tlc_edge.compiler.data.forms.csv_list import LABELS, several
+from tlc_edge.compiler.data.forms.csv_table import read_csv
+from tlc_edge.compiler.data.forms.listing import Row
+from tlc_edge.compiler.data.forms.split_folders import split_of
 from tlc_edge.runtime.errors import DataError
 
 from .found import Found, as_written_by, lists_in

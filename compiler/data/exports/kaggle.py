@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlc_edge.compiler.data.csv_list import is_list, list_rows
-from tlc_edge.compiler.data.csv_table import read_csv
-from tlc_edge.compiler.data.listing import Row
-from tlc_edge.compiler.data.split_folders import split_of
+from tlc_edge.compiler.data.forms.csv_list import is_list, list_rows
+from tlc_edge.compiler.data.forms.csv_table import read_csv
+from tlc_edge.compiler.data.forms.listing import Row
+from tlc_edge.compiler.data.forms.split_folders import split_of
 
 from .found import Found, has_classes
 

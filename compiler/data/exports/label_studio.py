@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tlc_edge.compiler.data.boxes import Box
-from tlc_edge.compiler.data.csv_list import several
-from tlc_edge.compiler.data.listing import Row
+from tlc_edge.compiler.data.forms.boxes import Box
+from tlc_edge.compiler.data.forms.csv_list import several
+from tlc_edge.compiler.data.forms.listing import Row
 
 from .found import Found, as_written_by, has_classes, read_json
 

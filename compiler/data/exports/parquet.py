@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tlc_edge.compiler.data.csv_list import LABELS, several
-from tlc_edge.compiler.data.embedded import Embedded
-from tlc_edge.compiler.data.split_folders import split_of
+from tlc_edge.compiler.data.forms.csv_list import LABELS, several
+from tlc_edge.compiler.data.forms.embedded import Embedded
+from tlc_edge.compiler.data.forms.split_folders import split_of
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.install import pip_line
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlc_edge.compiler.data.boxes import Box
-from tlc_edge.compiler.data.split_folders import split_of
+from tlc_edge.compiler.data.forms.boxes import Box
+from tlc_edge.compiler.data.forms.split_folders import split_of
 
 from .found import Found, as_written_by, has_classes, lists_in, read_xml
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlc_edge.compiler.data.boxes import Box
-from tlc_edge.compiler.data.csv_list import list_rows
-from tlc_edge.compiler.data.csv_table import Table, read_csv
-from tlc_edge.compiler.data.listing import Row
-from tlc_edge.compiler.data.split_folders import split_of
+from tlc_edge.compiler.data.forms.boxes import Box
+from tlc_edge.compiler.data.forms.csv_list import list_rows
+from tlc_edge.compiler.data.forms.csv_table import Table, read_csv
+from tlc_edge.compiler.data.forms.listing import Row
+from tlc_edge.compiler.data.forms.split_folders import split_of
 
 from .found import Found, as_written_by, lists_in
 

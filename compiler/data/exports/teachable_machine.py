@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlc_edge.compiler.data.listing import Row
+from tlc_edge.compiler.data.forms.listing import Row
 from tlc_edge.runtime.images.walk import loose_images
 
 from .found import Found

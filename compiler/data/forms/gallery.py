@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tlc_edge.compiler.data.records import Origin, Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.gallery.gallery import Gallery
@@ -12,7 +13,6 @@ from tlc_edge.runtime.gallery.transfer import stored
 from tlc_edge.runtime.labels import NONE_OF_THESE
 
 from .embedded import Embedded, take_embedded
-from .records import Origin, Reading, Sample, Skipped
 
 EXPECTED = "a .gallery"
 SUFFIXES: tuple[str, ...] = (".gallery",)

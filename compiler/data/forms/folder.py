@@ -5,11 +5,11 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+from tlc_edge.compiler.data.records import Origin, Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.load import source_name
 from tlc_edge.runtime.images.walk import folders_in, holds_images, loose_images, walk
 
-from .records import Origin, Reading, Sample, Skipped
 from .split_folders import ClassFolder, plan_folder
 
 EXPECTED = "a folder with one folder per class"

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tlc_edge.compiler.data.records import SPLITS, Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.walk import is_junk, walk
-
-from .records import SPLITS, Reading, Sample, Skipped
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from tlc_edge.compiler.data.records import Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError, ImageError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_PIXELS
 
 from .embedded import Made
 from .listing import Finder
-from .records import Reading, Sample, Skipped
 
 _FAR = 1_000_000  # beyond every photo
 SMALLEST = 8

@@ -7,11 +7,11 @@ import os
 import unicodedata
 from pathlib import Path
 
+from tlc_edge.compiler.data.records import Origin, Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.load import source_name
 from tlc_edge.runtime.images.named import Named, named_images
 
-from .records import Origin, Reading, Sample, Skipped
 from .split_folders import split_of
 
 EXPECTED = ""

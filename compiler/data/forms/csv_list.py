@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.runtime.errors import DataError, TlcError
 
 from .csv_table import Table, read_csv
 from .listing import Finder, Row, split_named, take
-from .records import Origin, Reading, Sample
 
 EXPECTED = "a .csv"
 SUFFIXES: tuple[str, ...] = (".csv", ".tsv")

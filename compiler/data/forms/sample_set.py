@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.runtime.errors import DataError, unknown_name
 from tlc_edge.runtime.install import pip_line
-
-from .records import Origin, Reading, Sample
 
 EXPECTED = ""
 SUFFIXES: tuple[str, ...] = ()

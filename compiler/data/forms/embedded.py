@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlc_edge.compiler.cache.bound import SCRATCH, make_room
+from tlc_edge.compiler.data.records import Reading, Sample
 
 from .made_folder import made_folder
-from .records import Reading, Sample
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tlc_edge.compiler.cache.bound import SCRATCH, make_room
+from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.install import pip_line
@@ -21,7 +22,6 @@ from tlc_edge.runtime.progress import Count, silent
 
 from . import archive, npz
 from .made_folder import made_folder
-from .records import Origin, Reading, Sample
 
 MAX_BYTES = 50 << 30
 """A download longer than this is broken off."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.runtime.errors import DataError, UsageError
 
 from .arrays import find_scale, is_one_hot, scale_note, to_pixels
-from .records import Origin, Reading, Sample
 
 EXPECTED = ""
 SUFFIXES: tuple[str, ...] = (".csv",)

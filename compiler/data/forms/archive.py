@@ -20,6 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tlc_edge.compiler.cache.bound import SCRATCH, make_room
+from tlc_edge.compiler.data.exports import forms as exports
+from tlc_edge.compiler.data.records import Origin, Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError, first_line
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_BYTES, source_name
@@ -29,9 +31,7 @@ from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 from .archive_names import Names
 from .csv_list import is_list
 from .csv_table import check_encoding
-from .exports import forms as exports
 from .made_folder import made_folder
-from .records import Origin, Reading, Sample, Skipped
 from .split_folders import split_of
 
 EXPECTED = "a .zip or .tar archive"

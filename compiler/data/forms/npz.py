@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.runtime.errors import DataError, first_line
 
 from .arrays import find_scale, is_one_hot, scale_note, to_pixels
-from .records import Origin, Reading, Sample
 
 EXPECTED = "an .npz"
 SUFFIXES: tuple[str, ...] = (".npz",)
