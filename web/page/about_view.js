@@ -1,14 +1,13 @@
 /** What the page is: the bundle, its accuracy, the browser's storage, the self-test, the language. */
 
-import { selftest } from "../runtime/engines/selftest.js";
 import { element, make } from "./dom.js";
 import { LANGUAGES, speak, spoken, text } from "./texts.js";
 
-/** @typedef {import("../runtime/classifier.js").Classifier} Classifier */
+/** @typedef {import("./shape.js").PageClassifier} PageClassifier */
 
 /**
  * Let the dialog open, and do what its parts say.
- * @param {Classifier} classifier
+ * @param {PageClassifier} classifier
  * @param {() => void} spokenAnew called when the language changed
  */
 export function listen(classifier, spokenAnew) {
@@ -18,8 +17,10 @@ export function listen(classifier, spokenAnew) {
     dialog.showModal();
   });
   element("about-close").addEventListener("click", () => dialog.close());
+  element("selftest").hidden = classifier.selftest === undefined;
   element("selftest").addEventListener("click", async () => {
-    const found = await selftest(classifier.bundle, classifier.engine);
+    const found = await classifier.selftest?.();
+    if (found === undefined) return;
     const given = { count: found.images, cosine: found.lowestCosine.toFixed(4), wrong: found.wrongLabels };
     element("selftest-result").textContent = text(found.passed ? "selftestPassed" : "selftestFailed", given);
   });
@@ -36,19 +37,18 @@ export function listen(classifier, spokenAnew) {
 }
 
 /**
- * @param {Classifier} classifier
+ * @param {PageClassifier} classifier
  * @returns {Promise<HTMLElement[]>}
  */
-async function facts({ bundle, engine }) {
-  const { manifest } = bundle;
-  const used = await navigator.storage.estimate();
+async function facts(classifier) {
+  const { labels, created, model, metrics, bytes } = await classifier.about();
   /** @type {[string, string][]} */
   const shown = [
-    ["bundle", manifest.labels.join(", ")],
-    ["built", manifest.created.slice(0, 10)],
-    ["model", `${String(manifest.backbone.name ?? "")} ${engine.model.scheme}, ${engine.name}`],
-    ["accuracy", accuracyOf(manifest.metrics)],
-    ["storage", `${((used.usage ?? 0) / 1e6).toFixed(1)} MB`],
+    ["bundle", labels.join(", ")],
+    ["built", created.slice(0, 10)],
+    ["model", model],
+    ["accuracy", accuracyOf(metrics)],
+    ["storage", `${(bytes / 1e6).toFixed(1)} MB`],
   ];
   return shown
     .filter(([, value]) => value)

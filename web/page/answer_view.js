@@ -3,26 +3,26 @@
 import { element, make, pictureOf } from "./dom.js";
 import { text } from "./texts.js";
 
-/** @typedef {import("../runtime/classifier.js").Prediction} Prediction */
+/** @typedef {import("./shape.js").Answer} Answer */
 
 const SHOWN = 8;
 
 /** Shows predictions as they come. */
 export class AnswerView {
-  /** @param {{explain(prediction: Prediction): Promise<{id: number, label: string, picture: Blob | null}[]>}} classifier */
+  /** @param {Pick<import("./shape.js").PageClassifier, "explain">} classifier */
   constructor(classifier) {
     this.classifier = classifier;
-    /** @type {Prediction | undefined} */
+    /** @type {Answer | undefined} */
     this.latest = undefined;
     this.why = element("why");
     this.reasons = element("reasons");
     this.why.addEventListener("click", () => this.#explain());
   }
 
-  /** @param {Prediction} prediction */
-  show(prediction) {
-    const { label, score, unknown, ranked } = prediction;
-    this.latest = prediction;
+  /** @param {Answer} answer */
+  show(answer) {
+    const { label, score, unknown, ranked } = answer;
+    this.latest = answer;
     const best = element("best");
     const said = unknown ? text("unknownNearest", { label }) : `${label} ${percent(score)}`;
     if (best.dataset.label !== `${unknown} ${label}`) {

@@ -1,6 +1,5 @@
 /** The page: a camera, the answer, and what it is taught. */
 
-import { Classifier } from "../runtime/classifier.js";
 import { listen as listenToAbout } from "./about_view.js";
 import { AnswerView } from "./answer_view.js";
 import { Camera } from "./camera.js";
@@ -8,19 +7,25 @@ import { element, save } from "./dom.js";
 import { TeachView } from "./teach_view.js";
 import { text, write } from "./texts.js";
 
+/** @typedef {import("./shape.js").PageClassifier} PageClassifier */
+
 /**
- * Open the bundle and let the page live.
- * @param {URL} bundle its folder
+ * Let the page live.
+ * @param {PageClassifier} classifier
+ * @param {() => Promise<string>} kept says where what is taught is kept
  */
-export async function run(bundle) {
-  const classifier = await Classifier.open(bundle);
-  await new Page(classifier).start();
+export async function run(classifier, kept) {
+  await new Page(classifier, kept).start();
 }
 
 class Page {
-  /** @param {Classifier} classifier */
-  constructor(classifier) {
+  /**
+   * @param {PageClassifier} classifier
+   * @param {() => Promise<string>} kept
+   */
+  constructor(classifier, kept) {
     this.classifier = classifier;
+    this.kept = kept;
     this.camera = new Camera(/** @type {HTMLVideoElement} */ (element("video")));
     this.answers = new AnswerView(classifier);
     /** A picture that was opened stands in the place of the camera. @type {File | undefined} */
@@ -33,7 +38,7 @@ class Page {
   }
 
   async start() {
-    this.#name();
+    await this.#name();
     this.#listen();
     await this.teaching.refresh();
     await this.#tellWhereKept();
@@ -95,8 +100,8 @@ class Page {
     }
   }
 
-  #name() {
-    const name = this.classifier.bundle.manifest.labels.join(", ");
+  async #name() {
+    const name = (await this.classifier.about()).labels.join(", ");
     element("name").textContent = name;
     document.title = name ? `tlc: ${name}` : "tlc";
   }
@@ -149,8 +154,7 @@ class Page {
   }
 
   async #tellWhereKept() {
-    const isPersisted = (await navigator.storage.persisted?.()) || (await navigator.storage.persist?.());
-    element("kept").textContent = text("kept", { persisted: text(isPersisted ? "persisted" : "notPersisted") });
+    element("kept").textContent = await this.kept();
   }
 
   /** @param {unknown} error */

@@ -31,9 +31,9 @@ async function start() {
   }
   status.textContent = text("loading");
   await underControl();
-  const { run } = await import("./app.js");
+  const page = await import("./in_browser.js");
   try {
-    await run(new URL("../bundle/", import.meta.url));
+    await page.start(new URL("../bundle/", import.meta.url));
   } catch (error) {
     status.textContent = error instanceof Error ? error.message : String(error);
   }

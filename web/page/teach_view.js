@@ -5,8 +5,8 @@ import { element, make, pictureOf } from "./dom.js";
 import { onHold } from "./hold.js";
 import { text } from "./texts.js";
 
-/** @typedef {import("../runtime/classifier.js").Classifier} Classifier */
-/** @typedef {import("../runtime/classifier.js").Prepared} Prepared */
+/** @typedef {import("./shape.js").PageClassifier} PageClassifier */
+/** @typedef {import("./shape.js").Taken} Taken */
 
 const EVERY = 180; // milliseconds between two pictures: neighbours in a video teach little
 const MOST = 60; // pictures in one hold
@@ -15,8 +15,8 @@ const STRIP = 8; // of the latest are shown
 /** The classes and their buttons. */
 export class TeachView {
   /**
-   * @param {Classifier} classifier
-   * @param {() => import("../runtime/images/load.js").Source | undefined} frame what is to be learned from now
+   * @param {PageClassifier} classifier
+   * @param {() => import("./shape.js").Shown | undefined} frame what is to be learned from now
    * @param {(error: unknown) => void} complain
    */
   constructor(classifier, frame, complain) {
@@ -25,7 +25,7 @@ export class TeachView {
     this.complain = complain;
     /** Names that were given and have no picture yet. @type {Set<string>} */
     this.named = new Set();
-    /** @type {Prepared[]} */
+    /** @type {Taken[]} */
     this.taken = [];
     this.held = 0;
     element("new-class").addEventListener("submit", (event) => this.#addClass(event));
@@ -107,9 +107,9 @@ export class TeachView {
       const source = this.frame();
       if (source === undefined) break;
       try {
-        const prepared = await this.classifier.prepare(source);
-        this.taken.push(prepared);
-        this.#showTaken(prepared, label);
+        const taken = await this.classifier.prepare(source);
+        this.taken.push(taken);
+        this.#showTaken(taken, label);
       } catch (error) {
         this.complain(error);
         break;
@@ -127,19 +127,19 @@ export class TeachView {
   }
 
   /**
-   * @param {Prepared} prepared
+   * @param {Taken} taken
    * @param {string} label
    */
-  async #showTaken(prepared, label) {
+  async #showTaken(taken, label) {
     this.#say(`${nameOf(label)}: ${text("holding", { count: this.taken.length })}`);
     const strip = element("taken");
-    strip.prepend(pictureOf(new Blob([await this.classifier.picture(prepared.pixels)], { type: "image/jpeg" }), ""));
+    strip.prepend(pictureOf(await this.classifier.pictureOf(taken), ""));
     while (strip.children.length > STRIP) strip.lastChild?.remove();
   }
 
   /**
    * @param {string} label
-   * @param {(File | Prepared)[]} sources
+   * @param {(File | Taken)[]} sources
    */
   async #enroll(label, sources) {
     try {
@@ -168,13 +168,13 @@ export class TeachView {
 
   /** @param {string} label */
   async #showPictures(label) {
-    const examples = await this.classifier.gallery.examples(label);
+    const examples = await this.classifier.examples(label);
     const shown = await Promise.all(
       examples.map(async ({ id }) => {
-        const jpeg = await this.classifier.gallery.thumbnail(id);
+        const picture = await this.classifier.thumbnail(id);
         const remove = make("button", { type: "button" });
         remove.setAttribute("aria-label", text("removePicture", { number: id }));
-        remove.append(jpeg === null ? `#${id}` : pictureOf(new Blob([jpeg], { type: "image/jpeg" }), ""));
+        remove.append(picture === null ? `#${id}` : pictureOf(picture, ""));
         remove.addEventListener("click", () =>
           this.#do(() => this.classifier.remove([id]), text("removed")).then(() => this.#showPictures(label)),
         );

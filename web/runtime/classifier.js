@@ -2,7 +2,7 @@
 
 import { Bundle, sha256 } from "./bundle/bundle.js";
 import { Engine } from "./engines/engine.js";
-import { selftestOnce } from "./engines/selftest.js";
+import { selftest, selftestOnce } from "./engines/selftest.js";
 import { UsageError } from "./errors.js";
 import { GalleryClient } from "./gallery/client.js";
 import { cleanLabel, NONE_OF_THESE } from "./gallery/labels.js";
@@ -157,10 +157,7 @@ export class Classifier {
    */
   async explain({ neighbours }) {
     return Promise.all(
-      neighbours.map(async (near) => {
-        const jpeg = near.id ? await this.gallery.thumbnail(near.id) : null;
-        return { ...near, picture: jpeg === null ? null : new Blob([jpeg], { type: "image/jpeg" }) };
-      }),
+      neighbours.map(async (near) => ({ ...near, picture: near.id ? await this.thumbnail(near.id) : null })),
     );
   }
 
@@ -176,6 +173,33 @@ export class Classifier {
   async classes() {
     const taught = await this.gallery.classes();
     return new Map([...this.bundle.manifest.labels, ...taught.keys()].map((label) => [label, taught.get(label) ?? 0]));
+  }
+
+  /** @param {string} [label] @returns {Promise<import("./gallery/gallery.js").Example[]>} what was taught, of one class or all */
+  examples(label) {
+    return this.gallery.examples(label);
+  }
+
+  /** @param {number} example its id @returns {Promise<Blob | null>} its picture, where one was kept */
+  async thumbnail(example) {
+    const jpeg = await this.gallery.thumbnail(example);
+    return jpeg === null ? null : new Blob([jpeg], { type: "image/jpeg" });
+  }
+
+  /**
+   * What answers here, and how many bytes this browser keeps for it.
+   * @returns {Promise<{labels: string[], created: string, model: string, metrics: Record<string, unknown>, bytes: number}>}
+   */
+  async about() {
+    const { labels, created, backbone, metrics } = this.bundle.manifest;
+    const model = `${String(backbone.name ?? "")} ${this.engine.model.scheme}, ${this.engine.name}`;
+    const { usage } = await navigator.storage.estimate();
+    return { labels, created, model, metrics, bytes: usage ?? 0 };
+  }
+
+  /** Run the bundle's golden samples again. @returns {Promise<import("./engines/selftest.js").Selftest>} */
+  selftest() {
+    return selftest(this.bundle, this.engine);
   }
 
   /** The gallery as one file, which `tlc` on a computer opens as it is. @returns {Promise<Blob>} */
@@ -227,6 +251,11 @@ export class Classifier {
     const pixels = /** @type {Uint8Array<ArrayBuffer>} */ (await this.engine.prepare(await decode(source)));
     const bytes = source instanceof Blob ? new Uint8Array(await source.arrayBuffer()) : pixels;
     return { pixels, sha256: await sha256(bytes), name: source instanceof File ? source.name : "camera" };
+  }
+
+  /** @param {Prepared} prepared @returns {Promise<Blob>} it, to be shown */
+  async pictureOf(prepared) {
+    return new Blob([await this.picture(prepared.pixels)], { type: "image/jpeg" });
   }
 
   /**

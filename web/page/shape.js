@@ -1,0 +1,35 @@
+/**
+ * What the page asks of a classifier: the browser's own (`web/runtime`), or one of a device that is reached over the
+ * network.
+ *
+ * What can be looked at is a file, or a frame of a camera. A picture that was taken (`Taken`) is to be learned from later;
+ * what is in it only the classifier knows.
+ * @typedef {import("../runtime/images/load.js").Source} Shown
+ * @typedef {object} Taken
+ *
+ * @typedef {{label: string, score: number, unknown: boolean, ranked: {label: string, score: number}[],
+ *   neighbours: {id: number, label: string, similarity: number}[]}} Answer
+ *
+ * @typedef {{labels: string[], created: string, model: string, metrics: Record<string, unknown>, bytes: number}} About
+ *
+ * `selftest` is only where golden samples can be run again.
+ * @typedef {{
+ *   about(): Promise<About>,
+ *   predict(source: Shown): Promise<Answer>,
+ *   explain(answer: Answer): Promise<{id: number, label: string, picture: Blob | null}[]>,
+ *   prepare(source: Shown): Promise<Taken>,
+ *   pictureOf(taken: Taken): Promise<Blob>,
+ *   enroll(label: string, sources: (File | Taken)[]): Promise<{added: number, alike: (string | null)[]}>,
+ *   forget(label: string): Promise<unknown>,
+ *   rename(from: string, to: string, merge: boolean): Promise<unknown>,
+ *   remove(examples: number[]): Promise<unknown>,
+ *   undo(): Promise<unknown>,
+ *   classes(): Promise<Map<string, number>>,
+ *   examples(label: string): Promise<{id: number}[]>,
+ *   thumbnail(example: number): Promise<Blob | null>,
+ *   exportGallery(): Promise<Blob>,
+ *   importGallery(file: Blob): Promise<Map<string, number>>,
+ *   selftest?(): Promise<{images: number, lowestCosine: number, wrongLabels: number, passed: boolean}>,
+ * }} PageClassifier
+ */
+export {};
