@@ -124,6 +124,21 @@ try {
     await page.waitForFunction(() => !document.getElementById("video").hidden);
   }
 
+  seen.frames = await page.evaluate(async () => {
+    const { decode, prepare } = await import("./runtime/images/load.js");
+    const video = document.getElementById("video");
+    video.pause();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    const spec = { width: 50, height: 60, channels: 3, passes: "tall-vertical", background: [255, 255, 255] };
+    const [frame, drawn] = [await decode(video), await decode(canvas)];
+    const kind = frame.constructor.name;
+    const pixels = [await prepare(frame, spec), await prepare(drawn, spec)];
+    await video.play();
+    return { kind, equal: pixels[0].every((value, i) => value === pixels[1][i]), spread: new Set(pixels[0]).size };
+  });
+
   await page.locator("#list li", { hasText: "mug" }).locator(".more").click();
   await page.locator("#pictures button").first().click();
   await page.waitForFunction(

@@ -1,11 +1,18 @@
-/** Prepares the RGBA pictures of a JSON file with the runtime in JavaScript; prints the pixels, as JSON. */
+/**
+ * Prepares the RGBA pictures of a JSON file with the runtime in JavaScript; prints the pixels of each, in plain
+ * JavaScript and with SIMD, as JSON.
+ */
 
 import fs from "node:fs";
-import { flatten } from "../../web/runtime/images/load.js";
-import { resize } from "../../web/runtime/images/resize.js";
+import { prepareRgba } from "../../web/runtime/images/load.js";
+import { Resizer } from "../../web/runtime/images/resize_simd.js";
 
+const simd = Resizer.open();
+if (simd === null) throw new Error("this Node.js has no SIMD");
 const found = JSON.parse(fs.readFileSync(process.argv[2], "utf8")).map(({ rgba, from, spec }) => {
-  const flat = flatten(new Uint8ClampedArray(Buffer.from(rgba, "base64")), spec);
-  return Buffer.from(resize(flat, from, spec, spec.channels, spec.passes)).toString("base64");
+  const pixels = new Uint8ClampedArray(Buffer.from(rgba, "base64"));
+  return [null, simd].map((one) => Buffer.from(prepareRgba(pixels, from, spec, one)).toString("base64"));
 });
-process.stdout.write(JSON.stringify(found));
+// As where WebAssembly has no SIMD, or there is none.
+delete globalThis.WebAssembly;
+process.stdout.write(JSON.stringify({ found, without: Resizer.open() }));

@@ -118,6 +118,12 @@ def test_it_learns_by_holding_a_button_and_says_unknown(seen: tuple[dict[str, An
     assert found["errors"] == []
 
 
+def test_a_frame_has_the_pixels_that_a_canvas_shows(seen: tuple[dict[str, Any], Path]) -> None:
+    frames = seen[0]["frames"]
+    assert (frames["kind"], frames["equal"]) == ("VideoFrame", True)
+    assert frames["spread"] > 20
+
+
 def test_pictures_can_be_removed_and_brought_back(seen: tuple[dict[str, Any], Path]) -> None:
     found, _ = seen
     assert int(found["removed"]["mug"]) == int(found["taught"]["mug"]) - 1

@@ -1,4 +1,4 @@
-"""Images become the model's input in JavaScript as in Python, to the byte: any size, any contents, alpha and grey."""
+"""Images become the model's input in JavaScript as in Python, to the byte: any size, any contents, alpha, grey, SIMD."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def picture(rng: np.random.Generator, kind: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def test_the_pixels_are_those_of_python(tmp_path: Path) -> None:
+def test_the_pixels_are_those_of_python_with_simd_and_without(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     wanted: list[bytes] = []
     asked: list[dict[str, Any]] = []
@@ -70,5 +70,8 @@ def test_the_pixels_are_those_of_python(tmp_path: Path) -> None:
     command = [NODE, str(ROOT / "tests" / "web" / "pixels.mjs"), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for one, other, of in zip(wanted, json.loads(done.stdout), asked, strict=True):
-        assert base64.b64decode(other) == one, of["spec"] | of["from"]
+    said = json.loads(done.stdout)
+    for one, (plain, simd), of in zip(wanted, said["found"], asked, strict=True):
+        assert base64.b64decode(plain) == one, of["spec"] | of["from"]
+        assert base64.b64decode(simd) == one, ("SIMD", of["spec"] | of["from"])
+    assert said["without"] is None

@@ -81,8 +81,7 @@ export class Classifier {
    * @returns {Promise<Prediction>}
    */
   async predict(source) {
-    const { pixels } = await this.prepare(source);
-    const { probabilities, embedding } = await this.engine.run(pixels);
+    const { probabilities, embedding } = await this.#outputs(source);
     return answer(probabilities, embedding, this.basis);
   }
 
@@ -92,8 +91,7 @@ export class Classifier {
    * @returns {Promise<Float32Array>} [D]
    */
   async embed(source) {
-    const { pixels } = await this.prepare(source);
-    return (await this.engine.run(pixels)).embedding;
+    return (await this.#outputs(source)).embedding;
   }
 
   /**
@@ -239,6 +237,14 @@ export class Classifier {
   /** @param {Bank} bank */
   #weigh(bank) {
     return basis(bank, this.bundle.manifest.decision, this.knownness, this.rate);
+  }
+
+  /**
+   * @param {Source | Prepared} source
+   * @returns {Promise<import("./engines/engine.js").Outputs>}
+   */
+  async #outputs(source) {
+    return "pixels" in source ? this.engine.run(source.pixels) : this.engine.answer(await decode(source));
   }
 
   /**

@@ -3,6 +3,7 @@
 import { EngineError } from "../errors.js";
 
 /** @typedef {import("../bundle/bundle.js").Bundle} Bundle */
+/** @typedef {import("../images/load.js").Decoded} Decoded */
 /** @typedef {{probabilities: Float32Array, embedding: Float32Array}} Outputs */
 
 /** A model that is loaded; both its outputs are float32. */
@@ -49,11 +50,11 @@ export class Engine {
 
   /**
    * Bring an image to the model's input.
-   * @param {ImageBitmap | ImageData} image an ImageBitmap is used up
+   * @param {Decoded} image used up, if it is no ImageData
    * @returns {Promise<Uint8Array>} [height, width, channels]
    */
   prepare(image) {
-    return this.#ask({ kind: "prepare", image, spec: this.spec }, image instanceof ImageBitmap ? [image] : []);
+    return this.#ask({ kind: "prepare", image, spec: this.spec }, image instanceof ImageData ? [] : [image]);
   }
 
   /**
@@ -62,8 +63,16 @@ export class Engine {
    * @returns {Promise<Outputs>}
    */
   run(pixels) {
-    const { height, width, channels } = this.spec;
-    return this.#ask({ kind: "run", pixels, shape: [1, height, width, channels] }, []);
+    return this.#ask({ kind: "run", pixels, spec: this.spec }, []);
+  }
+
+  /**
+   * Bring an image to the model's input and run the model, at one go.
+   * @param {Decoded} image used up, if it is no ImageData
+   * @returns {Promise<Outputs>}
+   */
+  answer(image) {
+    return this.#ask({ kind: "answer", image, spec: this.spec }, image instanceof ImageData ? [] : [image]);
   }
 
   /** Let the worker go. */

@@ -5,8 +5,13 @@
  * is needed. `lib/litert/` lies beside `runtime/`.
  */
 
-/** @typedef {{id: number, kind: "open", model: Uint8Array} | {id: number, kind: "run", pixels: Uint8Array, shape: number[]}
- *   | {id: number, kind: "prepare", image: ImageBitmap | ImageData, spec: unknown}} Task */
+/** @typedef {import("../images/load.js").Preprocessing} Preprocessing */
+/** @typedef {import("../images/load.js").Decoded} Decoded */
+/**
+ * @typedef {{id: number, kind: "open", model: Uint8Array}
+ *   | {id: number, kind: "run", pixels: Uint8Array, spec: Preprocessing}
+ *   | {id: number, kind: "prepare" | "answer", image: Decoded, spec: Preprocessing}} Task
+ */
 
 const here = self.location.href;
 const lib = new URL("../../lib/litert/", here);
@@ -42,14 +47,24 @@ async function answer(request) {
  */
 async function serve(request) {
   if (request.kind === "open") return [await open(request.model), []];
-  if (request.kind === "prepare") {
-    const { prepare } = await import("../images/load.js");
-    const pixels = prepare(request.image, /** @type {any} */ (request.spec));
-    if (request.image instanceof ImageBitmap) request.image.close();
-    return [pixels, [pixels.buffer]];
-  }
-  const outputs = await run(request.pixels, request.shape);
+  const pixels = request.kind === "run" ? request.pixels : await prepared(request.image, request.spec);
+  if (request.kind === "prepare") return [pixels, [pixels.buffer]];
+  const { height, width, channels } = request.spec;
+  const outputs = await run(pixels, [1, height, width, channels]);
   return [outputs, [outputs.probabilities.buffer, outputs.embedding.buffer]];
+}
+
+/**
+ * @param {Decoded} image used up
+ * @param {Preprocessing} spec
+ */
+async function prepared(image, spec) {
+  const { prepare } = await import("../images/load.js");
+  try {
+    return await prepare(image, spec);
+  } finally {
+    if (!(image instanceof ImageData)) image.close();
+  }
 }
 
 /** @param {Uint8Array} file */

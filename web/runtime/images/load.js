@@ -6,20 +6,32 @@
  */
 
 import { ImageError } from "../errors.js";
+import { copyFrame, frameOf } from "./frames.js";
 import { resize } from "./resize.js";
+import { Resizer } from "./resize_simd.js";
 
 /** @typedef {import("../bundle/manifest.js").Preprocessing} Preprocessing */
 /** @typedef {Blob | ImageData | ImageBitmap | HTMLVideoElement | HTMLCanvasElement | HTMLImageElement} Source */
+/** @typedef {ImageBitmap | ImageData | VideoFrame} Decoded */
+
+/** Pixels of a canvas that is kept for the next image: a camera's, not a photo's. */
+const MOST_KEPT = 4_000_000;
+/** Null where the browser has no SIMD, undefined before the first image. @type {Resizer | null | undefined} */
+let resizer;
+/** The canvas of the latest size. @type {OffscreenCanvasRenderingContext2D | null} */
+let canvas = null;
 
 /**
  * Return an image as the browser decodes it, its colours untouched.
  * @param {Source} source a file, a frame, or a picture on the page
- * @returns {Promise<ImageBitmap | ImageData>}
+ * @returns {Promise<Decoded>}
  * @throws {ImageError} it cannot be read
  */
 export async function decode(source) {
   if (source instanceof ImageData || source instanceof ImageBitmap) return source;
   try {
+    const frame = "videoWidth" in source ? frameOf(source) : null;
+    if (frame !== null) return frame;
     return await createImageBitmap(source, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
     const name = source instanceof File ? source.name : "the picture";
@@ -29,16 +41,41 @@ export async function decode(source) {
 
 /**
  * Return an image as the model's input.
- * @param {ImageBitmap | ImageData} image
+ * @param {Decoded} image
  * @param {Preprocessing} spec
+ * @returns {Promise<Uint8Array<ArrayBuffer>>} [height, width, channels]
+ */
+export async function prepare(image, spec) {
+  if (resizer === undefined) resizer = Resizer.open();
+  if (!("displayWidth" in image)) {
+    const { data, width, height } = image instanceof ImageData ? image : readBack(image);
+    return prepareRgba(data, { width, height }, spec, resizer);
+  }
+  const size = { width: image.displayWidth, height: image.displayHeight };
+  if (resizer === null || spec.channels === 1) {
+    const rgba = new Uint8Array(4 * size.width * size.height);
+    await copyFrame(image, rgba);
+    return prepareRgba(rgba, size, spec, resizer);
+  }
+  await copyFrame(image, resizer.room(size));
+  return unpadded(resizer.resize(size, spec, spec.passes), spec.channels);
+}
+
+/**
+ * Return RGBA pixels as the model's input.
+ * @param {Uint8Array | Uint8ClampedArray} rgba
+ * @param {{width: number, height: number}} size
+ * @param {Preprocessing} spec
+ * @param {Resizer | null} simd what resizes; null is plain JavaScript, and the same to the byte
  * @returns {Uint8Array<ArrayBuffer>} [height, width, channels]
  */
-export function prepare(image, spec) {
-  const { data, width, height } = image instanceof ImageData ? image : readBack(image);
-  const flat = flatten(data, spec);
-  const to = { width: spec.width, height: spec.height };
-  const pixels = resize(flat, { width, height }, to, spec.channels, spec.passes);
-  return new Uint8Array(pixels);
+export function prepareRgba(rgba, size, spec, simd) {
+  const { channels, passes } = spec;
+  if (simd === null) return new Uint8Array(resize(flatten(rgba, spec), size, spec, channels, passes));
+  const room = simd.room(size);
+  if (channels === 3 && isOpaque(rgba)) room.set(rgba);
+  else pad(flatten(rgba, spec), channels, room);
+  return unpadded(simd.resize(size, spec, passes), channels);
 }
 
 /**
@@ -46,16 +83,47 @@ export function prepare(image, spec) {
  * @returns {ImageData}
  */
 function readBack(image) {
-  const canvas = new OffscreenCanvas(image.width, image.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  if (context === null) throw new ImageError("this browser gives no canvas to read pictures with");
-  context.drawImage(image, 0, 0);
-  return context.getImageData(0, 0, image.width, image.height);
+  const { width, height } = image;
+  if (canvas?.canvas.width !== width || canvas.canvas.height !== height) {
+    canvas = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    if (canvas === null) throw new ImageError("this browser gives no canvas to read pictures with");
+    // Also what is transparent takes the place of the image before.
+    canvas.globalCompositeOperation = "copy";
+  }
+  canvas.drawImage(image, 0, 0);
+  const pixels = canvas.getImageData(0, 0, width, height);
+  if (width * height > MOST_KEPT) canvas = null;
+  return pixels;
+}
+
+/**
+ * Write pixels of one or three channels as RGBA, as the kernels take them.
+ * @param {Uint8Array} pixels
+ * @param {number} channels
+ * @param {Uint8Array} rgba
+ */
+function pad(pixels, channels, rgba) {
+  for (let from = 0, to = 0; from < pixels.length; from += channels, to += 4) {
+    for (let c = 0; c < channels; c++) rgba[to + c] = pixels[from + c];
+  }
+}
+
+/**
+ * @param {Uint8Array} rgba
+ * @param {number} channels
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+function unpadded(rgba, channels) {
+  const pixels = new Uint8Array((rgba.length / 4) * channels);
+  for (let from = 0, to = 0; to < pixels.length; from += 4, to += channels) {
+    for (let c = 0; c < channels; c++) pixels[to + c] = rgba[from + c];
+  }
+  return pixels;
 }
 
 /**
  * Return RGB or grey pixels of RGBA ones, transparent parts laid over the background, as Pillow's paste does.
- * @param {Uint8ClampedArray} rgba
+ * @param {Uint8Array | Uint8ClampedArray} rgba
  * @param {Preprocessing} spec
  * @returns {Uint8Array<ArrayBuffer>}
  */
@@ -90,7 +158,7 @@ export function flatten(rgba, spec) {
 }
 
 /**
- * @param {Uint8ClampedArray} rgba
+ * @param {Uint8Array | Uint8ClampedArray} rgba
  * @returns {boolean}
  */
 function isOpaque(rgba) {

@@ -24,8 +24,7 @@ const BITS = 22;
  * @returns {Uint8Array} [to.height, to.width, channels]
  */
 export function resize(pixels, from, to, channels, passes) {
-  const isTall = from.height > to.height && from.height - to.height > 2 * (from.width - to.width);
-  if (passes && isTall) {
+  if (isVerticalFirst(from, to, passes)) {
     return horizontally(
       vertically(pixels, from, to.height, channels),
       { width: from.width, height: to.height },
@@ -39,6 +38,16 @@ export function resize(pixels, from, to, channels, passes) {
     to.height,
     channels,
   );
+}
+
+/**
+ * @param {{width: number, height: number}} from
+ * @param {{width: number, height: number}} to
+ * @param {string} passes
+ * @returns {boolean}
+ */
+export function isVerticalFirst(from, to, passes) {
+  return passes !== "" && from.height > to.height && from.height - to.height > 2 * (from.width - to.width);
 }
 
 /**
