@@ -1,7 +1,8 @@
 /**
- * The half of benchmarks/browser.py that runs in Chromium: node browser.mjs CHROMIUM SITE ASKED.json FRAME.jpg
+ * The half of benchmarks/browser.py that runs in Chromium: node browser.mjs CHROMIUM SITE ASKED.json FILM.y4m
  *
- * ASKED holds, for each photo, its file, the prepared pixels and what Python made of them. Prints figures as JSON.
+ * ASKED holds, for each photo, its file, the prepared pixels and what Python made of them; FILM is what the camera shows.
+ * Prints figures as JSON.
  */
 
 import fs from "node:fs";
@@ -10,14 +11,19 @@ import path from "node:path";
 import { chromium } from "../build/node/node_modules/playwright-core/index.mjs";
 import { serve } from "../tests/web/server.mjs";
 
-const [executablePath, site, asked, frame] = process.argv.slice(2);
+const [executablePath, site, asked, film] = process.argv.slice(2);
 const photos = JSON.parse(fs.readFileSync(asked, "utf8"));
 const server = await serve(site);
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), "tlc-browser-"));
 const context = await chromium.launchPersistentContext(profile, {
   executablePath,
   headless: true,
-  args: ["--no-sandbox"],
+  args: [
+    "--no-sandbox",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    `--use-file-for-fake-video-capture=${film}`,
+  ],
 });
 const page = context.pages()[0];
 page.setDefaultTimeout(600_000);
@@ -50,14 +56,13 @@ async function compare(photos) {
 }
 
 /** In the page: milliseconds of each part, taken in turns. */
-async function time([frame, width, fingerprint]) {
+async function time(width) {
   const { Bank } = await import("./runtime/knn/bank.js");
   const classifier = globalThis.classifier;
-  const image = await createImageBitmap(await (await fetch(frame)).blob());
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [image.width, image.height];
-  canvas.getContext("2d").drawImage(image, 0, 0);
-  const prepared = await classifier.prepare(canvas);
+  const { Camera } = await import("./page/camera.js");
+  const video = document.body.appendChild(document.createElement("video"));
+  await new Camera(video).start();
+  const prepared = await classifier.prepare(video);
   const taken = { label: [], bare: [], prepare: [], enroll: [] };
   const measure = async (name, work) => {
     const start = performance.now();
@@ -65,9 +70,9 @@ async function time([frame, width, fingerprint]) {
     taken[name].push(performance.now() - start);
   };
   for (let i = 0; i < 120; i++) {
-    await measure("label", () => classifier.predict(canvas));
+    await measure("label", () => classifier.predict(video));
     await measure("bare", () => classifier.engine.run(prepared.pixels));
-    await measure("prepare", () => classifier.prepare(canvas));
+    await measure("prepare", () => classifier.prepare(video));
   }
   for (let i = 0; i < 40; i++) {
     const digest = i.toString(16).padStart(64, "0");
@@ -90,7 +95,7 @@ async function time([frame, width, fingerprint]) {
       await measure(`search ${rows}`, () => bank.nearby(query, 3));
     }
   }
-  return { taken, fingerprint, size: [image.width, image.height] };
+  return { taken, size: [video.videoWidth, video.videoHeight] };
 }
 
 try {
@@ -103,8 +108,7 @@ try {
     return globalThis.classifier.bundle.manifest.embeddingWidth;
   });
   const found = await page.evaluate(compare, photos);
-  fs.copyFileSync(frame, path.join(site, "frame.jpg"));
-  const times = await page.evaluate(time, ["frame.jpg", width, ""]);
+  const times = await page.evaluate(time, width);
   process.stdout.write(JSON.stringify({ ...found, ...times, browser: context.browser()?.version() ?? "" }));
 } finally {
   await context.close();

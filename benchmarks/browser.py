@@ -48,16 +48,28 @@ def main() -> int:
         write_site(work / "site", contents)
         photos = sorted(path for path in given.photos.glob("*/*") if path.is_file())
         (work / "asked.json").write_text(json.dumps(python_says(bundle, photos, work)), encoding="utf-8")
-        with Image.open(photos[0]) as image:
-            image.convert("RGB").resize(FRAME).save(work / "frame.jpg")
+        write_film(work / "film.y4m", photos[:8])
         names = [str(HERE / "browser.mjs"), chromium, str(work / "site"), str(work / "asked.json")]
-        done = subprocess.run(["node", *names, str(work / "frame.jpg")], capture_output=True, text=True, check=False)
+        done = subprocess.run(["node", *names, str(work / "film.y4m")], capture_output=True, text=True, check=False)
         if done.returncode:
             print(done.stderr[-3000:], file=sys.stderr)
             return 1
         report(json.loads(done.stdout), len(photos))
     print(f"first load, from a host that does not compress: {first_load(contents) / 1e6:.2f} MB")
     return 0
+
+
+def write_film(path: Path, photos: list[Path]) -> None:
+    """Write photos as a film that Chromium's fake camera shows: YUV4MPEG2, 30 frames per second, each for a second."""
+    width, height = FRAME
+    with path.open("wb") as out:
+        out.write(f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C420jpeg\n".encode())
+        for photo in photos:
+            with Image.open(photo) as image:
+                y, cb, cr = image.convert("RGB").resize(FRAME).convert("YCbCr").split()
+            half = (width // 2, height // 2)
+            frame = y.tobytes() + cb.resize(half).tobytes() + cr.resize(half).tobytes()
+            out.write(30 * (b"FRAME\n" + frame))
 
 
 def python_says(bundle: Bundle, photos: list[Path], work: Path) -> list[dict[str, Any]]:
