@@ -1,4 +1,4 @@
-"""Images become the model's input in JavaScript as in Python, to the byte: any size, any contents, alpha, grey, SIMD."""
+"""Images become the model's input in JavaScript as in Python, to the byte: any size and contents, alpha, grey, SIMD."""
 
 from __future__ import annotations
 
