@@ -30,7 +30,9 @@ from tlc_edge.runtime.images.load import read_bytes, source_name
 from tlc_edge.runtime.images.nothing import ONE_COLOUR, SIDE, is_one_colour, thumbnail
 from tlc_edge.runtime.progress import Count, silent
 
-_FORMAT = 1  # rises when the same image would give other features, or other bytes in the cache
+from .half import packed, rounded, unpacked
+
+_FORMAT = 2  # rises when the same image would give other features, or other bytes in the cache
 _WRITE_AFTER = 1.0  # seconds of work that a kill may lose
 
 
@@ -52,7 +54,7 @@ class Featurized:
 
     samples: tuple[Sample, ...]
     features: Floats
-    """[N, F]"""
+    """[N, F], rounded as `half` does."""
     thumbnails: NDArray[np.uint8]
     """[N, SIDE, SIDE, C], as `duplicates` compares them."""
     skipped: tuple[Skipped, ...]
@@ -87,7 +89,7 @@ def featurize(
 
     Each of `threads` threads (0: one per core) reads, decodes and runs one image after the other in an engine of its
     own: no core waits for another, and on small networks two engines of one thread outrun one of two. The features
-    are the same to the bit for any number of threads, and whether cached or not.
+    are the same to the bit for any number of threads, and whether cached or not; float16 holds them.
 
     Raises:
         BuildError: features are not finite.
@@ -103,7 +105,7 @@ def featurize(
             if isinstance(row, Skipped):
                 skipped.append(row)
             else:
-                small, vector = _unpack(row, thumbnails.shape[1:])
+                small, vector = _unpack(row, thumbnails.shape[1:], trunk.width)
                 if view is PLAIN and is_one_colour(small):  # a changed copy of one that is not may be
                     blank += 1
                     skipped.append(Skipped(samples[i].name, ONE_COLOUR, samples[i].label))
@@ -157,7 +159,7 @@ class _Run:
         version = importlib.metadata.version(file.kind.name)
         recipe = [_FORMAT, file.fingerprint, file.kind.name, version, asdict(spec), view.id]
         self._recipe = _sha256(json.dumps(recipe, sort_keys=True))
-        self._size = SIDE * SIDE * spec.channels + 4 * file.width
+        self._sizes = [SIDE * SIDE * spec.channels + size * file.width for size in (2, 4)]
         self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
         self._fresh: list[tuple[bytes, bytes]] = []
         self._written = time.monotonic()
@@ -215,7 +217,7 @@ class _Run:
             self.digests[sample.name] = _digest(content)
             key = hashlib.sha256(self._recipe + self.digests[sample.name]).digest()
             row = None if self._cache is None else self._cache.get(key)
-            if row is not None and len(row) == self._size:
+            if row is not None and len(row) in self._sizes:
                 return row
             return _Missed(key, self._decode(content))
         except ImageError as e:
@@ -231,10 +233,10 @@ class _Run:
     def _compute(self, missed: _Missed) -> _Computed:
         engine = self._engines.get()
         try:
-            features = np.ascontiguousarray(engine.run(missed.image)[0], np.float32)
+            features = rounded(np.asarray(engine.run(missed.image)[0], np.float32))
         finally:
             self._engines.put(engine)
-        return _Computed(missed.key, thumbnail(missed.image).tobytes() + features.tobytes())
+        return _Computed(missed.key, thumbnail(missed.image).tobytes() + packed(features).tobytes())
 
     def _write(self) -> None:
         if self._cache is not None and self._fresh:
@@ -243,9 +245,9 @@ class _Run:
         self._written = time.monotonic()
 
 
-def _unpack(row: bytes, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], Floats]:
+def _unpack(row: bytes, shape: tuple[int, ...], width: int) -> tuple[NDArray[np.uint8], Floats]:
     size = int(np.prod(shape))
-    return np.frombuffer(row, np.uint8, size).reshape(shape), np.frombuffer(row, np.float32, offset=size)
+    return np.frombuffer(row, np.uint8, size).reshape(shape), unpacked(row[size:], width)
 
 
 def _digest(content: bytes | NDArray[np.uint8]) -> bytes:
