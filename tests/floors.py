@@ -30,5 +30,6 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("knn",),
         ("classifier",),
         ("watch", "doctor", "__init__"),
+        ("serve",),
     ),
 }

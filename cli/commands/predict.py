@@ -6,7 +6,6 @@ line, or - for standard input.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -50,7 +49,7 @@ def predict(bundle: str, images: tuple[str, ...], top: int, rate: float | None, 
                 say(f"Error: {prediction}")
                 failed.append({"image": name, "error": str(prediction)})
             elif as_json:
-                results.append(_document(name, prediction))
+                results.append(prediction.document(name))
             else:
                 put(f"{name}: {_line(prediction, top)}")
     if as_json:
@@ -60,22 +59,6 @@ def predict(bundle: str, images: tuple[str, ...], top: int, rate: float | None, 
         if hint is not None:
             say(f"       ({hint})")
         raise click.exceptions.Exit(1)
-
-
-def _document(name: str, p: Prediction) -> dict[str, Any]:
-    return {
-        "image": name,
-        "label": p.label,
-        "score": round(p.score, 6),
-        "source": p.source,
-        "unknown": p.unknown,
-        "ranked": [{"label": r.label, "score": round(r.score, 6)} for r in p.ranked],
-        "knownness": round(p.knownness, 4),
-        "threshold": round(p.threshold, 4) if math.isfinite(p.threshold) else None,
-        "none_of_these": p.none_of_these,
-        "neighbours": [{"id": n.id, "label": n.label, "similarity": round(n.similarity, 4)} for n in p.neighbours],
-        "milliseconds": {k: round(v, 3) for k, v in p.milliseconds.items()},
-    }
 
 
 def _line(p: Prediction, top: int) -> str:

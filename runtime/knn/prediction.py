@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tlc_edge.runtime.bundle.manifest import Decision
 from tlc_edge.runtime.errors import GalleryError
@@ -59,6 +60,24 @@ class Prediction:
     """The known-ness asked for; below it the image is `unknown`. -inf where that is off."""
     none_of_these: bool = False
     """Whether it is `unknown` because an example of what must not pass is nearer than all others."""
+
+    def document(self, image: str) -> dict[str, Any]:
+        """Return it as JSON values, as `tlc predict --json` and the API of `tlc serve` give it; `image` is its name."""
+        return {
+            "image": image,
+            "label": self.label,
+            "score": round(self.score, 6),
+            "source": self.source,
+            "unknown": self.unknown,
+            "ranked": [{"label": r.label, "score": round(r.score, 6)} for r in self.ranked],
+            "knownness": round(self.knownness, 4),
+            "threshold": round(self.threshold, 4) if math.isfinite(self.threshold) else None,
+            "none_of_these": self.none_of_these,
+            "neighbours": [
+                {"id": n.id, "label": n.label, "similarity": round(n.similarity, 4)} for n in self.neighbours
+            ],
+            "milliseconds": {k: round(v, 3) for k, v in self.milliseconds.items()},
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,8 @@ HEAVY = {
     "jax",
     "pandas",
 }
+SERVER = {"starlette", "uvicorn", "python_multipart", "prometheus_client"}
+"""What the server's own room loads, which nothing loads that does not serve."""
 ENGINES = {"ai_edge_litert", "tflite_runtime", "onnxruntime"}
 NOT_FOR_HELP = {*HEAVY, *ENGINES, "numpy", "PIL", "sqlite3", "asyncio", "http", "email", "ssl", "subprocess"}
 
@@ -81,7 +83,9 @@ LIBRARIES = ("numpy", "numpy.typing", "PIL.Image", "PIL.ImageOps", "PIL.ImageFil
 def test_a_runtime_module_loads_only_what_the_device_has(module: str) -> None:
     loaded = loaded_by([module], after=LIBRARIES)
     assert module in loaded
-    assert tops(loaded) <= {*sys.stdlib_module_names, "numpy", "PIL", "tlc_edge"}
+    if not within(module, ["tlc_edge.runtime.serve"]):
+        assert tops(loaded) <= {*sys.stdlib_module_names, "numpy", "PIL", "tlc_edge"}
+    assert not tops(loaded) & {*HEAVY, *ENGINES, "cv2", "cryptography"}
     assert {name for name in loaded if name.startswith("tlc_edge.")} <= set(modules("runtime"))
 
 
@@ -123,6 +127,13 @@ def test_help_loads_click_and_nothing_heavier(words: tuple[str, ...]) -> None:
     files = {name for name in loaded if name.startswith("tlc_edge.cli.commands.")}
     path = [f"tlc_edge.cli.commands.{'.'.join(words[: i + 1])}" for i in range(len(words))]
     assert {name.rstrip("_") for name in files} == set(path)  # no other command than the one that was asked for
+
+
+def test_nothing_but_the_command_itself_names_the_servers_room() -> None:
+    named_by = {
+        named(p) for p in files(*ROOMS) if "tlc_edge.runtime.serve" in p.read_text("utf-8") and p.parent.name != "serve"
+    }
+    assert named_by == {"cli/commands/serve.py"}
 
 
 def test_a_heavy_import_would_be_seen() -> None:
@@ -187,7 +198,8 @@ def test_rooms_import_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", files("runtime"), ids=named)
 def test_the_runtime_names_no_other_library_and_engines_only_inside_functions(path: Path) -> None:
     at_once = tops(imported(*text_of(path), lazy=False))
-    assert at_once <= {*sys.stdlib_module_names, "numpy", "PIL", "tlc_edge"}
+    more = SERVER if path.parent.name == "serve" else set[str]()
+    assert at_once <= {*sys.stdlib_module_names, "numpy", "PIL", "tlc_edge", *more}
     assert tops(imported(*text_of(path))) - at_once <= {*sys.stdlib_module_names, "numpy", "PIL", "tlc_edge", *ENGINES}
 
 

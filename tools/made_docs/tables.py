@@ -155,3 +155,18 @@ def _with_limits(text: str, limits: dict[str, float]) -> str:
         shown = f"{100 * value:g} %" if isinstance(value, float) and value < 1 else f"{value:g}"
         text = text.replace(code(name), shown)
     return text
+
+
+def endpoints_table(openapi: dict[str, Any]) -> str:
+    """Return what can be asked of `tlc serve`; what is of a bundle without the path that all of it has."""
+    below = "/api/v1/bundles/{bundle}"
+    rows: list[list[str]] = []
+    for path, item in openapi["paths"].items():
+        shown = f"…{path[len(below) :]}" if path.startswith(below) else path.removeprefix("/")
+        for method, asked in item.items():
+            if method == "parameters":
+                continue
+            wanted = [p["name"] for p in asked.get("parameters", ()) if p["in"] == "query"]
+            query = f"?{'&'.join(f'{name}=' for name in wanted)}" if wanted else ""
+            rows.append([code(f"{method.upper()} {shown}{query}"), asked["summary"]])
+    return f"`…` is `api/v1/bundles/{{bundle}}`.\n\n{table(['request', 'what it does'], rows)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from .costs import costs_table
 from .drawing import floors_svg
 from .markdown import fill, names
 from .shapes import json_page
-from .tables import schemes_table, steps_table, targets_table, warnings_table
+from .tables import endpoints_table, schemes_table, steps_table, targets_table, warnings_table
 
 
 def pages(root: Path) -> Iterator[tuple[Path, str]]:
@@ -31,6 +32,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
     parts = {
         "api": api_part((build, sweep, layers, verify)),
         "costs": costs_table(),
+        "endpoints": endpoints_table(json.loads((root / "runtime" / "serve" / "openapi.json").read_text("utf-8"))),
         "steps": steps_table(root / "compiler"),
         "targets": targets_table(all_targets()),
         "schemes": schemes_table(SCHEMES),

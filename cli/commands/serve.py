@@ -1,0 +1,56 @@
+"""Serve the page and an HTTP API of one or more bundles, until Ctrl-C or SIGTERM.
+
+Only this machine reaches it, unless --host says otherwise; then who asks needs a token, which `tlc token` adds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import click
+
+from tlc_edge.cli.options import allow_unsigned_option, device_options, once, unknown_option
+from tlc_edge.cli.output import put_json, say
+from tlc_edge.cli.terminate import sigterm_as_interrupt
+
+
+@click.command(help=__doc__)
+@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE…")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="0.0.0.0: every address.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--read-only", is_flag=True, help="Nobody may teach it anything.")
+@click.option("--token", is_flag=True, help="Ask for a token on this machine too.")
+@click.option("--host-name", "names", multiple=True, metavar="NAME", help="A further name of this server. Repeatable.")
+@click.option("--path-prefix", "prefix", default="", metavar="/PATH", help="Where a reverse proxy shows it.")
+@unknown_option("rate")
+@device_options
+@allow_unsigned_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout when it is ready.")
+def serve(allow_unsigned: bool, as_json: bool, **options: Any) -> None:
+    from tlc_edge.runtime.errors import DeviceError
+    from tlc_edge.runtime.install import pip_line
+    from tlc_edge.runtime.optional import NotThereError, load
+    from tlc_edge.runtime.signing.policy import allowing
+
+    for library in ("starlette", "uvicorn", "python_multipart", "prometheus_client"):
+        try:
+            load(library)
+        except NotThereError as e:
+            raise DeviceError(f"`tlc serve` needs {library}, which {e}; run: {pip_line('serve')}") from None
+    from tlc_edge import __version__
+    from tlc_edge.runtime.serve.run import Options, serving
+    from tlc_edge.runtime.serve.tokens import state_folder
+
+    with (
+        allowing(once(say)) if allow_unsigned else contextlib.nullcontext(),
+        sigterm_as_interrupt(),
+        serving(Options(**options, version=__version__), state_folder(), say) as server,
+    ):
+        if as_json:
+            put_json({"address": server.address, "bundles": list(server.app.bundles)})
+            sys.stdout.flush()  # whoever started it reads this, and goes on
+        else:
+            say(f"serving {', '.join(server.app.bundles)} at {server.address}")
+        server.run()

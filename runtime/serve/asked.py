@@ -1,0 +1,93 @@
+"""A request as its endpoint gets it, and the answer as it gives it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tlc_edge.runtime.errors import UsageError
+
+from .access import Client
+from .served import Served
+
+_MOST_DOCUMENT = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked, by whom, of which bundle."""
+
+    request: Request
+    client: Client
+    served: Served
+
+    def query(self, name: str) -> str:
+        """Return a value of the query.
+
+        Raises:
+            UsageError: it is not there.
+        """
+        found = self.request.query_params.get(name)
+        if found is None:
+            raise UsageError(f"the query has no {name}; give it as ?{name}=…")
+        return found
+
+    async def body(self) -> bytes:
+        """Return all of the body."""
+        return await self.request.body()
+
+    async def document(self, **wanted: type) -> dict[str, Any]:
+        """Return the body as a JSON object with these keys, of these types; what is not there is left out.
+
+        Raises:
+            UsageError: it is none, or has others.
+        """
+        body = await self.body()
+        if len(body) > _MOST_DOCUMENT:
+            raise UsageError(f"the JSON has {len(body)} bytes, expected at most {_MOST_DOCUMENT}")
+        try:
+            raw: Any = json.loads(body) if body.strip() else {}
+        except (ValueError, RecursionError):
+            raise UsageError("the body is not JSON; send an object") from None
+        if not isinstance(raw, dict):
+            raise UsageError("the body is not a JSON object")
+        found = cast("dict[str, Any]", raw)
+        for key, value in found.items():
+            if key not in wanted:
+                raise UsageError(f"unknown key {key[:40]!r}; known: {', '.join(wanted)}")
+            if type(value) is not wanted[key]:
+                raise UsageError(f"{key} is not of the type that is expected; see openapi.json")
+        return found
+
+
+def required(document: dict[str, Any], name: str) -> Any:
+    """Return a value of a document.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    if name not in document:
+        raise UsageError(f"the JSON has no {name!r}; see openapi.json")
+    return document[name]
+
+
+def example_ids(document: dict[str, Any]) -> list[int]:
+    """Return the ids of examples in a document.
+
+    Raises:
+        UsageError: there are none, or they are no numbers.
+    """
+    found: list[Any] = required(document, "examples")
+    if not found or not all(type(i) is int and 0 < i < 1 << 63 for i in found):
+        raise UsageError("examples: expected a list of ids, which are whole numbers above 0")
+    return found
+
+
+def json_response(document: Any, status: int = 200) -> Response:
+    """Return a document as an answer that nobody keeps."""
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return Response(body, status, {"cache-control": "no-store"}, "application/json")

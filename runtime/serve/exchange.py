@@ -1,0 +1,96 @@
+"""Whole galleries, out of a server and into it, by way of a file of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+from tlc_edge.runtime.errors import GalleryError, UsageError
+from tlc_edge.runtime.gallery.conflicts import CONFLICTS
+from tlc_edge.runtime.gallery.merge import Merged, import_file
+from tlc_edge.runtime.gallery.transfer import export
+
+from .asked import Asked
+from .workers import Workers
+
+_PREFIX = ".tlc-serve-"
+_TYPE = "application/vnd.sqlite3"
+
+
+async def export_gallery(asked: Asked, workers: Workers) -> Response:
+    """Answer with what is enrolled, as one file that any tlc takes.
+
+    Raises:
+        GalleryError: nothing is, or it cannot be written.
+    """
+
+    def work() -> Path:
+        with asked.served.own_gallery() as gallery:
+            if gallery is None:
+                raise GalleryError("nothing is enrolled yet, so there is nothing to export")
+            folder = _folder(gallery.path)
+            try:
+                export(gallery, folder / "tlc.gallery")
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return folder
+
+    folder = await workers.run(asked.client.key, work)
+    return FileResponse(
+        folder / "tlc.gallery",
+        headers={"cache-control": "no-store"},
+        media_type=_TYPE,
+        filename=f"{asked.served.name}.gallery",
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )
+
+
+async def import_gallery(asked: Asked, workers: Workers) -> Merged:
+    """Add the examples of a gallery that is the request's body, as one operation that undo takes back.
+
+    Raises:
+        UsageError: there is no body, or no such rule for conflicts.
+        GalleryError: it is no gallery, or the own one cannot be written.
+    """
+    conflicts = asked.request.query_params.get("conflicts", "first")
+    if conflicts not in CONFLICTS:
+        raise UsageError(f"conflicts is {conflicts[:20]!r}, expected one of {', '.join(CONFLICTS)}")
+    classifier = asked.served.classifier
+    asked.request.scope["tlc.body"].is_kept = False
+    folder = await run_in_threadpool(_folder, classifier.gallery_path)
+    try:
+        file = folder / "import.gallery"
+        with file.open("xb") as out:
+            async for piece in asked.request.stream():
+                await run_in_threadpool(out.write, piece)
+            size = out.tell()
+        if not size:
+            raise UsageError("no gallery in the request; send the file as its body")
+        return await workers.run(
+            asked.client.key,
+            lambda: import_file(classifier.bundle, file, classifier.gallery_path, conflicts),
+        )
+    finally:
+        await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
+
+
+def clear_leftovers(gallery: Path) -> None:
+    """Remove what a server that was killed left beside a gallery."""
+    with contextlib.suppress(OSError):
+        for folder in gallery.absolute().parent.glob(f"{_PREFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(gallery: Path) -> Path:
+    """Make a folder for one file, on the gallery's own disk and for its owner alone."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=gallery.absolute().parent))
+    except OSError as e:
+        raise GalleryError(f"{gallery}: no file can be written beside it ({e.strerror or e})") from None

@@ -1,0 +1,237 @@
+"""A server on its sockets, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from tlc_edge.runtime.classifier import Classifier
+from tlc_edge.runtime.engines.open import threads_for
+from tlc_edge.runtime.errors import DeviceError, UsageError
+from tlc_edge.runtime.watch.alive import Alive
+
+from .access import is_loopback, make_access
+from .app import App, make_app
+from .exchange import clear_leftovers
+from .patient import protocol
+from .served import Served, names_of
+from .tokens import Tokens
+
+_GRACE = 30
+"""Seconds that requests under way have to their end, once the server's was asked for."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `tlc serve` is asked for."""
+
+    bundles: Sequence[str]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    read_only: bool = False
+    names: Sequence[str] = ()
+    """Further host names."""
+    prefix: str = ""
+    token: bool = False
+    """Ask for a token on loopback too."""
+    gallery: str | None = None
+    engine: str | None = None
+    threads: int | None = None
+    rate: float | None = None
+    version: str = ""
+    """Of tlc."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server that is about to run."""
+
+    app: App
+    address: str
+    """Of the page."""
+    scheme: str
+    port: int
+    tokens: Tokens | None
+    run: Callable[[], None]
+    """Serve until the end is asked for, by a signal or by `stop`."""
+    stop: Callable[[], None]
+    """Ask for the end, from any thread."""
+
+
+@contextlib.contextmanager
+def serving(options: Options, state: Path, say: Callable[[str], None]) -> Generator[Serving]:
+    """Open bundles and the socket, and yield what runs until SIGINT or SIGTERM.
+
+    Raises:
+        UsageError, DeviceError: it cannot be served so.
+        BundleError, EngineError, SelftestError, GalleryError: a bundle cannot be used.
+    """
+    check(options)
+    tokens = Tokens(state) if needs_token(options) else None
+    if tokens is not None:
+        tokens.all()  # what is wrong with them is told now
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(contextlib.closing(listen(options.host, options.port)))
+        port = listening.getsockname()[1]
+        bundles = [stack.enter_context(contextlib.closing(one)) for one in open_bundles(options)]
+        access = make_access(tokens, port, options.names, options.read_only)
+        most = max(threads_for(one.classifier.bundle, options.threads) for one in bundles)
+        app = make_app(bundles, access, prefix=options.prefix, workers=most, version=options.version, complain=say)
+        stack.callback(app.close)
+        server = _Server(_config(app, None), app)
+        scheme = "http"
+        address = f"{scheme}://{shown_host(options, access.names)}:{port}{options.prefix}/"
+        yield Serving(app, address, scheme, port, tokens, lambda: server.run([listening]), server.stop)
+
+
+def check(options: Options) -> None:
+    """Say before the work what cannot be.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if options.gallery is not None and len(options.bundles) != 1:
+        raise UsageError("--gallery is for one bundle; each of several has its own beside it")
+    if options.prefix and (
+        not options.prefix.startswith("/") or options.prefix.endswith("/") or not _is_path(options.prefix)
+    ):
+        raise UsageError(f"--path-prefix {options.prefix!r}: expected a path such as /tlc, of letters, digits and ._~-")
+
+
+def needs_token(options: Options) -> bool:
+    """Return whether who asks has to have a token: not where this machine alone can reach the server."""
+    return options.token or bool(options.names) or not is_loopback(options.host)
+
+
+def open_bundles(options: Options) -> list[Served]:
+    """Open the bundles; where one cannot be opened, none is.
+
+    Raises:
+        BundleError, EngineError, SelftestError, GalleryError: one cannot be used.
+    """
+    opened: list[Served] = []
+    try:
+        for name, bundle in zip(names_of(options.bundles), options.bundles, strict=True):
+            classifier = Classifier.open(bundle, options.gallery, options.engine, options.threads, unknown=options.rate)
+            opened.append(Served(name, classifier))
+            clear_leftovers(classifier.gallery_path)
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+    return opened
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        DeviceError: the address cannot be had.
+    """
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, number)
+    except OSError as e:
+        raise DeviceError(f"--host {host}: {e.strerror or e}; give an address of this machine") from None
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+        made.bind(address)
+        made.listen(512)
+    except OSError as e:
+        made.close()
+        raise DeviceError(f"{host} port {port}: {e.strerror or e}; choose another --port or --host") from None
+    return made
+
+
+def shown_host(options: Options, names: Iterable[str]) -> str:
+    """Return under which host the page is told: for all addresses, the name that others find it by."""
+    if options.names:
+        return options.names[0]
+    if options.host in ("0.0.0.0", "::", ""):
+        local = sorted(name for name in names if name.endswith(".local"))
+        return local[0] if local else socket.gethostname()
+    return f"[{options.host}]" if ":" in options.host else options.host
+
+
+def _is_path(prefix: str) -> bool:
+    return all(c.isascii() and (c.isalnum() or c in "/._~-") for c in prefix) and "//" not in prefix
+
+
+def _config(app: App, trust: ssl.SSLContext | None) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app.guard,
+        http=protocol(),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # it would log paths, and so labels
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=_GRACE,
+        h11_max_incomplete_event_size=32 << 10,
+    )
+    config.load()
+    config.ssl = trust
+    return config
+
+
+class _Server(uvicorn.Server):
+    """Tells systemd how it goes, and ends the streams when its own end is asked for."""
+
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self._app = app
+        self._alive = Alive()
+
+    def stop(self) -> None:
+        """End as a signal does."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """End when asked to, and then as one that has done its work: uvicorn would die of the signal afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._alive.ready()
+        self._beating = asyncio.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            self._alive.beat()
+            await asyncio.sleep(1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._alive.ending()
+        self._app.drain()
+        await super().shutdown(sockets)
+        self._beating.cancel()
