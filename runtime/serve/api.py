@@ -105,10 +105,8 @@ class Api:
 
     async def _about(self, asked: Asked) -> Response:
         served = asked.served
-        return json_response(
-            await self.looking.run(
-                asked.client.key, lambda: about_document(served.name, served.classifier, self.version)
-            )
+        return await self.looking.run(
+            asked.client.key, lambda: json_response(about_document(served.name, served.classifier, self.version))
         )
 
     async def _manifest(self, asked: Asked) -> Response:

@@ -124,7 +124,7 @@ def test_every_room_is_drawn() -> None:
 
 
 def test_what_is_out_of_date_is_noticed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for folder in ("docs", "cli/schemas", "compiler"):
+    for folder in ("docs", "cli/schemas", "compiler", "runtime/serve"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     assert main(tmp_path, ["--check"]) == 0
     page = tmp_path / "docs" / "build.md"
