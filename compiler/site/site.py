@@ -51,6 +51,7 @@ def make_site(bundle: Bundle, libraries: Mapping[str, bytes]) -> dict[str, bytes
     contents["index.html"] = contents.pop("page/index.html")
     worker = contents.pop(f"page/{_WORKER}")
     contents["app.webmanifest"] = _web_manifest(bundle)
+    contents["site.json"] = b'{"mode": "browser"}\n'
     contents |= {f"page/icon-{size}.png": _icon(size) for size in _ICONS}
     packed = {
         f"{name}.gz": gzip.compress(data, 9, mtime=0)

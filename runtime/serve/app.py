@@ -24,7 +24,7 @@ from .served import Served
 from .workers import Workers
 
 _MOST_WAITING = 128
-_PAGES = ("/", "/index.html", "/app.webmanifest", "/page/{path:path}", "/runtime/{path:path}")
+_PAGES = ("/", "/index.html", "/app.webmanifest", "/page/{path:path}", "/client/{path:path}", "/runtime/{path:path}")
 
 
 @dataclass(eq=False)

@@ -48,7 +48,7 @@ async function facts(classifier) {
     ["built", created.slice(0, 10)],
     ["model", model],
     ["accuracy", accuracyOf(metrics)],
-    ["storage", `${(bytes / 1e6).toFixed(1)} MB`],
+    ["storage", bytes === null ? "" : `${(bytes / 1e6).toFixed(1)} MB`],
   ];
   return shown
     .filter(([, value]) => value)

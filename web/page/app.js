@@ -8,24 +8,31 @@ import { TeachView } from "./teach_view.js";
 import { text, write } from "./texts.js";
 
 /** @typedef {import("./shape.js").PageClassifier} PageClassifier */
+/** @typedef {import("./shape.js").Surroundings} Surroundings */
+
+const AFTER_FAILURE = 1000; // milliseconds until the next frame is tried
 
 /**
  * Let the page live.
  * @param {PageClassifier} classifier
- * @param {() => Promise<string>} kept says where what is taught is kept
+ * @param {Surroundings} surroundings
+ * @returns {Promise<Page>}
  */
-export async function run(classifier, kept) {
-  await new Page(classifier, kept).start();
+export async function run(classifier, surroundings) {
+  const page = new Page(classifier, surroundings);
+  await page.start();
+  return page;
 }
 
-class Page {
+/** The page, with all that is on it. */
+export class Page {
   /**
    * @param {PageClassifier} classifier
-   * @param {() => Promise<string>} kept
+   * @param {Surroundings} surroundings
    */
-  constructor(classifier, kept) {
+  constructor(classifier, surroundings) {
     this.classifier = classifier;
-    this.kept = kept;
+    this.surroundings = surroundings;
     this.camera = new Camera(/** @type {HTMLVideoElement} */ (element("video")));
     this.answers = new AnswerView(classifier);
     /** A picture that was opened stands in the place of the camera. @type {File | undefined} */
@@ -33,34 +40,54 @@ class Page {
     this.teaching = new TeachView(
       classifier,
       () => this.#source(),
-      (error) => this.#complain(error),
+      (error) => this.complain(error),
+      surroundings.mayTeach,
     );
   }
 
+  /** Show what there is, and begin to look. */
   async start() {
     await this.#name();
     this.#listen();
     await this.teaching.refresh();
     await this.#tellWhereKept();
-    await this.#startCamera();
+    if (this.surroundings.device === undefined) await this.#startCamera();
+    else this.#showDevice();
     this.#look();
+  }
+
+  /** What was taught has changed, here or elsewhere. */
+  async refresh() {
+    await this.teaching.refresh();
+  }
+
+  /** @param {import("./shape.js").Answer} answer to what the device's camera sees */
+  showSeen(answer) {
+    if (this.#source() === this.surroundings.device) this.answers.show(answer);
   }
 
   /** What is looked at and learned from. */
   #source() {
     if (this.still !== undefined) return this.still;
+    if (this.surroundings.device?.isOn) return this.surroundings.device;
     return this.camera.isOn ? this.camera.video : undefined;
   }
 
   /** Answer frame after frame, one at a time. */
   async #look() {
+    let hasFailed = false;
     for (;;) {
-      if (this.still === undefined && this.camera.isOn && !document.hidden) {
+      if (this.#source() === this.camera.video && !document.hidden) {
         try {
           this.answers.show(await this.classifier.predict(this.camera.video));
+          if (hasFailed) this.complain("");
+          hasFailed = false;
         } catch (error) {
-          this.#complain(error);
+          this.complain(error);
+          hasFailed = true;
+          await pause(AFTER_FAILURE);
         }
+        if (this.surroundings.pace) await pause(this.surroundings.pace);
       }
       await nextFrame();
     }
@@ -76,27 +103,46 @@ class Page {
       image.src = URL.createObjectURL(file);
       image.alt = file.name;
       image.hidden = false;
-      this.camera.stop();
-      element("camera-on").hidden = false;
-      element("flip").hidden = true;
-      this.#complain("");
+      this.#stopCameras();
+      this.complain("");
       this.answers.show(prediction);
     } catch (error) {
-      this.#complain(error);
+      this.complain(error);
     }
+  }
+
+  /** Let all cameras go, and offer them. */
+  #stopCameras() {
+    this.camera.stop();
+    this.surroundings.device?.stop();
+    element("camera-on").hidden = false;
+    element("device-on").hidden = this.surroundings.device === undefined;
+    element("flip").hidden = true;
+  }
+
+  /** Show what the device's own camera sees; it answers by itself. */
+  #showDevice() {
+    this.#stopCameras();
+    this.still = undefined;
+    element("still").hidden = true;
+    element("device-on").hidden = true;
+    this.surroundings.device?.start();
+    this.complain("");
   }
 
   async #startCamera() {
     try {
       await this.camera.start();
+      this.surroundings.device?.stop();
+      element("device-on").hidden = this.surroundings.device === undefined;
       this.still = undefined;
       element("still").hidden = true;
       element("camera-on").hidden = true;
       element("flip").hidden = !(await this.camera.hasOther());
-      this.#complain("");
+      this.complain("");
     } catch (error) {
       element("camera-on").hidden = false;
-      this.#complain(error);
+      this.complain(error);
     }
   }
 
@@ -107,8 +153,9 @@ class Page {
   }
 
   #listen() {
-    element("flip").addEventListener("click", () => this.camera.flip().catch((error) => this.#complain(error)));
+    element("flip").addEventListener("click", () => this.camera.flip().catch((error) => this.complain(error)));
     element("camera-on").addEventListener("click", () => this.#startCamera());
+    element("device-on").addEventListener("click", () => this.#showDevice());
     for (const id of ["take", "open"]) {
       const input = /** @type {HTMLInputElement} */ (element(id));
       input.addEventListener("change", () => input.files?.[0] && this.#showStill(input.files[0]));
@@ -148,28 +195,35 @@ class Page {
       element("notice").textContent = text("imported", { count: classes.size });
       await this.teaching.refresh();
     } catch (error) {
-      this.#complain(error);
+      this.complain(error);
     }
     /** @type {HTMLInputElement} */ (element("import")).value = "";
   }
 
   async #tellWhereKept() {
-    element("kept").textContent = await this.kept();
+    element("kept").textContent = await this.surroundings.kept();
   }
 
-  /** @param {unknown} error */
-  #complain(error) {
+  /** @param {unknown} error said in words */
+  complain(error) {
     const said = error instanceof Error ? error.message : String(error);
+    const notice = element("notice");
+    if (said === "" && notice.classList.contains("warn")) notice.textContent = "";
     if (this.#source() === undefined || said === "") element("status").textContent = said;
     else {
-      element("notice").textContent = said;
-      element("notice").classList.add("warn");
+      notice.textContent = said;
+      notice.classList.add("warn");
     }
   }
 }
 
 /** Wait until the browser draws again; where the page is hidden, a while. */
 function nextFrame() {
-  if (document.hidden) return new Promise((resolve) => setTimeout(resolve, 300));
+  if (document.hidden) return pause(300);
   return new Promise((resolve) => requestAnimationFrame(resolve));
+}
+
+/** @param {number} milliseconds */
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -9,7 +9,7 @@ import { text } from "./texts.js";
  * @param {URL} bundle its folder
  */
 export async function start(bundle) {
-  await run(await Classifier.open(bundle), kept);
+  await run(await Classifier.open(bundle), { kept, mayTeach: true, pace: 0 });
 }
 
 /** Say where what is taught is kept, and whether the browser promised to keep it. */

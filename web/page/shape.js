@@ -2,22 +2,23 @@
  * What the page asks of a classifier: the browser's own (`web/runtime`), or one of a device that is reached over the
  * network.
  *
- * What can be looked at is a file, or a frame of a camera. A picture that was taken (`Taken`) is to be learned from later;
+ * What can be looked at is a file, or a frame of a camera here or on the device. A picture that was taken (`Taken`) is to be learned from later;
  * what is in it only the classifier knows.
- * @typedef {import("../runtime/images/load.js").Source} Shown
+ * @typedef {import("../runtime/images/load.js").Source | import("../client/device_camera.js").DeviceCamera} Shown
  * @typedef {object} Taken
  *
  * @typedef {{label: string, score: number, unknown: boolean, ranked: {label: string, score: number}[],
  *   neighbours: {id: number, label: string, similarity: number}[]}} Answer
  *
- * @typedef {{labels: string[], created: string, model: string, metrics: Record<string, unknown>, bytes: number}} About
+ * @typedef {{labels: string[], created: string, model: string, metrics: Record<string, unknown>,
+ *   bytes: number | null}} About
  *
  * `selftest` is only where golden samples can be run again.
  * @typedef {{
  *   about(): Promise<About>,
- *   predict(source: Shown): Promise<Answer>,
+ *   predict(source: Shown | Taken): Promise<Answer>,
  *   explain(answer: Answer): Promise<{id: number, label: string, picture: Blob | null}[]>,
- *   prepare(source: Shown): Promise<Taken>,
+ *   prepare(source: Shown | Taken): Promise<Taken>,
  *   pictureOf(taken: Taken): Promise<Blob>,
  *   enroll(label: string, sources: (File | Taken)[]): Promise<{added: number, alike: (string | null)[]}>,
  *   forget(label: string): Promise<unknown>,
@@ -31,5 +32,14 @@
  *   importGallery(file: Blob): Promise<Map<string, number>>,
  *   selftest?(): Promise<{images: number, lowestCosine: number, wrongLabels: number, passed: boolean}>,
  * }} PageClassifier
+ *
+ * Where the classifier is: `kept` says where what is taught is kept, `mayTeach` whether this visitor may, `pace` is the
+ * milliseconds to leave between two frames, `device` the camera that a device has.
+ * @typedef {{
+ *   kept(): Promise<string>,
+ *   mayTeach: boolean,
+ *   pace: number,
+ *   device?: import("../client/device_camera.js").DeviceCamera,
+ * }} Surroundings
  */
 export {};

@@ -1,27 +1,35 @@
 /**
- * The first of the page: what the browser must have, the service worker that makes it work offline, and only then the
- * rest, so that the large files come once, packed, and are kept.
+ * The first of the page: whether a device is behind it, what the browser must have, the service worker that makes it work
+ * offline, and only then the rest, so that the large files come once, packed, and are kept.
  */
 
 import { text, write } from "./texts.js";
 
 const status = /** @type {HTMLElement} */ (document.getElementById("status"));
 
+const ROOT = new URL("../", import.meta.url);
+
 /** What is asked of a browser, by what to call it. @type {[string, boolean][]} */
 const NEEDED = [
-  ["WebAssembly", "WebAssembly" in globalThis],
   ["OffscreenCanvas", "OffscreenCanvas" in globalThis],
-  ["navigator.storage.getDirectory", "getDirectory" in (navigator.storage ?? {})],
   ["<dialog>", "HTMLDialogElement" in globalThis],
+];
+/** What is asked of it beside that where it runs the model and keeps what is taught. @type {[string, boolean][]} */
+const NEEDED_ALONE = [
+  ["WebAssembly", "WebAssembly" in globalThis],
+  ["navigator.storage.getDirectory", "getDirectory" in (navigator.storage ?? {})],
 ];
 
 start();
 
 async function start() {
   write();
-  const lacking = NEEDED.find(([, has]) => !has);
+  status.textContent = text("loading");
+  const site = await readSite();
+  const isServed = site.mode === "server";
+  const lacking = [...NEEDED, ...(isServed ? [] : NEEDED_ALONE)].find(([, has]) => !has);
   // Storage is given to secure pages only: that is the reason then, not the browser's age.
-  if (lacking !== undefined && globalThis.isSecureContext) {
+  if (lacking !== undefined && (isServed || globalThis.isSecureContext)) {
     status.textContent = text("oldBrowser", { what: lacking[0] });
     return;
   }
@@ -29,14 +37,28 @@ async function start() {
     status.textContent = text("notSecure");
     return;
   }
-  status.textContent = text("loading");
-  await underControl();
-  const page = await import("./in_browser.js");
   try {
-    await page.start(new URL("../bundle/", import.meta.url));
+    if (isServed) await (await import("../client/start.js")).start(ROOT, /** @type {any} */ (site));
+    else await alone();
   } catch (error) {
     status.textContent = error instanceof Error ? error.message : String(error);
   }
+}
+
+/** Read what lies beside the page: which runtime is behind it. A folder of files without it is a site. */
+async function readSite() {
+  try {
+    const response = await fetch(new URL("site.json", ROOT), { cache: "no-cache" });
+    return response.ok ? await response.json() : { mode: "browser" };
+  } catch {
+    return { mode: "browser" };
+  }
+}
+
+/** Run the model in this browser. */
+async function alone() {
+  await underControl();
+  await (await import("./in_browser.js")).start(new URL("bundle/", ROOT));
 }
 
 /** Wait until the service worker serves this page; where there can be none, the page works without. */

@@ -18,11 +18,18 @@ export class TeachView {
    * @param {PageClassifier} classifier
    * @param {() => import("./shape.js").Shown | undefined} frame what is to be learned from now
    * @param {(error: unknown) => void} complain
+   * @param {boolean} mayTeach
    */
-  constructor(classifier, frame, complain) {
+  constructor(classifier, frame, complain, mayTeach) {
     this.classifier = classifier;
     this.frame = frame;
     this.complain = complain;
+    this.mayTeach = mayTeach;
+    if (!mayTeach) {
+      document.body.classList.add("looking");
+      element("hint").dataset.text = "readOnly";
+      element("hint").textContent = text("readOnly");
+    }
     /** Names that were given and have no picture yet. @type {Set<string>} */
     this.named = new Set();
     /** @type {Taken[]} */
@@ -69,6 +76,7 @@ export class TeachView {
       make("span", { textContent: nameOf(label) }),
       number,
     );
+    hold.disabled = !this.mayTeach;
     onHold(
       hold,
       () => this.#begin(label),
@@ -114,6 +122,7 @@ export class TeachView {
         this.complain(error);
         break;
       }
+      if (source instanceof File) break; // it stays the same, however long the button is held
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, next - performance.now())));
     }
   }
@@ -175,6 +184,7 @@ export class TeachView {
         const remove = make("button", { type: "button" });
         remove.setAttribute("aria-label", text("removePicture", { number: id }));
         remove.append(picture === null ? `#${id}` : pictureOf(picture, ""));
+        remove.disabled = !this.mayTeach;
         remove.addEventListener("click", () =>
           this.#do(() => this.classifier.remove([id]), text("removed")).then(() => this.#showPictures(label)),
         );

@@ -61,6 +61,32 @@ const en = {
   busyCamera: "The camera is in use by something else. Close that, or take a picture instead.",
   notSecure: "Browsers give the camera to https pages only. Take or open a picture instead.",
   oldBrowser: "This browser lacks {what}. Use a newer one: Chrome 108, Firefox 114, Safari 17 or later.",
+  authority: "The certificate to trust.",
+  readOnly: "This link is for looking only: nothing can be taught with it.",
+  device: "What the device's camera sees",
+  deviceOn: "The device's camera",
+  noDeviceCamera: "The device's camera gives no picture. Take or open one instead.",
+  keptThere: "It stays on {name}, on its disk, and goes nowhere else.",
+  queueThere: "Pictures that were unknown or unsure are kept there too, to be sorted below: the latest {count}.",
+  waysSecure:
+    "This page came over a secure connection, so the camera here works: {name} gets its pictures, at the size the model sees.",
+  waysPlain:
+    "This page came over plain http, and browsers give no camera to such pages. Take a picture, or have the device started with tlc serve --tls.",
+  waysPlainDevice:
+    "This page came over plain http, and browsers give no camera to such pages. The device's camera works, and so does taking a picture; with tlc serve --tls the camera here does too.",
+  lost: "{name} does not answer. Trying again…",
+  found: "{name} answers again.",
+  unreachable: "The device does not answer.",
+  tokenNeeded: "A token is needed",
+  tokenHint: "Open the link that tlc serve printed, or give the token here.",
+  token: "Token",
+  enter: "Enter",
+  queue: "To be sorted",
+  queueHint: "{count} pictures were unknown or unsure lately. Tap what it is.",
+  queueEmpty: "Nothing was unknown or unsure lately.",
+  queuePicture: "A picture to be sorted; nearest: {label}",
+  discard: "Discard",
+  sorted: "{label}: learned from it.",
   dir: "ltr",
   languageName: "English",
 };
@@ -126,6 +152,33 @@ const de = {
   busyCamera: "Die Kamera wird gerade anderswo benutzt. Das andere schließen oder ein Bild aufnehmen.",
   notSecure: "Browser geben die Kamera nur Seiten mit https. Bitte ein Bild aufnehmen oder öffnen.",
   oldBrowser: "Diesem Browser fehlt {what}. Bitte einen neueren nehmen: Chrome 108, Firefox 114, Safari 17.",
+  authority: "Das Zertifikat, dem zu trauen ist.",
+  readOnly: "Dieser Link ist nur zum Ansehen: Damit lässt sich nichts beibringen.",
+  device: "Was die Kamera des Geräts sieht",
+  deviceOn: "Kamera des Geräts",
+  noDeviceCamera: "Die Kamera des Geräts gibt kein Bild. Bitte eines aufnehmen oder öffnen.",
+  keptThere: "Es bleibt auf {name}, auf dessen Speicher, und geht nirgendwohin.",
+  queueThere:
+    "Unbekannte und unsichere Bilder werden dort auch behalten, um sie unten zu sortieren: die letzten {count}.",
+  waysSecure:
+    "Diese Seite kam über eine sichere Verbindung, also geht die Kamera hier: {name} bekommt ihre Bilder, so groß, wie das Modell sie sieht.",
+  waysPlain:
+    "Diese Seite kam über einfaches http, und Browser geben solchen Seiten keine Kamera. Ein Bild aufnehmen, oder das Gerät mit tlc serve --tls starten.",
+  waysPlainDevice:
+    "Diese Seite kam über einfaches http, und Browser geben solchen Seiten keine Kamera. Die Kamera des Geräts geht, und Bilder aufnehmen auch; mit tlc serve --tls geht auch die Kamera hier.",
+  lost: "{name} antwortet nicht. Neuer Versuch läuft…",
+  found: "{name} antwortet wieder.",
+  unreachable: "Das Gerät antwortet nicht.",
+  tokenNeeded: "Ein Token ist nötig",
+  tokenHint: "Den Link öffnen, den tlc serve ausgegeben hat, oder das Token hier eingeben.",
+  token: "Token",
+  enter: "Eintreten",
+  queue: "Zu sortieren",
+  queueHint: "{count} Bilder waren zuletzt unbekannt oder unsicher. Antippen, was es ist.",
+  queueEmpty: "Zuletzt war nichts unbekannt oder unsicher.",
+  queuePicture: "Ein Bild zum Sortieren; am nächsten: {label}",
+  discard: "Verwerfen",
+  sorted: "{label}: daraus gelernt.",
   dir: "ltr",
   languageName: "Deutsch",
 };
@@ -191,6 +244,31 @@ const ar = {
   busyCamera: "الكاميرا مستخدمة في مكان آخر. أغلقه، أو التقط صورة.",
   notSecure: "لا تعطي المتصفحات الكاميرا إلا لصفحات https. التقط صورة أو افتحها.",
   oldBrowser: "يفتقر هذا المتصفح إلى {what}. استخدم أحدث: Chrome 108 أو Firefox 114 أو Safari 17.",
+  authority: "الشهادة التي يوثق بها.",
+  readOnly: "هذا الرابط للمشاهدة فقط: لا يمكن التعليم به.",
+  device: "ما تراه كاميرا الجهاز",
+  deviceOn: "كاميرا الجهاز",
+  noDeviceCamera: "لا تعطي كاميرا الجهاز صورة. التقط صورة أو افتحها.",
+  keptThere: "يبقى على {name}، على قرصه، ولا يذهب إلى أي مكان آخر.",
+  queueThere: "تُحفظ هناك أيضًا الصور غير المعروفة أو غير المؤكدة لفرزها أدناه: آخر {count}.",
+  waysSecure: "جاءت هذه الصفحة عبر اتصال آمن، فتعمل الكاميرا هنا: تصل صورها إلى {name} بالحجم الذي يراه النموذج.",
+  waysPlain:
+    "جاءت هذه الصفحة عبر http عادي، والمتصفحات لا تعطي الكاميرا لمثلها. التقط صورة، أو شغّل الجهاز بالأمر tlc serve --tls.",
+  waysPlainDevice:
+    "جاءت هذه الصفحة عبر http عادي، والمتصفحات لا تعطي الكاميرا لمثلها. كاميرا الجهاز تعمل، وكذلك التقاط صورة؛ ومع tlc serve --tls تعمل الكاميرا هنا أيضًا.",
+  lost: "{name} لا يجيب. تُعاد المحاولة…",
+  found: "{name} يجيب من جديد.",
+  unreachable: "الجهاز لا يجيب.",
+  tokenNeeded: "يلزم رمز",
+  tokenHint: "افتح الرابط الذي طبعه tlc serve، أو أدخل الرمز هنا.",
+  token: "الرمز",
+  enter: "دخول",
+  queue: "للفرز",
+  queueHint: "{count} صور كانت غير معروفة أو غير مؤكدة مؤخرًا. اضغط على ما هي.",
+  queueEmpty: "لم يكن شيء غير معروف أو غير مؤكد مؤخرًا.",
+  queuePicture: "صورة للفرز؛ الأقرب: {label}",
+  discard: "تجاهل",
+  sorted: "{label}: تم التعلّم منها.",
   dir: "rtl",
   languageName: "العربية",
 };
@@ -243,4 +321,6 @@ export function write() {
     element.textContent = text(element.getAttribute("data-text") ?? "");
   for (const element of document.querySelectorAll("[data-label]"))
     element.setAttribute("aria-label", text(element.getAttribute("data-label") ?? ""));
+  for (const element of document.querySelectorAll("[data-alt]"))
+    element.setAttribute("alt", text(element.getAttribute("data-alt") ?? ""));
 }

@@ -1,0 +1,173 @@
+/**
+ * A classifier on a device, in the shape of the browser's own (`web/runtime/classifier.js`): each call is a request to
+ * the device's API, and what is taught is on the device's disk when it answers.
+ */
+
+import { fromJson } from "../runtime/bundle/manifest.js";
+import { UsageError } from "../runtime/errors.js";
+import { cleanLabel, NONE_OF_THESE } from "../runtime/gallery/labels.js";
+import { NotThereError } from "./api.js";
+import { DeviceCamera } from "./device_camera.js";
+import { Pictures } from "./pictures.js";
+
+/** @typedef {import("./api.js").Api} Api */
+/** @typedef {import("../page/shape.js").Answer} Answer */
+/** @typedef {import("../page/shape.js").Shown} Shown */
+/**
+ * A picture on its way to the device, or one that the device has itself.
+ * @typedef {{picture: Blob, name: string}} Taken
+ */
+
+const MOST = 100; // pictures that the device takes in one request
+
+/** One bundle of a device. */
+export class ServedClassifier {
+  /**
+   * @param {Api} api of the bundle
+   * @param {import("../runtime/bundle/manifest.js").Manifest} manifest
+   */
+  constructor(api, manifest) {
+    this.api = api;
+    this.manifest = manifest;
+    this.pictures = new Pictures(manifest.preprocessing);
+  }
+
+  /**
+   * Ask the device for a bundle.
+   * @param {Api} api of the bundle
+   * @returns {Promise<ServedClassifier>}
+   * @throws {import("../runtime/errors.js").TlcError} it does not answer, or does not let us
+   */
+  static async open(api) {
+    const manifest = await (await api.ask("GET", "manifest")).text();
+    return new ServedClassifier(api, fromJson(manifest));
+  }
+
+  /** @returns {Promise<import("../page/shape.js").About>} */
+  async about() {
+    const { labels, created, backbone, model, engine, accuracy } = await this.api.get("about");
+    const said = [`${backbone ?? ""} ${model.scheme}`.trim(), engine].join(", ");
+    return { labels, created, model: said, metrics: accuracy ?? {}, bytes: null };
+  }
+
+  /** @param {Shown | Taken} source @returns {Promise<Answer>} */
+  async predict(source) {
+    const { picture, name } = await this.prepare(source);
+    return this.api.send("predict", picture, { name });
+  }
+
+  /**
+   * The stored pictures of an answer's nearest examples, best first; none for one that came with the model.
+   * @param {Answer} answer
+   * @returns {Promise<{id: number, label: string, similarity: number, picture: Blob | null}[]>}
+   */
+  async explain({ neighbours }) {
+    return Promise.all(
+      neighbours.map(async (near) => ({ ...near, picture: near.id ? await this.thumbnail(near.id) : null })),
+    );
+  }
+
+  /**
+   * Bring a picture to what is sent: the model's input, or what the device's camera sees now.
+   * @param {Shown | Taken} source
+   * @returns {Promise<Taken>}
+   */
+  async prepare(source) {
+    if ("picture" in source) return source;
+    if (source instanceof DeviceCamera) return { picture: await source.frame(), name: "camera" };
+    return { picture: await this.pictures.make(source), name: source instanceof File ? source.name : "camera" };
+  }
+
+  /** @param {Taken} taken @returns {Promise<Blob>} */
+  async pictureOf({ picture }) {
+    return picture;
+  }
+
+  /**
+   * Add examples of a class; on the device's disk when this is done. More than a hundred go in several changes.
+   * @param {string} label
+   * @param {(Shown | Taken)[]} sources
+   * @returns {Promise<{added: number, alike: (string | null)[]}>} `alike`: the other class that an image looks like
+   */
+  async enroll(label, sources) {
+    const name = cleanLabel(label);
+    if (!sources.length) throw new UsageError("no pictures to learn from; give at least one");
+    let added = 0;
+    /** @type {string[]} */
+    const alike = [];
+    for (let i = 0; i < sources.length; i += MOST) {
+      const form = new FormData();
+      for (const source of sources.slice(i, i + MOST)) {
+        const taken = await this.prepare(source);
+        form.append("image", taken.picture, taken.name);
+      }
+      const change =
+        name === NONE_OF_THESE
+          ? await this.api.send("enroll-not", form)
+          : await this.api.send("enroll", form, { label: name });
+      added += change.added;
+      for (const warning of change.warnings) if (warning.kind === "alike") alike.push(warning.label);
+    }
+    return { added, alike };
+  }
+
+  /** @param {string} label @returns {Promise<unknown>} */
+  forget(label) {
+    return this.api.post("forget", { label });
+  }
+
+  /** @param {string} from @param {string} to @param {boolean} merge @returns {Promise<unknown>} */
+  rename(from, to, merge = false) {
+    return this.api.post("rename", { from, to, merge });
+  }
+
+  /** @param {number[]} examples ids @returns {Promise<unknown>} */
+  remove(examples) {
+    return this.api.post("remove", { examples });
+  }
+
+  /** @param {number[]} examples ids @param {string} label @returns {Promise<unknown>} */
+  move(examples, label) {
+    return this.api.post("move", { examples, label });
+  }
+
+  /** Take back the latest change, whoever made it. @returns {Promise<unknown>} */
+  undo() {
+    return this.api.post("undo", {});
+  }
+
+  /** @returns {Promise<Map<string, number>>} every class the answer can be, with the number of examples taught */
+  async classes() {
+    const { classes } = await this.api.get("classes");
+    return new Map(classes.map((/** @type {{label: string, examples: number}} */ one) => [one.label, one.examples]));
+  }
+
+  /** @param {string} label @returns {Promise<{id: number}[]>} */
+  async examples(label) {
+    return (await this.api.get("examples", { label })).examples;
+  }
+
+  /** @param {number} example its id @returns {Promise<Blob | null>} its picture, where one was kept */
+  async thumbnail(example) {
+    try {
+      return await this.api.blob(`thumbnails/${example}`);
+    } catch (error) {
+      if (error instanceof NotThereError) return null;
+      throw error;
+    }
+  }
+
+  /** The gallery as one file, which `tlc` on a computer opens as it is. @returns {Promise<Blob>} */
+  exportGallery() {
+    return this.api.blob("gallery");
+  }
+
+  /**
+   * Add what a gallery's file holds to what was taught here.
+   * @param {Blob} file
+   * @returns {Promise<Map<string, number>>} the classes taught then
+   */
+  async importGallery(file) {
+    return new Map(Object.entries((await this.api.send("gallery", file)).classes));
+  }
+}
