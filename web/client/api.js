@@ -31,12 +31,12 @@ export class Api {
 
   /**
    * The address of something.
-   * @param {string} path
+   * @param {string} path "" is the part itself, which is no folder
    * @param {Record<string, string>} query
    * @returns {URL}
    */
   url(path, query = {}) {
-    const url = new URL(path, this.base);
+    const url = new URL(path || this.base.href.replace(/\/$/, ""), this.base);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     return url;
   }

@@ -4,23 +4,33 @@ import { prepare } from "../runtime/images/load.js";
 
 /** @typedef {import("../runtime/images/load.js").Preprocessing} Preprocessing */
 
-self.onmessage = async ({ data: { id, image, spec } }) => {
+/** @type {Promise<unknown>} */
+let before = Promise.resolve();
+
+self.onmessage = ({ data }) => {
+  // One after the other: what resizes has room for one image.
+  before = before.then(() => answer(data));
+};
+
+/** @param {{id: number, image: import("../runtime/images/load.js").Decoded, spec: Preprocessing}} request */
+async function answer({ id, image, spec }) {
   try {
     self.postMessage({ id, value: await packed(image, spec) });
   } catch (error) {
     self.postMessage({ id, error: error instanceof Error ? error.message : String(error) });
+  } finally {
+    if (!(image instanceof ImageData)) image.close();
   }
-};
+}
 
 /**
  * Return a picture as the model sees it. PNG loses nothing, so the device gets these very pixels, and has none to resize.
- * @param {ImageBitmap} image used up
+ * @param {import("../runtime/images/load.js").Decoded} image
  * @param {Preprocessing} spec
  * @returns {Promise<Blob>}
  */
 async function packed(image, spec) {
-  const pixels = prepare(image, spec);
-  image.close();
+  const pixels = await prepare(image, spec);
   const { width, height, channels } = spec;
   const seen = new ImageData(width, height);
   for (let i = 0; i < width * height; i++) {

@@ -43,11 +43,10 @@ export class Pictures {
       if (source instanceof Blob) return source;
       throw error;
     }
-    const bitmap = image instanceof ImageBitmap ? image : await createImageBitmap(image);
     const id = ++this.latest;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ id, image: bitmap, spec: this.spec }, [bitmap]);
+      this.worker.postMessage({ id, image, spec: this.spec }, image instanceof ImageData ? [] : [image]);
     });
   }
 }

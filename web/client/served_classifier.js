@@ -45,7 +45,7 @@ export class ServedClassifier {
 
   /** @returns {Promise<import("../page/shape.js").About>} */
   async about() {
-    const { labels, created, backbone, model, engine, accuracy } = await this.api.get("about");
+    const { labels, created, backbone, model, engine, accuracy } = await this.api.get("");
     const said = [`${backbone ?? ""} ${model.scheme}`.trim(), engine].join(", ");
     return { labels, created, model: said, metrics: accuracy ?? {}, bytes: null };
   }

@@ -1,0 +1,250 @@
+/**
+ * Uses the page of a server as a person would, in Chromium with a camera that shows a film, and kills the server; prints
+ * what was seen, as JSON.
+ *
+ *   node serve_page.mjs ASKED.json
+ *
+ * ASKED: `chromium`; `film` for the camera here; `command`, which serves; `url`, of the page on loopback, and `plain`, by
+ * a name that is no loopback's to the browser; `tokens` `{all, look}`; `gallery`, a file that tlc made; `out`, a folder.
+ */
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import fs from "node:fs";
+import path from "node:path";
+import { answers, barriers, best, browse, counts, learned, photograph, scene, teach } from "./steps.mjs";
+
+const asked = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
+const { url, plain, tokens, out } = asked;
+const seen = { foreign: [], errors: [], serious: [] };
+
+/** Start the server, and wait until it answers. */
+async function start() {
+  const [program, ...rest] = asked.command;
+  const server = spawn(program, rest, { stdio: ["ignore", "ignore", "inherit"] });
+  for (;;) {
+    if (server.exitCode !== null) throw new Error(`the server ended with ${server.exitCode}`);
+    const answer = await fetch(`${url}healthz`).catch(() => undefined);
+    if (answer?.ok) return server;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+async function kill(server, signal = "SIGKILL") {
+  server.kill(signal);
+  if (server.exitCode === null && server.signalCode === null) await once(server, "exit");
+}
+
+function listen(page) {
+  page.on("request", (request) => {
+    if (/^https?:/.test(request.url()) && ![url, plain].some((one) => request.url().startsWith(one)))
+      seen.foreign.push(request.url());
+  });
+  page.on("pageerror", (error) => seen.errors.push(error.message));
+}
+
+const said = (page, id, pattern) =>
+  page.waitForFunction(([i, p]) => new RegExp(p).test(document.getElementById(i).textContent), [id, pattern]);
+const shown = (page, id) => page.waitForFunction((i) => !document.getElementById(i).hidden, id);
+const answered = (page) => page.waitForFunction(() => document.getElementById("best").textContent !== "");
+
+let server = await start();
+const { context, close } = await browse(asked.chromium, asked.film, [
+  `--host-resolver-rules=MAP ${new URL(plain).hostname} 127.0.0.1`,
+]);
+const page = context.pages()[0];
+listen(page);
+
+/** The token: asked for, refused, and taken from a link out of the address. */
+async function enter() {
+  await page.goto(url);
+  await page.waitForFunction(() => document.getElementById("enter-dialog").open);
+  await page.fill("#token", "wrong");
+  await page.click("#enter button");
+  await said(page, "enter-result", "wrong");
+  seen.serious.push(...(await barriers(page)));
+  await page.goto("about:blank");
+  await page.goto(`${url}#token=${tokens.all}`);
+  await answered(page);
+  seen.address = page.url();
+  seen.scriptSees = await page.evaluate(() => document.cookie);
+  const [paint] = await page.evaluate(() =>
+    performance.getEntriesByName("first-contentful-paint").map(({ startTime }) => startTime),
+  );
+  seen.firstPaint = paint;
+}
+
+/** The camera here: teach, ask, take a picture away and bring it back. */
+async function teachHere() {
+  await page.click("#camera-on");
+  await shown(page, "video");
+  await teach(page, "mug", "red");
+  await teach(page, "book", "blue");
+  seen.taught = await counts(page);
+  seen.answers = await answers(page);
+  await page.click("#why");
+  await shown(page, "reasons");
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.screenshot({ path: path.join(out, "phone.png") });
+  seen.wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  for (const name of ["red", "blue"]) {
+    await scene(page, name);
+    await photograph(page, path.join(out, `${name}.png`));
+    await page.setInputFiles("#open", path.join(out, `${name}.png`));
+    await shown(page, "still");
+    seen[`${name}.png`] = await best(page);
+    await page.click("#camera-on");
+    await shown(page, "video");
+  }
+  await page.locator("#list li", { hasText: "mug" }).locator(".more").click();
+  await page.locator("#pictures button").first().click();
+  await learned(page, "mug", Number(seen.taught.mug) - 1);
+  seen.serious.push(...(await barriers(page)));
+  await page.click("#class-close");
+  seen.serious.push(...(await barriers(page)));
+  await page.click("#undo");
+  await learned(page, "mug", seen.taught.mug);
+  await page.reload();
+  await answered(page);
+  seen.reloaded = await counts(page);
+}
+
+/** The device's own camera: it answers by itself, and is learned from by holding. */
+async function teachThere() {
+  await page.click("#camera-on");
+  await shown(page, "video");
+  await page.click("#device-on");
+  await page.waitForFunction(() => document.getElementById("device").naturalWidth > 0);
+  await teach(page, "lamp");
+  await said(page, "best", "^lamp ");
+  seen.there = await best(page);
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.screenshot({ path: path.join(out, "device.png") });
+}
+
+/** A second viewer sees what the first one taught; a tab that is closed in the middle of a hold leaves the rest whole. */
+async function together() {
+  const other = await context.newPage();
+  listen(other);
+  await other.goto(url);
+  await answered(other);
+  const before = await counts(other);
+  const button = other.locator("#list .hold", { hasText: "lamp" });
+  await button.evaluate((b) => b.scrollIntoView({ block: "start" }));
+  const { x, y } = await button.boundingBox();
+  await other.mouse.move(x + 20, y + 15);
+  await other.mouse.down();
+  await other.waitForTimeout(600);
+  await other.close();
+  seen.afterClosed = { before, after: await counts(page) };
+  const third = await context.newPage();
+  listen(third);
+  await third.goto(url);
+  await answered(third);
+  await third.bringToFront();
+  await page.evaluate(() => fetch("api/v1/bundles/one/forget", { method: "POST", body: '{"label": "lamp"}' }));
+  await third.waitForFunction(
+    () => ![...document.querySelectorAll("#list .hold")].some((b) => b.textContent.startsWith("lamp")),
+  );
+  await third.close();
+  await page.bringToFront();
+  await page.click("#undo");
+  await learned(page, "lamp");
+}
+
+/** The server is killed and comes back. */
+async function loseAndFind() {
+  const before = await counts(page);
+  await kill(server);
+  await shown(page, "connection");
+  seen.lost = await page.textContent("#connection");
+  await page.screenshot({ path: path.join(out, "lost.png") });
+  server = await start();
+  await page.waitForFunction(() => document.getElementById("connection").hidden);
+  seen.found = await page.textContent("#notice");
+  seen.afterKill = { before, after: await counts(page) };
+  await page.waitForFunction(() => document.getElementById("device").naturalWidth > 0);
+  await teach(page, "lamp");
+}
+
+/** What the device was unsure of is sorted by a tap. */
+async function sort() {
+  const before = await counts(page);
+  await page.waitForFunction(() => document.querySelector("#queued .answers button") !== null);
+  seen.serious.push(...(await barriers(page)));
+  await page.locator("#queue").scrollIntoViewIfNeeded();
+  await page.screenshot({ path: path.join(out, "queue.png") });
+  await page.locator("#queued .answers > button", { hasText: "mug" }).first().click();
+  await learned(page, "mug", Number(before.mug) + 1);
+  await page.waitForFunction(() => document.querySelector("#queued .answers input") !== null);
+  await page.fill("#queued .answers input", "sorted");
+  await page.click("#queued .answers form button");
+  await learned(page, "sorted", 1);
+  seen.sorted = await counts(page);
+}
+
+/** The gallery leaves as a file, and another one comes in. */
+async function exchange() {
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+  await download.saveAs(path.join(out, "exported.gallery"));
+  seen.exported = await counts(page);
+  await page.setInputFiles("#import", asked.gallery);
+  await said(page, "notice", "^Imported");
+  seen.imported = await counts(page);
+  await page.setInputFiles("#import", asked.film);
+  await said(page, "notice", "gallery");
+  seen.afterBadImport = await counts(page);
+}
+
+/** Another bundle of the same server has a gallery of its own. */
+async function choose() {
+  await page.selectOption("#bundles", "two");
+  await page.waitForURL(/bundle=two/);
+  await answered(page);
+  seen.two = await counts(page);
+}
+
+/** By a name, over plain http, with a token to look: no camera here, and nothing can be taught. */
+async function look() {
+  const looking = await context.newPage();
+  listen(looking);
+  await looking.goto(`${plain}#token=${tokens.look}`);
+  await answered(looking);
+  seen.ways = await looking.textContent("#ways");
+  seen.hint = await looking.textContent("#hint");
+  seen.mayHold = await looking.$$eval("#list .hold", (all) => all.some((button) => !button.disabled));
+  seen.mayName = await looking.isVisible("#new-class");
+  await looking.setInputFiles("#take", path.join(out, "red.png"));
+  await shown(looking, "still");
+  seen.lookedAt = await best(looking);
+  seen.serious.push(...(await barriers(looking)));
+  await looking.close();
+}
+
+/** By that name with a token to teach: a picture is taken, and learned from by holding. */
+async function teachPlain() {
+  await page.goto(`${plain}#token=${tokens.all}`);
+  await answered(page);
+  await page.setInputFiles("#take", path.join(out, "blue.png"));
+  await shown(page, "still");
+  await teach(page, "photographed");
+  seen.photographed = (await counts(page)).photographed;
+}
+
+const steps = { enter, teachHere, teachThere, together, loseAndFind, sort, exchange, choose, look, teachPlain };
+try {
+  for (const [name, step] of Object.entries(steps)) {
+    seen.step = name;
+    await step();
+  }
+  await page.setViewportSize({ width: 1200, height: 800 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.screenshot({ path: path.join(out, "desk.png") });
+  seen.step = "";
+} finally {
+  await page.screenshot({ path: path.join(out, "last.png") }).catch(() => {});
+  await close();
+  await kill(server, "SIGTERM");
+  process.stdout.write(JSON.stringify(seen));
+}
+process.exit(0);
