@@ -44,7 +44,11 @@ class Page:
 def read_pages() -> dict[str, Page]:
     """Return the files by their names in the site; `` is the page itself."""
     root = importlib.resources.files("tlc_edge.web")
-    found = {f"{room}/{name}": file.read_bytes() for room in ("page", "client", "runtime") for name, file in _walk(root / room)}
+    found = {
+        f"{room}/{name}": file.read_bytes()
+        for room in ("page", "client", "runtime")
+        for name, file in _walk(root / room)
+    }
     index = found["page/index.html"]
     kept = {name: data for name, data in found.items() if name not in _NOT_SERVED}
     return {name: _page(name, data) for name, data in {**kept, "index.html": index, "app.webmanifest": _app()}.items()}
