@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, settings
 from killed import Killed, UntraceableError, nursery
 from numpy.typing import NDArray
 from PIL import Image
+from sites import chromium as chromium
+from sites import libraries as libraries
+from sites import site as site
+from sites import web_bundle as web_bundle
 
 from tlc_edge.compiler import Options, build
 from tlc_edge.compiler.backbones.find import load_backbone

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image, ImageDraw
+from sites import in_node
 
 from tlc_edge.cli.run import run
-from tlc_edge.compiler import Options, build
-from tlc_edge.compiler.site.site import first_load, make_site, write_site
-from tlc_edge.compiler.site.vendor import vendored
 from tlc_edge.runtime import Bundle, Classifier
-from tlc_edge.runtime.errors import BuildError
 
 pytestmark = pytest.mark.slow
 
 WIDTH, HEIGHT, FRAMES = 320, 240, 40
-_SECONDS = 500
-_MB = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """The browser; its driver is brought from npm."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("chromium is not here")
-    done = subprocess.run([str(ROOT / "tools" / "node")], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"what the test needs of npm cannot be had: {done.stderr.strip()[-200:]}")
-    return found
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    path = tmp_path_factory.mktemp("web") / "digits.tlc"
-    build(Options(data="sample:digits", targets=("web",), output=path, limit=600, max_drop=20))
-    return Bundle.open(path)
-
-
-@pytest.fixture(scope="module")
-def site(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        contents = make_site(bundle, vendored(None, None))
-    except BuildError as e:
-        pytest.skip(str(e))
-    # The model of a real bundle is 4 MB, and so is this one's.
-    assert first_load(contents) <= 7.5 * _MB
-    path = tmp_path_factory.mktemp("site") / "site"
-    write_site(path, contents)
-    return path
 
 
 def scenes() -> dict[str, list[Image.Image]]:
@@ -95,17 +54,14 @@ def write_film(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def seen(
-    chromium: str, site: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+    chromium: str, site: Path, web_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("seen")
     film, gallery = out / "film.y4m", out / "taught.gallery"
     write_film(film)
-    with Classifier.open(bundle, gallery) as classifier:
+    with Classifier.open(web_bundle, gallery) as classifier:
         classifier.enroll("lamp", [np.asarray(image) for image in scenes()["green"][:3]])
-    command = ["node", str(ROOT / "tests" / "web" / "page.mjs"), chromium, str(site), str(film), str(gallery), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    return json.loads(done.stdout), out
+    return in_node("page.mjs", chromium, site, film, gallery, out), out
 
 
 def test_it_learns_by_holding_a_button_and_says_unknown(seen: tuple[dict[str, Any], Path]) -> None:
@@ -137,14 +93,14 @@ def test_it_works_offline_and_in_one_tab(seen: tuple[dict[str, Any], Path]) -> N
     assert "another tab" in found["secondTab"]
 
 
-def test_what_it_exports_tlc_opens_with_the_same_answers(seen: tuple[dict[str, Any], Path], bundle: Bundle) -> None:
+def test_what_it_exports_tlc_opens_with_the_same_answers(seen: tuple[dict[str, Any], Path], web_bundle: Bundle) -> None:
     found, out = seen
-    with Classifier.open(bundle, out / "exported.gallery") as classifier:
+    with Classifier.open(web_bundle, out / "exported.gallery") as classifier:
         assert classifier.classes()["mug"] == int(found["taught"]["mug"])
         for name in ("red.png", "blue.png"):
             answer = classifier.predict(out / name)
             assert found[name] == f"{answer.label} {round(answer.score * 100)} %"
-    assert run(["gallery", "check", str(bundle.path), "--gallery", str(out / "exported.gallery")]) == 0
+    assert run(["gallery", "check", str(web_bundle.path), "--gallery", str(out / "exported.gallery")]) == 0
 
 
 def test_it_opens_what_tlc_taught_and_refuses_what_is_none(seen: tuple[dict[str, Any], Path]) -> None:
@@ -163,9 +119,6 @@ def test_it_asks_nobody_else_fits_a_phone_and_can_be_read_out(seen: tuple[dict[s
 
 def test_a_killed_browser_loses_nothing_that_was_acknowledged(chromium: str, site: Path) -> None:
     kills = 8
-    command = ["node", str(ROOT / "tests" / "web" / "kills.mjs"), chromium, str(site), str(kills), "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout)
+    found = in_node("kills.mjs", chromium, site, str(kills), "1")
     assert (found["kills"], found["lost"], found["damaged"]) == (kills, 0, 0)
     assert found["acknowledged"] > kills

@@ -67,7 +67,7 @@ async function underControl() {
   try {
     const registration = await navigator.serviceWorker.register(new URL("../sw.js", import.meta.url));
     registration.addEventListener("updatefound", () => offer(registration));
-    if (registration.waiting) offer(registration);
+    if (registration.waiting || registration.installing) offer(registration);
     if (navigator.serviceWorker.controller) return;
     await new Promise((resolve, reject) => {
       navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });
@@ -84,17 +84,19 @@ async function underControl() {
   }
 }
 
-/** @param {ServiceWorkerRegistration} registration */
+/**
+ * Say so when a new version is there, whole; it takes over when the person wants it, or when the page is opened next.
+ * @param {ServiceWorkerRegistration} registration
+ */
 function offer(registration) {
-  const next = registration.installing ?? registration.waiting;
   const show = () => {
     if (registration.waiting === null || navigator.serviceWorker.controller === null) return;
     /** @type {HTMLElement} */ (document.getElementById("update")).hidden = false;
-    document.getElementById("reload")?.addEventListener("click", () => {
-      navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
-      registration.waiting?.postMessage("take over");
-    });
   };
-  next?.addEventListener("statechange", show);
+  registration.installing?.addEventListener("statechange", show);
   show();
+  /** @type {HTMLElement} */ (document.getElementById("reload")).onclick = () => {
+    navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
+    registration.waiting?.postMessage("take over");
+  };
 }

@@ -31,11 +31,23 @@ worker.addEventListener("fetch", (event) => {
   if (event.request.method === "GET" && name !== undefined) event.respondWith(serve(name));
 });
 
-/** Fetch what every browser needs; what did not change since the version before is taken from there. */
+/**
+ * Fetch what every browser needs, and what the version before kept of the rest; what did not change is taken from there.
+ * All of it or nothing: where a file is missing or another, as on a host that has half of a version, the one before stays.
+ */
 async function keepAll() {
   const cache = await caches.open(CACHE);
-  const needed = Object.keys(FILES).filter((name) => !FILES[name].late);
-  await Promise.all(needed.map(async (name) => cache.put(keyOf(name), (await kept(name)) ?? (await fetched(name)))));
+  try {
+    await Promise.all(
+      Object.keys(FILES).map(async (name) => {
+        if (FILES[name].late && (await caches.match(keyOf(name))) === undefined) return;
+        await cache.put(keyOf(name), (await kept(name)) ?? (await fetched(name)));
+      }),
+    );
+  } catch (error) {
+    await caches.delete(CACHE);
+    throw error;
+  }
 }
 
 /** Serve every open page, and drop the files of versions before. */
