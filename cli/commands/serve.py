@@ -11,15 +11,44 @@ from typing import Any
 
 import click
 
+from tlc_edge.cli.numbers import Finite
 from tlc_edge.cli.options import allow_unsigned_option, device_options, once, unknown_option
 from tlc_edge.cli.output import put_json, say
 from tlc_edge.cli.terminate import sigterm_as_interrupt
+from tlc_edge.runtime.watch.save_bounds import MOST, MOST_MEGABYTES
 
 
 @click.command(help=__doc__)
 @click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE…")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="0.0.0.0: every address.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option(
+    "--camera",
+    "--source",
+    "camera",
+    metavar="WHERE",
+    help="Show what this camera sees: its number (0), an address, a video file, or a folder that gets new images.",
+)
+@click.option(
+    "--every", type=Finite(min=0), default=0.1, show_default=True, metavar="SECONDS", help="Look at it this often."
+)
+@click.option("--queue", metavar="DIR", help="Keep pictures of what is unknown or unsure, to be sorted on the page.")
+@click.option(
+    "--queue-most",
+    type=click.IntRange(min=1),
+    default=MOST,
+    show_default=True,
+    metavar="N",
+    help="Pictures kept there, per bundle; then the oldest give way.",
+)
+@click.option(
+    "--queue-megabytes",
+    type=click.IntRange(min=1),
+    default=MOST_MEGABYTES,
+    show_default=True,
+    metavar="N",
+    help="The same of what they take.",
+)
 @click.option("--read-only", is_flag=True, help="Nobody may teach it anything.")
 @click.option("--token", is_flag=True, help="Ask for a token on this machine too.")
 @click.option("--host-name", "names", multiple=True, metavar="NAME", help="A further name of this server. Repeatable.")

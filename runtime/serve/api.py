@@ -14,6 +14,7 @@ from starlette.routing import Route
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.runtime.gallery.records import Change
 from tlc_edge.runtime.labels import NONE_OF_THESE
+from tlc_edge.runtime.watch.frames import Frame
 
 from . import exchange
 from .access import Access, Client
@@ -28,12 +29,16 @@ from .answers import (
 from .asked import Asked, example_ids, json_response, required
 from .events import Streams
 from .guard import whole_number
+from .live import Live
 from .served import Served
 from .uploads import read_uploads
 from .workers import Workers
 
 ROOT = "/api/v1"
 _BUNDLE = f"{ROOT}/bundles/{{bundle}}"
+
+_PRIVATE = {"cache-control": "private, no-cache"}
+_NOT_THERE = "there is no such picture; it may be sorted already"
 
 Endpoint = Callable[[Asked], Awaitable[Response]]
 
@@ -52,6 +57,8 @@ class Api:
     streams: Streams
     version: str
     """Of tlc."""
+    live: Live | None = None
+    """The device's own camera."""
 
     def routes(self) -> list[Route]:
         """Return all of them."""
@@ -75,6 +82,15 @@ class Api:
             self._get("/gallery", self._export),
             self._post("/gallery", self._import, changes=True),
             self._get("/events", self._events),
+            self._get("/stream.mjpg", self._stream),
+            self._get("/frame.jpg", self._frame),
+            self._post("/frame/predict", self._predict_frame),
+            self._post("/frame/enroll", self._enroll_frame, changes=True),
+            self._post("/frame/enroll-not", self._enroll_frame_not, changes=True),
+            self._get("/queue", self._queue),
+            self._get("/queue/{id}", self._queued),
+            self._get("/queue/{id}/prediction", self._queued_prediction),
+            self._post("/queue/{id}", self._sort, changes=True),
         ]
 
     # How an endpoint is reached
@@ -121,7 +137,10 @@ class Api:
 
         def work() -> Response:
             (image,) = _one(read_uploads(body, kind, name))
-            return json_response(asked.served.classifier.predict(image.getvalue()).document(image.name))
+            data = image.getvalue()
+            prediction = asked.served.classifier.predict(data)
+            asked.served.keep_unsure(Frame(data), prediction)
+            return json_response(prediction.document(image.name))
 
         return await self.predicting.run(asked.client.key, work)
 
@@ -158,12 +177,10 @@ class Api:
     async def _learn(self, asked: Asked, label: str) -> Response:
         body, kind = await asked.body(), asked.request.headers.get("content-type", "")
         query = asked.request.query_params
-        name, kept = query.get("name"), query.get("thumbnails", "true")
-        if kept not in ("true", "false"):
-            raise UsageError(f"thumbnails is {kept[:20]!r}, expected true or false")
+        name, kept = query.get("name"), _keeps_thumbnails(asked)
         classifier = asked.served.classifier
         return await self._change(
-            asked, lambda: classifier.enroll(label, read_uploads(body, kind, name), thumbnails=kept == "true")
+            asked, lambda: classifier.enroll(label, read_uploads(body, kind, name), thumbnails=kept)
         )
 
     async def _change(self, asked: Asked, work: Callable[[], Change]) -> Response:
@@ -222,7 +239,7 @@ class Api:
         jpeg = await self.looking.run(asked.client.key, work)
         if jpeg is None:
             raise HTTPException(404, "there is no such example, or it was enrolled without a picture")
-        return Response(jpeg, headers={"cache-control": "private, no-cache"}, media_type="image/jpeg")
+        return Response(jpeg, headers=_PRIVATE, media_type="image/jpeg")
 
     async def _export(self, asked: Asked) -> Response:
         return await exchange.export_gallery(asked, self.looking)
@@ -234,6 +251,93 @@ class Api:
 
     async def _events(self, asked: Asked) -> Response:
         return self.streams.events(asked)
+
+    # The device's own camera
+
+    def _camera(self) -> Live:
+        if self.live is None:
+            raise HTTPException(404, "this server has no camera; start it with --camera")
+        return self.live
+
+    async def _stream(self, asked: Asked) -> Response:
+        return self.streams.pictures(asked, self._camera())
+
+    async def _frame(self, asked: Asked) -> Response:
+        shot = self._camera().shot()
+        jpeg = await self.looking.run(asked.client.key, shot.jpeg)
+        return Response(jpeg, headers={"cache-control": "no-store"}, media_type="image/jpeg")
+
+    async def _predict_frame(self, asked: Asked) -> Response:
+        shot, classifier = self._camera().shot(), asked.served.classifier
+        frame = shot.frame
+
+        def work() -> Response:
+            return json_response(classifier.predict(frame.image, frame.order).document(f"frame {shot.number}"))
+
+        return await self.predicting.run(asked.client.key, work)
+
+    async def _enroll_frame(self, asked: Asked) -> Response:
+        return await self._learn_frame(asked, asked.query("label"))
+
+    async def _enroll_frame_not(self, asked: Asked) -> Response:
+        return await self._learn_frame(asked, NONE_OF_THESE)
+
+    async def _learn_frame(self, asked: Asked, label: str) -> Response:
+        shot, kept = self._camera().shot(), _keeps_thumbnails(asked)
+        frame, name = shot.frame, f"camera {shot.time}"
+        classifier = asked.served.classifier
+        return await self._change(
+            asked, lambda: classifier.enroll(label, frame.image, order=frame.order, name=name, thumbnails=kept)
+        )
+
+    # What is to be sorted
+
+    async def _queue(self, asked: Asked) -> Response:
+        unsorted = asked.served.unsorted
+        if unsorted is None:
+            return json_response({"on": False, "most": 0, "pictures": []})
+        found = await self.looking.run(asked.client.key, unsorted.pictures)
+        return json_response({"on": True, "most": unsorted.most, "pictures": found})
+
+    async def _queued(self, asked: Asked) -> Response:
+        return Response(await self._unsorted_picture(asked), headers=_PRIVATE, media_type="image/jpeg")
+
+    async def _queued_prediction(self, asked: Asked) -> Response:
+        data, classifier = await self._unsorted_picture(asked), asked.served.classifier
+        name = asked.request.path_params["id"]
+        return await self.predicting.run(
+            asked.client.key, lambda: json_response(classifier.predict(data).document(name))
+        )
+
+    async def _unsorted_picture(self, asked: Asked) -> bytes:
+        unsorted, name = asked.served.unsorted, asked.request.path_params["id"]
+        data = None if unsorted is None else await self.looking.run(asked.client.key, lambda: unsorted.read(name))
+        if data is None:
+            raise HTTPException(404, _NOT_THERE)
+        return data
+
+    async def _sort(self, asked: Asked) -> Response:
+        given = await asked.document(**{"label": str, "not": bool, "discard": bool})
+        label = NONE_OF_THESE if given.get("not") else given.get("label")
+        if len(given) != 1 or not (label or given.get("discard")):
+            raise UsageError('expected one of {"label": …}, {"not": true} and {"discard": true}')
+        unsorted, name, news = asked.served.unsorted, asked.request.path_params["id"], asked.served.news
+        if unsorted is None:
+            raise HTTPException(404, _NOT_THERE)
+
+        def work() -> tuple[Change | None, bool, int]:
+            change = None if label is None else unsorted.sort(name, label)
+            found = unsorted.discard(name) if label is None else change is not None
+            return change, found, len(unsorted.pictures())
+
+        change, found, left = await self.teaching.run(asked.client.key, work)
+        if not found:
+            raise HTTPException(404, _NOT_THERE)
+        done = None if change is None else change_document(change)
+        if done is not None:
+            news.tell("change", done)
+        news.tell("queue", {"pictures": left}, latest=True)
+        return json_response({"left": left, "change": done})
 
 
 def who_asks(request: Request, changes: bool = False) -> Client:
@@ -248,6 +352,13 @@ def who_asks(request: Request, changes: bool = False) -> Client:
     if changes:
         access.check_change(client)
     return client
+
+
+def _keeps_thumbnails(asked: Asked) -> bool:
+    kept = asked.request.query_params.get("thumbnails", "true")
+    if kept not in ("true", "false"):
+        raise UsageError(f"thumbnails is {kept[:20]!r}, expected true or false")
+    return kept == "true"
 
 
 def _one(images: list[Any]) -> list[Any]:

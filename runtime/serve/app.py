@@ -18,6 +18,7 @@ from .api import ROOT, Api, who_asks
 from .asked import json_response
 from .events import END, Streams
 from .guard import Guard
+from .live import Live
 from .metrics import Metrics
 from .pages import Page, read_pages
 from .served import Served
@@ -35,14 +36,23 @@ class App:
     guard: Guard
     api: Api
 
+    def start(self) -> None:
+        """Begin to look."""
+        if self.api.live is not None:
+            self.api.live.start()
+
     def drain(self) -> None:
         """Begin nothing more, and end the streams; what is under way goes on."""
         self.guard.draining = True
         for served in self.bundles.values():
             served.news.tell(END, None)
+        if self.api.live is not None:
+            self.api.live.pictures.tell(END, None)
 
     def close(self) -> None:
-        """Let go of the bundles, when no request is left."""
+        """Let go of camera and bundles, when no request is left."""
+        if self.api.live is not None:
+            self.api.live.close()
         for workers in (self.api.predicting, self.api.teaching, self.api.looking):
             workers.close()
         for served in self.bundles.values():
@@ -53,6 +63,7 @@ def make_app(
     bundles: Sequence[Served],
     access: Access,
     *,
+    live: Live | None = None,
     prefix: str = "",
     workers: int = 1,
     version: str = "",
@@ -63,6 +74,7 @@ def make_app(
     Args:
         bundles: open ones, of different names.
         access: who may.
+        live: the device's own camera, opened.
         prefix: where a reverse proxy shows the server, such as `/tlc`.
         version: of tlc.
         workers: how many predictions may run at once.
@@ -73,8 +85,8 @@ def make_app(
     teaching = Workers("teach", 1, _MOST_WAITING)
     looking = Workers("look", 2, _MOST_WAITING)
     streams = Streams()
-    metrics = Metrics(by_name, predicting, teaching, streams)
-    api = Api(by_name, predicting, teaching, looking, streams, version)
+    metrics = Metrics(by_name, predicting, teaching, streams, live)
+    api = Api(by_name, predicting, teaching, looking, streams, version, live)
     rest = _Rest(by_name, access, prefix, read_pages(), metrics, api)
     router = Router([*api.routes(), *rest.routes()], redirect_slashes=False, default=_nothing)
     guard = Guard(router, access, prefix, metrics.seen, complain)
@@ -131,6 +143,9 @@ class _Rest:
                 "needs_token": self.access.tokens is not None,
                 "may_read": client is not None,
                 "may_change": client is not None and client.may_change,
+                "camera": self.api.live is not None,
+                "queue": any(served.unsorted is not None for served in self.bundles.values()),
+                "authority": False,
                 "bundles": [] if client is None else list(self.bundles),
             }
         )

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from .events import Streams
+from .live import Live
 from .served import Served
 from .workers import Workers
 
@@ -18,7 +19,14 @@ _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 class Metrics:
     """What one server counts."""
 
-    def __init__(self, bundles: Mapping[str, Served], predicting: Workers, teaching: Workers, streams: Streams) -> None:
+    def __init__(
+        self,
+        bundles: Mapping[str, Served],
+        predicting: Workers,
+        teaching: Workers,
+        streams: Streams,
+        live: Live | None,
+    ) -> None:
         own = self._registry = CollectorRegistry()
         self._requests = Counter("tlc_requests", "Requests answered.", ["method", "route", "status"], registry=own)
         self._seconds = Histogram("tlc_request_seconds", "Time to answer.", ["route"], buckets=_SECONDS, registry=own)
@@ -30,6 +38,11 @@ class Metrics:
         }
         for name, (what, value) in gauges.items():
             Gauge(name, what, registry=own).set_function(value)
+        if live is not None:
+            Gauge("tlc_camera_frame", "Frames that the camera gave.", registry=own).set_function(
+                lambda: 0 if live.latest is None else live.latest.number
+            )
+            Gauge("tlc_camera_answers", "Predictions of its frames.", registry=own).set_function(lambda: live.looked)
         stored = Gauge("tlc_stored_examples", "Stored examples an image is compared with.", ["bundle"], registry=own)
         for name, served in bundles.items():
             stored.labels(name).set_function(partial(_rows, served))

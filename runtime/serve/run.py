@@ -18,10 +18,14 @@ from tlc_edge.runtime.classifier import Classifier
 from tlc_edge.runtime.engines.open import threads_for
 from tlc_edge.runtime.errors import DeviceError, UsageError
 from tlc_edge.runtime.watch.alive import Alive
+from tlc_edge.runtime.watch.frames import is_folder
+from tlc_edge.runtime.watch.save_bounds import MOST, MOST_MEGABYTES
 
 from .access import is_loopback, make_access
 from .app import App, make_app
 from .exchange import clear_leftovers
+from .labelling import Unsorted
+from .live import EVERY, Live
 from .patient import protocol
 from .served import Served, names_of
 from .tokens import Tokens
@@ -43,6 +47,14 @@ class Options:
     prefix: str = ""
     token: bool = False
     """Ask for a token on loopback too."""
+    camera: str | None = None
+    """Whatever `tlc watch` takes."""
+    every: float = EVERY
+    """Seconds between two of its frames."""
+    queue: str | None = None
+    """A folder for pictures of what is unknown or unsure; None keeps none."""
+    queue_most: int = MOST
+    queue_megabytes: int = MOST_MEGABYTES
     gallery: str | None = None
     engine: str | None = None
     threads: int | None = None
@@ -82,11 +94,17 @@ def serving(options: Options, state: Path, say: Callable[[str], None]) -> Genera
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(contextlib.closing(listen(options.host, options.port)))
         port = listening.getsockname()[1]
-        bundles = [stack.enter_context(contextlib.closing(one)) for one in open_bundles(options)]
+        bundles = [stack.enter_context(contextlib.closing(one)) for one in open_bundles(options, say)]
+        live = None if options.camera is None else Live(options.camera, options.every, bundles)
+        if live is not None:
+            say(f"watching {live.text}")
         access = make_access(tokens, port, options.names, options.read_only)
         most = max(threads_for(one.classifier.bundle, options.threads) for one in bundles)
-        app = make_app(bundles, access, prefix=options.prefix, workers=most, version=options.version, complain=say)
+        app = make_app(
+            bundles, access, live=live, prefix=options.prefix, workers=most, version=options.version, complain=say
+        )
         stack.callback(app.close)
+        app.start()
         server = _Server(_config(app, None), app)
         scheme = "http"
         address = f"{scheme}://{shown_host(options, access.names)}:{port}{options.prefix}/"
@@ -101,6 +119,10 @@ def check(options: Options) -> None:
     """
     if options.gallery is not None and len(options.bundles) != 1:
         raise UsageError("--gallery is for one bundle; each of several has its own beside it")
+    camera, queue = options.camera, options.queue
+    watched = Path(camera).resolve() if camera is not None and is_folder(camera) else None
+    if queue is not None and watched is not None and Path(queue).resolve().is_relative_to(watched):
+        raise UsageError(f"--queue {queue}: lies in the folder that is watched; choose another")
     if options.prefix and (
         not options.prefix.startswith("/") or options.prefix.endswith("/") or not _is_path(options.prefix)
     ):
@@ -112,7 +134,7 @@ def needs_token(options: Options) -> bool:
     return options.token or bool(options.names) or not is_loopback(options.host)
 
 
-def open_bundles(options: Options) -> list[Served]:
+def open_bundles(options: Options, say: Callable[[str], None]) -> list[Served]:
     """Open the bundles; where one cannot be opened, none is.
 
     Raises:
@@ -123,6 +145,9 @@ def open_bundles(options: Options) -> list[Served]:
         for name, bundle in zip(names_of(options.bundles), options.bundles, strict=True):
             classifier = Classifier.open(bundle, options.gallery, options.engine, options.threads, unknown=options.rate)
             opened.append(Served(name, classifier))
+            if options.queue is not None:
+                folder, most_bytes = Path(options.queue) / name, options.queue_megabytes * 1_000_000
+                opened[-1].unsorted = Unsorted(folder, classifier, say, options.queue_most, most_bytes)
             clear_leftovers(classifier.gallery_path)
     except BaseException:
         for one in opened:

@@ -10,18 +10,22 @@ from pathlib import Path
 
 from tlc_edge.runtime.classifier import Classifier
 from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.knn.prediction import Prediction
+from tlc_edge.runtime.watch.frames import Frame
 
 from .hub import Hub
+from .labelling import Unsorted
 
 
 class Served:
     """One of the bundles."""
 
-    def __init__(self, name: str, classifier: Classifier) -> None:
-        """Take an open classifier; `name` is by which paths name it."""
+    def __init__(self, name: str, classifier: Classifier, unsorted: Unsorted | None = None) -> None:
+        """Take an open classifier, and what keeps pictures to be sorted; `name` is by which paths name it."""
         self.name = name
         self.classifier = classifier
         self.news = Hub()
+        self.unsorted = unsorted
         self._looked: Gallery | None = None
         self._looking = threading.Lock()
 
@@ -51,6 +55,11 @@ class Served:
         finally:
             if gallery is not None:
                 gallery.close()
+
+    def keep_unsure(self, frame: Frame, prediction: Prediction) -> None:
+        """Keep a frame for a person to sort, where that is asked for and the answer is unsure."""
+        if self.unsorted is not None and self.unsorted.see(frame, prediction):
+            self.news.tell("queue", {"pictures": len(self.unsorted.pictures())}, latest=True)
 
     def close(self) -> None:
         """Close what is open."""

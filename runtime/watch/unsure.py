@@ -96,8 +96,7 @@ class Unsure:
 
     def _make_room(self) -> None:
         """Remove the oldest of our pictures until the rest is within the bounds; the newest stays in any case."""
-        with os.scandir(self._folder) as entries:
-            held = sorted((e.name, e.stat().st_size) for e in entries if _OURS.fullmatch(e.name) and e.is_file())
+        held = kept_pictures(self._folder)
         count, size = len(held), sum(s for _, s in held)
         for name, taken in held[:-1]:
             if count <= self._most and size <= self._most_bytes:
@@ -107,6 +106,21 @@ class Unsure:
                 self._note(f"{self._folder}: full; the oldest pictures give way, `tlc label` makes room")
             (self._folder / name).unlink(missing_ok=True)
             count, size = count - 1, size - taken
+
+
+def kept_pictures(folder: Path) -> list[tuple[str, int]]:
+    """Return the names and sizes of the pictures that are kept in a folder, oldest first.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        return sorted((e.name, e.stat().st_size) for e in entries if is_kept_picture(e.name) and e.is_file())
+
+
+def is_kept_picture(name: str) -> bool:
+    """Return whether a file's name is one that pictures get here."""
+    return _OURS.fullmatch(name) is not None
 
 
 def unsure(prediction: Prediction) -> bool:
