@@ -52,11 +52,15 @@ class Maker:
 
     draw: random.Random
     half: bool = False
+    plain: bool = False
+    single: bool = False
     names: list[str] = field(default_factory=list[str])
 
     def name(self, kind: str) -> str:
         """Return a name that no layer has yet, now and then an odd one."""
-        odd = self.draw.choice(_ODD) if self.draw.random() < 0.12 else f"{kind}_{len(self.names)}"
+        usual = f"{kind}_{len(self.names)}"
+        odd = self.draw.choice(_ODD) if self.draw.random() < 0.12 else usual
+        odd = usual if self.plain else odd
         name = odd if odd not in self.names else f"{odd}_{len(self.names)}"
         self.names.append(name)
         return name
@@ -65,7 +69,7 @@ class Maker:
         """Return a layer, in half precision where the network is."""
         from keras import layers
 
-        if self.half and self.draw.random() < 0.7:
+        if self.half and self.draw.random() < 0.7 and not self.single:
             more["dtype"] = "mixed_float16"
         return getattr(layers, kind)(*args, name=self.name(kind.lower()), **more)
 
@@ -254,14 +258,17 @@ def _end(m: Maker, x: Any) -> Any:
     return m.layer("Dense", d.choice((1, 4)), activation=d.choice(("softmax", "sigmoid", "linear")))(x)
 
 
-def make(number: int) -> Any:
-    """Return the Keras network of a number, with its weights."""
+def make(number: int, *, plain: bool = False, single: bool = False) -> Any:
+    """Return the Keras network of a number, with its weights.
+
+    With `plain`, no layer has an odd name; with `single`, no layer computes in half precision.
+    """
     import keras
     from keras import Input, Model
 
     keras.backend.clear_session()
     draw = random.Random(number)
-    m = Maker(draw, half=draw.random() < 0.12)
+    m = Maker(draw, half=draw.random() < 0.12, plain=plain, single=single)
     x = start = Input((draw.randint(12, 18), draw.randint(12, 18), draw.choice((1, 3, 3))), name=m.name("input"))
     x = _begin(m, x)
     x = _conv(m, x)
@@ -290,10 +297,6 @@ def set_weights(model: Any, generator: np.random.Generator) -> None:
             value = generator.normal(0, 0.2, shape)
         v.assign(value.astype(np.float32))
     derive_state(model)
-
-
-class NotHeldError(Exception):
-    """A form cannot hold a network, by Keras' own word."""
 
 
 @dataclass(frozen=True)
@@ -334,6 +337,18 @@ def as_trained_on(images: NDArray[np.uint8], pixels: Pixels) -> NDArray[np.float
     return np.asarray(given * np.asarray(pixels.scale) + np.asarray(pixels.offset), np.float32)
 
 
+def export(model: Any, path: Path) -> None:
+    """Write a SavedModel of a network as it is in use: `model.export` writes some of them as they are in training."""
+    import tensorflow as tf
+    from keras.export import ExportArchive
+
+    archive = ExportArchive()
+    archive.track(model)
+    spec = tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32)
+    archive.add_endpoint("serve", lambda image: model(image, training=False), [spec])
+    archive.write_out(str(path), verbose=False)
+
+
 def loaded(model: Any, number: int, form: str, folder: Path) -> Backbone:
     """Return a network as tlc has it, by way of a file."""
     import tensorflow as tf
@@ -344,10 +359,7 @@ def loaded(model: Any, number: int, form: str, folder: Path) -> Backbone:
     elif form == "tfjs":
         write_tfjs(model, path)
     elif form == "saved":
-        try:
-            model.export(path, verbose=False)
-        except ValueError as e:  # names that TensorFlow's scopes cannot have
-            raise NotHeldError(str(e)) from None
+        export(model, path)
     else:
         other = make(number)
         for v in other.weights:
@@ -367,19 +379,18 @@ def compare(model: Any, number: int, form: str, folder: Path) -> Outcome:
     half = any("16" in str(getattr(v, "compute_dtype", "")) for v in model._flatten_layers())
     try:
         backbone = loaded(model, number, form, folder)
-    except NotHeldError:
-        return Outcome(form, 0.0, half, "Keras cannot save it so")
     except TlcError as e:
         return Outcome(form, 0.0, half, str(e))
     draw = random.Random(number)
     steps = nodes(backbone.model)
     cuts = [backbone.default_shave] if form == "saved" else [n.name for n in steps if not cannot_cut(n, steps[0].name)]
-    wanted = None
+    whole = form == "saved"
     layer = draw.choice(cuts)
-    while wanted is None and cuts:
+    while cuts:
         layer = cuts.pop(draw.randrange(len(cuts)))
-        wanted = original_of(model, backbone, layer, whole=form == "saved")
-    if wanted is None:
+        if original_of(model, backbone, layer, whole) is not None:
+            break
+    else:
         return Outcome(form, 0.0, half, "no layer to compare at")
     pool = draw.choice(("avg", "max", "flatten"))
     trunk = shave(backbone, layer, pool)
@@ -388,17 +399,34 @@ def compare(model: Any, number: int, form: str, folder: Path) -> Outcome:
     grey = images if images.shape[-1] == spec.channels else images[..., :1]
     found = np.asarray(trunk.model((grey.astype(np.float32) - spec.mean) / spec.std, training=False), np.float64)
     given = as_trained_on(images, PIXELS[asked_for(number, images.shape[3]).pixels or ""])
-    expected = np.asarray(wanted(given, training=False), np.float64)
-    if expected.ndim == 4:
-        ways = {"avg": lambda x: x.mean((1, 2)), "max": lambda x: x.max((1, 2)), "flatten": lambda x: x.reshape(2, -1)}
-        expected = ways[pool](expected)
-    scale = float(np.abs(expected).max()) or 1.0
-    return Outcome(form, float(np.abs(found - expected).max()) / scale, half)
+    # tlc computes in single precision: where that is far from half, the network is not for half.
+    originals = [model, *([make(number, plain=whole, single=True)] if half else [])]
+    wanted = [original_of(original, backbone, layer, whole) for original in originals]
+    features = [np.asarray(original(given, training=False), np.float64) for original in wanted]
+    return Outcome(form, min(difference(found, pooled(f, pool)) for f in features), half)
+
+
+def pooled(features: NDArray[np.float64], pool: str) -> NDArray[np.float64]:
+    """Return features [N, F] of what a layer gives."""
+    if features.ndim != 4:
+        return features
+    ways = {"avg": features.mean((1, 2)), "max": features.max((1, 2)), "flatten": features.reshape(len(features), -1)}
+    return ways[pool]
+
+
+def difference(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """Return the largest difference in units of the largest value; what overflows must do so in both."""
+    finite = np.isfinite(expected)
+    if not np.array_equal(np.where(finite, 0, expected), np.where(np.isfinite(found), 0, found), equal_nan=True):
+        return float("nan")
+    scale = float(np.abs(expected[finite]).max(initial=0)) or 1.0
+    return float(np.abs(found[finite] - expected[finite]).max(initial=0)) / scale
 
 
 def original_of(model: Any, backbone: Backbone, layer: str, whole: bool) -> Any:
     """Return the original up to what a layer of the backbone gives; None where that has no one name there."""
     from keras import Model
+    from keras.layers import InputLayer
 
     if whole:
         return model
@@ -406,8 +434,8 @@ def original_of(model: Any, backbone: Backbone, layer: str, whole: bool) -> Any:
     merged = [name for name, into in backbone.merged.items() if into == layer and name in names]
     after = max([n for n in (layer, *merged) if n in names], key=names.index, default=None)
     step = None if after is None else model.operations[names.index(after)]
-    if step is None or len(step._inbound_nodes) != 1 or isinstance(step, Model):
-        return None
+    if step is None or len(step._inbound_nodes) != 1 or isinstance(step, Model | InputLayer):
+        return None  # an input that is called as tlc's own first layer is not that
     return Model(model.input, step.output)
 
 
@@ -421,7 +449,8 @@ def run(
     for number in numbers:
         if end is not None and time.monotonic() > end:
             break
-        model, form = make(number), forms[number % len(forms)]
+        form = forms[number % len(forms)]
+        model = make(number, plain=form == "saved")  # TensorFlow's scopes cannot have all names
         with tempfile.TemporaryDirectory() as folder:
             found.append((number, compare(model, number, form, Path(folder))))
     return found

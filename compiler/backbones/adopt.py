@@ -19,6 +19,7 @@ from tlc_edge.compiler.weights.extent import check_tensors
 from tlc_edge.runtime.errors import BuildError
 
 from .own_head import own_head
+from .unrestored import untrained
 
 # Where neither the network nor the user says it.
 USUAL_SIZE = (224, 224)
@@ -97,19 +98,24 @@ def adopt(
     if resized:
         again = fold(kept, Pixels((1 / spec.std,), (-spec.mean / spec.std,)), size)
         kept, spec = again.model, again.input
+    own = own_head(rows, end)
+    own = _still(own, features) if resized else own
+    classifier = None if end is None else _read(rows, end, features)
+    if untrained(restored) & {*removed, "" if end is None else end.name}:
+        own, classifier = "the checkpoint did not give it its weights", None
     return Backbone(
         name=name,
         model=kept,
         input=spec,
         provenance=provenance,
         default_shave=features.name,
-        classifier=None if end is None else _read(rows, end, features),
+        classifier=classifier,
         default_reason=_reason(features, None if end is None else end.name),
         removed=removed,
         merged=folded.merged,
         restored=tuple(restored),
         notes=tuple(notes),
-        own=own_head(rows, end) if not resized else _still(own_head(rows, end), features),
+        own=own,
     )
 
 

@@ -9,6 +9,7 @@ from tlc_edge.compiler.network.layers import Node, nodes
 from tlc_edge.compiler.records import Backbone
 
 from .shave import cannot_cut
+from .unrestored import lacking
 
 _AFTER_DENSE = frozenset(
     {"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "BatchNormalization", "LayerNormalization"}
@@ -40,7 +41,8 @@ def cuts_of(backbone: Backbone) -> tuple[Cut, ...]:
     unwieldy: set[str] = set()
     allowance = _SMALL + _TIMES * sum(map(_parameters, rows[: [r.name for r in rows].index(default.layer) + 1]))
     node, flattened = by_name[default.layer], False
-    while len(node.readers) == 1:
+    lost = lacking(backbone.restored, backbone.merged)
+    while len(node.readers) == 1 and node.readers[0] not in lost:
         node = by_name[node.readers[0]]
         if node.kind == "Flatten" or (node.kind == "Reshape" and len(node.shape) == 1):
             flattened = flattened or _has_places(by_name[node.inputs[0]])

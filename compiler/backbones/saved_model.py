@@ -15,6 +15,7 @@ from tlc_edge.compiler.network.whole_pixels import take_floats
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
 from tlc_edge.compiler.weights.extent import LARGEST_TENSOR
+from tlc_edge.compiler.weights.operations import FOR_TRAINING, draws_at_random
 from tlc_edge.compiler.weights.pins import file_sha256
 from tlc_edge.compiler.weights.rehearse import rehearse
 from tlc_edge.compiler.weights.saved_graph import FILE, Entry, entries, read_graph
@@ -203,6 +204,13 @@ def _check_extent(graph: Any) -> None:
                 )
 
 
+def _check_chance(frozen: Any) -> None:
+    """Refuse a graph whose output is another one each time, or as the seed was when it was saved."""
+    drawn = draws_at_random(frozen.graph.as_graph_def().node, frozen.outputs[0].name)
+    if drawn is not None:
+        raise BuildError(f"the SavedModel: its output depends on what {drawn[:60]} draws at random, {FOR_TRAINING}")
+
+
 @functools.cache
 def _frozen_graph() -> Any:
     """Return the layer's class; made late, because importing Keras takes seconds."""
@@ -224,6 +232,7 @@ def _frozen_graph() -> Any:
                 concrete = tf.function(function).get_concrete_function(signature)
                 frozen = convert_variables_to_constants_v2(concrete)
                 _check_extent(frozen.graph)
+                _check_chance(frozen)
                 self._frozen = frozen if dtype == tf.float32 else take_floats(frozen, "the SavedModel")
             # The layer has no weights; this stands for them wherever weights are hashed.
             seal = np.frombuffer(bytes.fromhex(digest), np.uint8).astype(np.float32)

@@ -11,6 +11,8 @@ from tlc_edge.compiler.options import POOLS
 from tlc_edge.compiler.records import Backbone, Trunk
 from tlc_edge.runtime.errors import UsageError, unknown_name
 
+from .unrestored import check_restored
+
 
 def shave(backbone: Backbone, layer: str | None = None, pool: str = "avg") -> Trunk:
     """Cut at `layer` and pool its feature map to one vector per image; a layer that gives a vector is not pooled.
@@ -19,6 +21,7 @@ def shave(backbone: Backbone, layer: str | None = None, pool: str = "avg") -> Tr
 
     Raises:
         UsageError: there is no such layer or pooling, or the network cannot be cut there.
+        BuildError: a layer before the cut should have come from a checkpoint that has none of it.
     """
     if pool not in POOLS:
         raise unknown_name("pooling", pool, POOLS)
@@ -39,6 +42,7 @@ def shave(backbone: Backbone, layer: str | None = None, pool: str = "avg") -> Tr
         }
         features = pooling[pool](name=f"{pool}_pool")(cut)
     model = Model(backbone.model.input, features, name=f"{backbone.model.name}_trunk")
+    check_restored(backbone, {step.name for step in model.operations})
     return Trunk(backbone, node.name, pool, model, int(features.shape[-1]))
 
 

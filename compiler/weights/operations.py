@@ -50,6 +50,45 @@ _OUTSIDE = """
 _REACHING = frozenset(_OUTSIDE.split())
 """Some of those that are refused, known to open files or to call back; it only decides what the person is told."""
 
+_UPDATES = """
+    Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp ScatterUpdate ScatterAdd
+    ScatterSub ResourceScatterUpdate ResourceScatterAdd ResourceScatterSub StatefulUniform StatefulStandardNormalV2
+    RngSkip RngReadAndSkip
+"""
+_UPDATING = frozenset(_UPDATES.split())
+"""Some of those that are refused, known to change variables, as training does."""
+_DRAWS = """
+    RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal Multinomial StatelessRandomUniform
+    StatelessRandomUniformV2 StatelessRandomNormal StatelessRandomNormalV2 StatelessTruncatedNormal
+    StatelessTruncatedNormalV2
+"""
+_DRAWING = frozenset(_DRAWS.split())
+FOR_TRAINING = (
+    "as a network in training does, whose features are others than in use (Keras' export() makes such where there is a "
+    "layer like RandomFlip or Resizing): save it as .keras, or export lambda image: model(image, training=False)"
+)
+
+
+def draws_at_random(nodes: Iterable[Any], end: str) -> str | None:
+    """Return an operation that draws at random on the way to the tensor `end` of a graph; None where there is none.
+
+    What a condition leads to is not looked at: that may be for training, and not be done.
+    """
+    by_name = {n.name: n for n in nodes}
+    seen: set[str] = set()
+    open_ = [end]
+    while open_:
+        name = open_.pop().removeprefix("^").partition(":")[0]
+        node = by_name.get(name)
+        if node is None or name in seen or node.op in ("Merge", "Switch"):
+            continue
+        seen.add(name)
+        if node.op in _DRAWING:
+            return name
+        if node.op not in ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"):
+            open_ += [i for i in node.input if not i.startswith("^")]
+    return None
+
 
 def functions_reached(nodes: Iterable[Any], library: dict[str, Any], where: str, leaves: frozenset[str]) -> set[str]:
     """Return the names of the functions of `library` that nodes call, by whatever way, once all of it may be run.
@@ -78,11 +117,14 @@ def _checked(nodes: Iterable[Any], library: dict[str, Any], where: str, leaves: 
         if node.op in library:
             called.add(node.op)
         elif node.op not in COMPUTE and node.op not in leaves:
-            what = "reaches outside the network" if node.op in _REACHING else "is none that a network for images needs"
-            raise BuildError(
-                f"{where}: its graph has the operation {node.op[:60]} ({node.name[:60]}), which {what}; "
-                "it was refused without running it"
-            )
+            raise BuildError(f"{where}: its graph has the operation {node.op[:60]} ({node.name[:60]}), {_why(node.op)}")
         for value in node.attr.values():
             called |= {f.name for f in (value.func, *value.list.func) if f.name}
     return called
+
+
+def _why(operation: str) -> str:
+    if operation in _UPDATING:
+        return f"which changes variables, {FOR_TRAINING}"
+    what = "reaches outside the network" if operation in _REACHING else "is none that a network for images needs"
+    return f"which {what}; it was refused without running it"

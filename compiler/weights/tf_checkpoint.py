@@ -17,15 +17,12 @@ from tlc_edge.runtime.errors import BuildError, UsageError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .by_name import variables
+from .checkpoint_names import attribute, read_contents
 from .derived import derive_state
 from .keras_weights import FORMS
 from .rehearse import rehearse
 
 _REHEARSED = "tlc_edge.compiler.weights.rehearse_checkpoint"
-_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-# What the same variable is called in other layers' APIs.
-_ALIASES = {"kernel": ("kernel", "weights", "depthwise_kernel", "depthwise_weights"), "bias": ("bias", "biases")}
 
 
 def prefix(weights: str) -> str:
@@ -73,7 +70,8 @@ def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Res
     without any, all are wanted.
 
     Raises:
-        BuildError: the checkpoint is missing or damaged, or nothing could be restored.
+        BuildError: the checkpoint is missing or damaged, nothing could be restored, or it does not tell which of
+            several values is a variable's.
         UsageError: a pattern is not a regular expression, or no layer matches it.
     """
     import tensorflow as tf
@@ -89,24 +87,21 @@ def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Res
     try:
         with quiet():
             reader: Any = tf.train.load_checkpoint(stem)
-        shapes: dict[str, Any] = reader.get_variable_to_shape_map()
-        keys = _names(reader, shapes)
+        contents = read_contents(reader)
     except Exception as e:  # TensorFlow raises one of many kinds for a damaged file
         raise BuildError(f"{weights}: not a TensorFlow checkpoint, or a damaged one ({first_line(e)})") from None
+    found = attribute(model, [(path, v) for path, v in wanted if path in chosen], contents, weights)
     table: list[Restored] = []
     for path, variable in wanted:
         if path not in chosen:
             table.append(Restored(path, "initial", "no pattern of --restore matches it"))
             continue
-        names = _matching(path, getattr(variable, "path", path), keys)
-        if len({keys[n] for n in names}) != 1:
-            listed = ", ".join(sorted(names)[:3])
-            reason = f"the checkpoint has several such ({listed})" if names else "the checkpoint has none of that name"
-            table.append(Restored(path, "missing", reason))
+        key = found[path].key
+        if key is None:
+            table.append(Restored(path, "missing", "the checkpoint has none of that name"))
             continue
-        key = keys[names[0]]
-        if tuple(shapes[key]) != tuple(variable.shape):
-            reason = f"{list(shapes[key])} in the checkpoint, {list(variable.shape)} in the network"
+        if tuple(contents.shapes[key]) != tuple(variable.shape):
+            reason = f"{list(contents.shapes[key])} in the checkpoint, {list(variable.shape)} in the network"
             table.append(Restored(path, "shape", reason))
             continue
         try:
@@ -115,12 +110,13 @@ def restore(model: Any, weights: str, patterns: Sequence[str] = ()) -> tuple[Res
             raise BuildError(
                 f"{weights}: {key} cannot be read ({first_line(e)}); copy all of its files again"
             ) from None
-        table.append(Restored(path, "restored", f"from {names[0]}"))
+        table.append(Restored(path, "restored", f"from {found[path].name}"))
     if not any(r.outcome == "restored" for r in table):
         first = next(r for r in table if r.outcome != "initial")
+        there = sorted(contents.names)
         raise BuildError(
             f"{weights}: nothing was restored; {first.variable}: {first.reason}; the checkpoint has "
-            f"{', '.join(sorted(keys)[:6])}{', …' if len(keys) > 6 else ''}: it is of another network"
+            f"{', '.join(there[:6])}{', …' if len(there) > 6 else ''}: it is of another network"
         )
     derive_state(model)
     return tuple(table)
@@ -147,31 +143,3 @@ def _ends(path: str) -> tuple[str, ...]:
     """Return what a pattern may match: the variable, its layer, each with and without the models around it."""
     parts = path.split("/")
     return path, "/".join(parts[-2:]), "/".join(parts[:-1]), parts[-2]
-
-
-def _names(reader: Any, shapes: dict[str, Any]) -> dict[str, str]:
-    """Return the checkpoint's keys by every name under which a variable may be known."""
-    if _GRAPH not in shapes:
-        return {key: key for key in shapes}
-    from tensorflow.core.protobuf import trackable_object_graph_pb2
-
-    graph: Any = trackable_object_graph_pb2.TrackableObjectGraph()
-    graph.ParseFromString(reader.get_tensor(_GRAPH))
-    full = {a.full_name: a.checkpoint_key for n in graph.nodes for a in n.attributes if a.full_name}
-    # Objects that are not layers may have variables without a telling name; then the path to them tells.
-    paths = {k.removesuffix(_VALUE).replace("/_", "/"): k for k in shapes if k.endswith(_VALUE)}
-    return {n: k for n, k in (paths | full).items() if k in shapes and ".OPTIMIZER_SLOT" not in k}
-
-
-def _matching(path: str, full: str, keys: dict[str, str]) -> list[str]:
-    """Return the names that are a variable's, those that agree over the most of its path."""
-    for whole in dict.fromkeys((full, path)):
-        parts = whole.split("/")
-        last = _ALIASES.get(parts[-1], (parts[-1],))
-        for start in range(len(parts) - 1):
-            ends = ["/".join((*parts[start:-1], name)) for name in last]
-            exact = [e for e in ends if e in keys]
-            found = exact or [k for k in keys if any(k.endswith(f"/{e}") for e in ends)]
-            if found:
-                return found
-    return []

@@ -117,3 +117,85 @@ def test_the_figures_of_a_graph_that_is_used_whole(tmp_path: Path) -> None:
     assert choose_layers(backbone) == ["graph"]
     printed = CliRunner().invoke(layers_command, [folder, "--pixels", "0..1"])
     assert "15 parameters, an unknown number of MACs per image" in printed.output
+
+
+def of_layers(*layers: Any) -> Any:
+    """Return a Keras network of these layers, then a convolution and a batch norm that is not as it began."""
+    from keras import Input, Sequential
+    from keras.layers import BatchNormalization, Conv2D
+
+    model = Sequential([Input((8, 8, 3)), *layers, Conv2D(3, 3), BatchNormalization(name="norm")])
+    norm = model.get_layer("norm")
+    norm.moving_mean.assign([0.3, -0.2, 0.1])
+    norm.moving_variance.assign([2.0, 0.5, 0.7])
+    return model
+
+
+def exported(model: Any, folder: Path) -> str:
+    """Export a Keras network as it is in use."""
+    import tensorflow as tf
+    from keras.export import ExportArchive
+
+    archive = ExportArchive()
+    archive.track(model)
+    spec = tf.TensorSpec([None, 8, 8, 3], tf.float32)
+    archive.add_endpoint("serve", lambda image: model(image, training=False), [spec])
+    archive.write_out(str(folder), verbose=False)
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["RandomFlip", "RandomZoom", "Resizing", "CenterCrop"])
+def test_what_keras_exports_in_training_is_refused_with_the_way_out(kind: str, tmp_path: Path) -> None:
+    from keras import layers
+
+    made: dict[str, Any] = {
+        "RandomFlip": layers.RandomFlip,
+        "RandomZoom": lambda: layers.RandomZoom(0.2),
+        "Resizing": lambda: layers.Resizing(8, 8),
+        "CenterCrop": lambda: layers.CenterCrop(8, 8),
+    }
+    model = of_layers(made[kind]())
+    model.export(str(tmp_path / "training"), verbose=False)
+    said = r"AssignVariableOp .* changes variables, as a network in training does.*training=False\)$"
+    with pytest.raises(BuildError, match=said):
+        load_backbone(str(tmp_path / "training"))
+    found = shave(load_backbone(exported(model, tmp_path / "use"), Asked(pixels="0..1")), pool="flatten").model(IMAGES)
+    wanted = np.asarray(model(IMAGES, training=False)).reshape(2, -1)
+    np.testing.assert_allclose(np.asarray(found), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("seeded", [False, True], ids=["by chance", "by a seed"])
+def test_features_by_chance_are_refused(seeded: bool, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Network(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+        def serve(self, image: Any) -> Any:
+            shape = tf.shape(image)
+            noise = tf.random.stateless_uniform(shape, [1, 2]) if seeded else tf.random.uniform(shape)
+            return {"features": tf.reduce_mean(image * noise, [1, 2])}
+
+    network = Network()
+    tf.saved_model.save(network, str(tmp_path), signatures={"serving_default": network.serve})
+    with pytest.raises(BuildError, match=r"its output depends on what .* draws at random, as a network in training"):
+        load_backbone(str(tmp_path))
+
+
+def test_chance_that_is_for_training_alone_is_no_hindrance(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Network(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.training = tf.Variable(False)
+            self.kernel = tf.Variable(KERNEL)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])
+        def serve(self, image: Any) -> Any:
+            image = tf.cond(self.training, lambda: image * tf.random.uniform(tf.shape(image)), lambda: image)
+            return {"features": tf.reduce_mean(image, [1, 2]) @ self.kernel}
+
+    network = Network()
+    tf.saved_model.save(network, str(tmp_path), signatures={"serving_default": network.serve})
+    found = np.asarray(shave(load_backbone(str(tmp_path), Asked(pixels="0..1"))).model(IMAGES))
+    np.testing.assert_allclose(found, answers(), atol=1e-5)
