@@ -19,7 +19,6 @@ from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.images.load import load_image
 
 NODE = shutil.which("node")
-pytestmark = pytest.mark.skipif(NODE is None, reason="node is not here")
 SIDES = (1, 2, 3, 17, 60, 96, 224, 300, 700, 1280)
 SIZES = ((224, 224), (96, 96), (8, 8), (50, 30), (1, 1), (30, 224))
 
@@ -41,11 +40,12 @@ def picture(rng: np.random.Generator, kind: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def test_the_pixels_are_those_of_python_with_simd_and_without(tmp_path: Path) -> None:
+def pictures(count: int) -> tuple[list[bytes], list[dict[str, Any]]]:
+    """Return what Python makes of pictures, and the pictures as scripts of tests/web read them."""
     rng = np.random.default_rng(0)
     wanted: list[bytes] = []
     asked: list[dict[str, Any]] = []
-    for kind in range(160):
+    for kind in range(count):
         rgba = picture(rng, kind)
         width, height = SIZES[int(rng.integers(len(SIZES)))]
         colour = (int(rng.integers(256)), 255, 0)
@@ -64,6 +64,12 @@ def test_the_pixels_are_those_of_python_with_simd_and_without(tmp_path: Path) ->
                 },
             }
         )
+    return wanted, asked
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not here")
+def test_the_pixels_are_those_of_python_with_simd_and_without(tmp_path: Path) -> None:
+    wanted, asked = pictures(160)
     path = tmp_path / "asked.json"
     path.write_text(json.dumps(asked), encoding="utf-8")
     assert NODE is not None

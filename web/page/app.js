@@ -131,6 +131,8 @@ export class Page {
   }
 
   async #startCamera() {
+    // The browser asks the person now, and waits for as long as that takes.
+    if (this.#source() === undefined) element("status").textContent = text("askCamera");
     try {
       await this.camera.start();
       this.surroundings.device?.stop();
