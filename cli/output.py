@@ -119,6 +119,11 @@ def unknown_figures(found: Any) -> str:
     if found.get("foreign_images"):
         accepts, foreign = found["false_accepts"], found["foreign_images"]
         text += f"; {accepts} of {foreign} foreign images ({found['foreign']}) passed for known"
+        shown = found.get("none_of_these")
+        if shown:
+            passed, alarms = shown["false_accepts_without"], shown["false_alarms_without"]
+            text += f", now that {shown['images']} of them ship as none of these"
+            text += f"; without, {passed} passed, and {alarms} test images were called unknown"
     return text
 
 

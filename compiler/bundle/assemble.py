@@ -36,8 +36,9 @@ from tlc_edge.runtime.knn.unknown import KNOWNNESS, Knownness, pack_knownness
 from tlc_edge.targets import Target
 
 from .exemplars import pack_exemplars
+from .none_of_these import show_foreign
 from .test_card import draw_card
-from .unknown import StoredRows, count_mistakes
+from .unknown import Rule, StoredRows, count_mistakes
 
 _LIBRARIES = (
     "tlc-edge",
@@ -85,8 +86,8 @@ def assemble(
     """
     fused, first = evidence.reference.fused, judged[0].file.info
     stored = _stored(evidence, judged[0])
-    knownness = evidence.unknown[first.format, first.scheme]
-    mistakes = _mistakes(evidence, judged[0], stored, knownness, unknown_rate)
+    measured = evidence.unknown[first.format, first.scheme]
+    knownness, mistakes = _mistakes(evidence, judged[0], stored, Rule(measured, unknown_rate, DECISION.k))
     manifest = replace(
         _manifest(fused, target, first.scheme),
         models=tuple(j.file.info for j in judged),
@@ -170,10 +171,11 @@ def _stored(evidence: Evidence, first: Judged) -> StoredRows:
     return StoredRows(embeddings, exemplars.classes, enrolled=not fused.head.layers)
 
 
-def _mistakes(
-    evidence: Evidence, first: Judged, stored: StoredRows, knownness: Knownness, rate: float
-) -> dict[str, Any]:
-    """Return the mistakes on test images and on foreign ones; none are counted where nothing is stored."""
+def _mistakes(evidence: Evidence, first: Judged, stored: StoredRows, rule: Rule) -> tuple[Knownness, dict[str, Any]]:
+    """Return what the bundle is to judge by, and the mistakes on test images and on foreign ones.
+
+    None are counted where nothing is stored.
+    """
     held_out = evidence.reference.held_out
     known = held_out.is_test & (len(stored.classes) > 0)
     foreign = None
@@ -187,7 +189,24 @@ def _mistakes(
         for name, view in LOOKS.items()
         if samples
     }
-    return count_mistakes(knownness, rate, DECISION.k, stored, test, held_out.truth[known], foreign, looked)
+
+    def count(knownness: Knownness) -> dict[str, Any]:
+        return count_mistakes(knownness, rule.rate, rule.k, stored, test, held_out.truth[known], foreign, looked)
+
+    mistakes = count(rule.knownness)
+    validation = first.outputs.embeddings[~held_out.is_test]
+    shown = None if foreign is None else show_foreign(rule, stored, validation, foreign)
+    if shown is None:
+        return rule.knownness, mistakes
+    return shown.knownness, {
+        **count(shown.knownness),
+        "false_accepts": int(shown.passed.sum()),
+        "none_of_these": {
+            "images": shown.count,
+            "false_alarms_without": mistakes["false_alarms"],
+            "false_accepts_without": mistakes["false_accepts"],
+        },
+    }
 
 
 def _describe(fused: Fused) -> dict[str, Any]:

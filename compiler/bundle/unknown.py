@@ -21,7 +21,7 @@ from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.knn.cut import Measured
-from tlc_edge.runtime.knn.unknown import Knownness, find_limits
+from tlc_edge.runtime.knn.unknown import Knownness, find_limits, is_unwanted
 from tlc_edge.runtime.vectors import quantize_rows, row_lengths, unit_rows
 
 _HALF = (
@@ -234,13 +234,15 @@ class StoredRows:
         keep = self.classes != c
         return StoredRows(self.embeddings[keep], self.classes[keep], self.enrolled)
 
-    def bank(self, shift: Floats) -> Bank:
-        """Return it as a device holds it."""
+    def bank(self, shift: Floats, unwanted: Floats | None = None) -> Bank:
+        """Return it as a device holds it, `unwanted` [U, D] as what must not pass."""
         rows, scales = quantize_rows(self.embeddings)
         if not self.enrolled:
             exemplars = Exemplars(unit_rows(rows), self.classes, row_lengths(rows) * scales)
-            return Bank(exemplars, tuple(str(c) for c in range(int(self.classes.max(initial=-1)) + 1)), shift)
-        bank = Bank(Exemplars(np.zeros((0, rows.shape[1]), np.float32), np.zeros(0, np.int64)), (), shift)
+            labels = tuple(str(c) for c in range(int(self.classes.max(initial=-1)) + 1))
+            return Bank(exemplars, labels, shift, unwanted)
+        none = Exemplars(np.zeros((0, rows.shape[1]), np.float32), np.zeros(0, np.int64))
+        bank = Bank(none, (), shift, unwanted)
         names = tuple(str(c) for c in self.classes)
         bank.append(GalleryRows(np.arange(1, len(rows) + 1), names, rows, scales, 0))
         return bank
@@ -269,36 +271,45 @@ def count_mistakes(
             images of that class in the place of foreign ones.
         looked: embeddings of test images in other looks, [L, D] each, by the look's name.
     """
-    judged = _Judged(knownness, rate, k)
+    rule = Rule(knownness, rate, k)
     if foreign is None:
         found = [
-            judged.without(stored.classes == c).unknown(stored.without(c), test[classes == c])
+            rule.without(stored.classes == c).unknown(stored.without(c), test[classes == c])
             for c in np.unique(classes).tolist()
         ]
         strange = np.concatenate(found) if found else np.zeros(0, np.bool_)
     else:
-        strange = judged.unknown(stored, foreign)
+        strange = rule.unknown(stored, foreign)
     return {
         "rate": rate,
         "test_images": len(test),
-        "false_alarms": int(np.count_nonzero(judged.unknown(stored, test))),
+        "false_alarms": int(np.count_nonzero(rule.unknown(stored, test))),
         "foreign": "each class in turn" if foreign is None else "--unknown-data",
         "foreign_images": len(strange),
         "false_accepts": int(np.count_nonzero(~strange)),
         "looks": {
-            name: {"images": len(some), "false_alarms": int(np.count_nonzero(judged.unknown(stored, some)))}
+            name: {"images": len(some), "false_alarms": int(np.count_nonzero(rule.unknown(stored, some)))}
             for name, some in (looked or {}).items()
         },
     }
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
-    knownness: Knownness
-    rate: float
-    k: int
+class Rule:
+    """By what a device judges what is unknown."""
 
-    def without(self, rows: NDArray[np.bool_]) -> _Judged:
+    knownness: Knownness
+    """What the bundle carries."""
+    rate: float
+    """The false-alarm rate that is asked for."""
+    k: int
+    """How many neighbours the device looks at."""
+
+    def beside(self, unwanted: Floats) -> Rule:
+        """Return it with examples of what must not pass, [U, D]."""
+        return replace(self, knownness=replace(self.knownness, unwanted=unwanted))
+
+    def without(self, rows: NDArray[np.bool_]) -> Rule:
         """Return it as if these of the stored rows had not been there when the build measured."""
         measured = self.knownness.measured
         if measured is None or len(rows) != len(measured.claimed):
@@ -308,7 +319,8 @@ class _Judged:
 
     def unknown(self, stored: StoredRows, embeddings: Floats) -> NDArray[np.bool_]:
         """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
-        bank = stored.bank(self.knownness.shift)
+        bank = stored.bank(self.knownness.shift, self.knownness.unwanted)
         limits = find_limits(self.knownness, self.rate, bank)
-        found = [limits.judge(bank.nearby(e, self.k)) for e in embeddings]
-        return np.array([near < threshold for near, threshold in found], np.bool_)
+        near = [bank.nearby(e, self.k) for e in embeddings]
+        said = [is_unwanted(n) or known < asked for n in near for known, asked in (limits.judge(n),)]
+        return np.array(said, np.bool_)

@@ -57,8 +57,21 @@ class Nearby(NamedTuple):
 class Bank:
     """The rows to search, and which class each belongs to."""
 
-    def __init__(self, exemplars: Exemplars, labels: tuple[str, ...], shift: Floats | None = None) -> None:
-        """Start with a bundle's exemplars; `shift` [D] is what known-ness adds to embeddings, by default nothing."""
+    def __init__(
+        self,
+        exemplars: Exemplars,
+        labels: tuple[str, ...],
+        shift: Floats | None = None,
+        unwanted: Floats | None = None,
+    ) -> None:
+        """Start with what a bundle brings.
+
+        Args:
+            exemplars: of the base classes.
+            labels: the base classes.
+            shift: what known-ness adds to embeddings, [D]; by default nothing.
+            unwanted: embeddings of what must not pass, [U, D]; by default none.
+        """
         self.labels: list[str] = list(labels)
         """Base classes first, then those only in the gallery, in the order in which they came."""
         self.exemplars = len(exemplars.labels)
@@ -67,8 +80,10 @@ class Bank:
         width = exemplars.vectors.shape[1]
         self._shift = np.zeros(width, np.float32) if shift is None else shift
         self._shift_squared = float(np.dot(self._shift, self._shift))
+        self._brought = np.zeros((0, width), np.float32) if unwanted is None else unit_rows(unwanted + self._shift)
         self._unwanted_ids = np.zeros(0, np.int64)
-        self._unwanted = np.zeros((0, width), np.float32)
+        """The gallery's ids of what must not pass; 0 for what the bundle brought."""
+        self._unwanted = self._brought
         """What must not pass, as known-ness compares it; none of it is searched, and it is of no class."""
         self.clear()
 
@@ -199,7 +214,7 @@ class Bank:
 
     def clear(self) -> None:
         """Take every enrolled row out again."""
-        self._unwanted_ids, self._unwanted = self._unwanted_ids[:0], self._unwanted[:0]
+        self._unwanted_ids, self._unwanted = np.zeros(len(self._brought), np.int64), self._brought
         self.labels[:] = self._base
         self._index = {label: i for i, label in enumerate(self._base)}
         self._class = np.array(self._exemplars.labels, np.int64)

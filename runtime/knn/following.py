@@ -13,9 +13,15 @@ from .bank import Bank
 class FollowingBank:
     """A bundle's exemplars and what is enrolled, whoever enrolled it: this process or another."""
 
-    def __init__(self, exemplars: Exemplars, labels: tuple[str, ...], shift: Floats | None = None) -> None:
-        """Start with a bundle's exemplars, as `Bank` does."""
-        self.bank = Bank(exemplars, labels, shift)
+    def __init__(
+        self,
+        exemplars: Exemplars,
+        labels: tuple[str, ...],
+        shift: Floats | None = None,
+        unwanted: Floats | None = None,
+    ) -> None:
+        """Start with what a bundle brings, as `Bank` does."""
+        self.bank = Bank(exemplars, labels, shift, unwanted)
         self._gallery: Gallery | None = None
         self._file: tuple[int, ...] = ()
         self._version: tuple[int, int] | None = None

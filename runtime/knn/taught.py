@@ -34,7 +34,8 @@ class Taught:
         self._path = path
         self._rate = rate
         self._knownness = read_knownness(bundle)
-        self._enrolled = FollowingBank(bundle.exemplars(), self._manifest.labels, self._knownness.shift)
+        known = self._knownness
+        self._enrolled = FollowingBank(bundle.exemplars(), self._manifest.labels, known.shift, known.unwanted)
         self.basis = self._weigh()
         """What answers are based on; read it through `up_to_date`."""
         self._followed: Gallery | None = None

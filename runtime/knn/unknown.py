@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from tlc_edge.runtime.bundle.arrays import read_arrays
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import Unknown
 from tlc_edge.runtime.errors import BundleError, UsageError
-from tlc_edge.runtime.vectors import Floats
+from tlc_edge.runtime.vectors import Floats, quantize_rows
 
 from .cut import Cut, Measured, find_cut, knownness_by
 
@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 
 KNOWNNESS = "unknown.npz"
 _OF_THE_CUT = ("few", "claimed", "lengths")
-_CLEARLY = 0.03  # docs/unknown.md: nearer by less turns away more of what is known, by more, less of what is not
+CLEARLY = 0.03
+"""How much nearer to what must not pass is clearly nearer: less turns away more of what is known, more, less of what is
+not."""
+_LEFT = 0.25  # of the stated rate, for what examples of what must not pass turn away, once there are many
+_SHOWN = 5  # of these, with which half of that is left
 _TRUST = 10  # enrolled examples whose word weighs as much as the build's
 _COPIES = 0.99  # nearer to each other than this share of the build's images: frames of one scene, not two examples
 
@@ -57,6 +61,8 @@ class Knownness:
     """[K, Q]: for each, quantiles of the known-ness of images of such a class, evenly spaced from 0 to 1."""
     measured: Measured | None = None
     """What the cut is found from; None in bundles from before there was one."""
+    unwanted: Floats | None = None
+    """[U, D]: embeddings of what must not pass, which travel with the bundle; None where none do."""
 
     def base_threshold(self, rate: float) -> float:
         """Return the known-ness asked for beside exemplars of a base class; -inf where nothing was measured."""
@@ -86,7 +92,8 @@ def checked_rate(rate: float) -> float:
 def pack_knownness(knownness: Knownness) -> bytes:
     """Return `unknown.npz`: float32 `shift` [D], int32 `examples` [K], float32 `enrolled` [K, Q].
 
-    And what the cut is found from: float32 `few` [K, Q], `claimed` [M, L], `lengths` [M, L].
+    And what the cut is found from: float32 `few` [K, Q], `claimed` [M, L], `lengths` [M, L]. And where examples of what
+    must not pass travel with the bundle: int8 `unwanted` [U, D] and float32 `unwanted_scales` [U].
     """
     arrays: dict[str, Any] = {
         "shift": knownness.shift.astype(np.float32),
@@ -95,6 +102,8 @@ def pack_knownness(knownness: Knownness) -> bytes:
     }
     if knownness.measured is not None:
         arrays |= {name: getattr(knownness.measured, name).astype(np.float32) for name in _OF_THE_CUT}
+    if knownness.unwanted is not None and len(knownness.unwanted):
+        arrays["unwanted"], arrays["unwanted_scales"] = quantize_rows(knownness.unwanted)
     out = io.BytesIO()
     np.savez(out, **arrays)
     return out.getvalue()
@@ -115,6 +124,7 @@ def read_knownness(bundle: Bundle) -> Knownness:
         shift, enrolled = np.asarray(data["shift"], np.float32), np.asarray(data["enrolled"], np.float32)
         examples = np.asarray(data["examples"], np.int64)
         of_cut = [np.asarray(data[name], np.float32) for name in _OF_THE_CUT if name in data]
+        unwanted = _unwanted(data)
     except Exception as e:
         # numpy meets bytes that are no archive of arrays with whatever error its reader happens to hit.
         raise BundleError(f"{bundle.path}: {KNOWNNESS} cannot be read ({e}); build the bundle again") from None
@@ -130,10 +140,26 @@ def read_knownness(bundle: Bundle) -> Knownness:
             f"{bundle.path}: {KNOWNNESS} does not fit the manifest (shift {list(shift.shape)} of width "
             f"{manifest.embedding_width}, scores {list(enrolled.shape)} expected); build the bundle again"
         )
+    if unwanted is not None and (unwanted.shape[1:] != shift.shape or not np.isfinite(unwanted).all()):
+        raise BundleError(
+            f"{bundle.path}: what must not pass in {KNOWNNESS} does not fit the manifest ({list(unwanted.shape)}, "
+            f"rows of {manifest.embedding_width} numbers expected); build the bundle again"
+        )
     measured = Measured(examples, *of_cut) if len(of_cut) == len(_OF_THE_CUT) else None
     if measured is not None and not _fits(measured, bundle):
         raise BundleError(f"{bundle.path}: the claims in {KNOWNNESS} do not fit the bundle; build the bundle again")
-    return Knownness(shift, base, examples, enrolled, measured)
+    return Knownness(shift, base, examples, enrolled, measured, unwanted)
+
+
+def _unwanted(data: Mapping[str, NDArray[Any]]) -> Floats | None:
+    """Return the embeddings of what must not pass, as far as the file has any."""
+    if "unwanted" not in data:
+        return None
+    rows: NDArray[np.int8] = data["unwanted"]
+    scales = np.asarray(data["unwanted_scales"], np.float32)
+    if rows.dtype != np.int8 or rows.ndim != 2 or scales.shape != rows.shape[:1]:
+        raise ValueError(f"unwanted {rows.dtype}{list(rows.shape)} with {list(scales.shape)} scales")
+    return np.multiply(rows, scales[:, None], dtype=np.float32)
 
 
 def _fits(measured: Measured, bundle: Bundle) -> bool:
@@ -178,13 +204,18 @@ class Limits:
 
 def is_unwanted(near: Nearby) -> bool:
     """Return whether an image is clearly nearer to what must not pass than to anything stored."""
-    return near.unwanted > _CLEARLY + max(near.knownness, default=-2.0)
+    return near.unwanted > CLEARLY + max(near.knownness, default=-2.0)
 
 
 def find_limits(knownness: Knownness, rate: float, bank: Bank) -> Limits:
-    """Return what images have to reach at this rate of false alarms, 0 to 1, by what the bank holds now."""
+    """Return what images have to reach at this rate of false alarms, 0 to 1, by what the bank holds now.
+
+    What must not pass turns away some of what is known; up to a quarter of the rate is left to it.
+    """
     own, enrolled = bank.counts()
     if knownness.measured is not None and rate > 0:
+        shown = len(bank.unwanted())
+        rate *= 1 - _LEFT * shown / (shown + _SHOWN)
         cut = find_cut(knownness.measured, rate, own, enrolled, bank.claimed())
         return Limits(cut, [-math.inf] * len(own))
     return Limits(None, thresholds(knownness, rate, own, enrolled, bank.enrolled_scores()).tolist())

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.bundle import unknown
-from tlc_edge.compiler.bundle.unknown import StoredRows, _Folded, count_mistakes, measure_knownness
+from tlc_edge.compiler.bundle.none_of_these import show_foreign
+from tlc_edge.compiler.bundle.unknown import Rule, StoredRows, _Folded, count_mistakes, measure_knownness
 from tlc_edge.compiler.data.foreign import MOST, load_foreign
 from tlc_edge.compiler.records import Neck
 from tlc_edge.compiler.train.whiten import whiten
@@ -203,6 +204,47 @@ def test_what_travels_with_the_bundle() -> None:
     rows, classes = TRAIN[:4], TRUTH[:4]
     assert [len(x) for x in StoredRows(rows, classes, enrolled=False).shipped()] == [4, 4]
     assert [len(x) for x in StoredRows(rows, classes, enrolled=True).shipped()] == [0, 0]
+
+
+# --- what must not pass
+
+
+def between(seed: int, each: int) -> NDArray[np.float32]:
+    """Rows of things that lie half way between two classes, so that many pass for known."""
+    rng = np.random.default_rng(seed)
+    middle = np.repeat((CENTRES[:4] + CENTRES[4:8]) / 2, each, axis=0)
+    return (OFFSET + middle + 0.5 * rng.normal(size=middle.shape)).astype(np.float32)
+
+
+def test_foreign_images_that_pass_are_shown_and_more_of_their_kind_are_unknown(
+    neck: Neck, knownness: Knownness
+) -> None:
+    stored = StoredRows(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    rule, known = Rule(knownness, 0.02, 5), neck.project(features(2, TRUTH))
+    foreign, more = neck.project(between(1, 20)), neck.project(between(2, 20))
+    shown = show_foreign(rule, stored, known, foreign)
+    assert shown is not None
+    passing = np.count_nonzero(~rule.unknown(stored, foreign))
+    assert passing > 8
+    assert shown.passed.sum() < passing / 2
+    assert 0 < shown.count <= passing
+    with_them = Rule(shown.knownness, 0.02, 5)
+    # Images that were not there are turned away as often as was said.
+    said, found = shown.passed.mean(), np.mean(~with_them.unknown(stored, more))
+    assert abs(said - found) < 0.12
+    assert found < np.mean(~rule.unknown(stored, more)) / 2
+    test = neck.project(features(7, TRUTH))
+    assert np.mean(with_them.unknown(stored, test)) < np.mean(rule.unknown(stored, test)) + 0.02
+
+
+def test_nothing_is_shown_that_helps_no_foreign_image_or_is_known(neck: Neck, knownness: Knownness) -> None:
+    stored = StoredRows(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    rule, known = Rule(knownness, 0.05, 5), neck.project(features(2, TRUTH))
+    far = neck.project((OFFSET - 30 + features(5, TRUTH[:30])).astype(np.float32))
+    assert show_foreign(rule, stored, known, far) is None  # all of them are unknown anyhow
+    assert show_foreign(rule, stored, known, known) is None  # it would turn away what is known
+    assert show_foreign(rule, stored, known, known[:0]) is None
+    assert show_foreign(Rule(knownness, 0.0, 5), stored, known, neck.project(between(1, 20))) is None
 
 
 # --- images of anything else

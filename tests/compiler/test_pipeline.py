@@ -302,7 +302,30 @@ class TestUnknown:
         assert tuple(built.unknown[k] for k in ("foreign", "foreign_images", "rate", "test_images")) == figures
         with Classifier.open(built.path) as classifier:
             known = [not classifier.predict(image).unknown for image in digits["7"][:5]]
-        assert built.unknown["false_accepts"] == sum(known)  # counted as the device judges
+        if "none_of_these" not in built.unknown:
+            assert built.unknown["false_accepts"] == sum(known)  # counted as the device judges
+
+    def test_those_that_pass_for_known_ship_as_none_of_these(
+        self, quick: Options, digits: dict[str, list[NDArray[np.uint8]]], tmp_path: Path
+    ) -> None:
+        for label in "479":
+            (tmp_path / label).mkdir()
+            for i, image in enumerate(digits[label][:20]):
+                Image.fromarray(image).save(tmp_path / label / f"{i:02}.png")
+        listed = [f"{label}/{i:02}.png,{label}" for label in "47" for i in range(10)]
+        (tmp_path / "data.csv").write_text("\n".join(["path,label", *listed]))
+        asked = replace(quick, data=str(tmp_path / "data.csv"), unknown_data=str(tmp_path / "9"), unknown_rate=0.02)
+        (built,) = build(asked).bundles
+        found, shown = built.unknown, built.unknown["none_of_these"]
+        assert 0 < shown["images"] <= shown["false_accepts_without"]
+        assert found["false_accepts"] < shown["false_accepts_without"] <= found["foreign_images"] == 20
+        brought = read_knownness(Bundle.open(built.path)).unwanted
+        assert brought is not None
+        assert brought.shape == (shown["images"], Bundle.open(built.path).manifest.embedding_width)
+        with Classifier.open(built.path) as classifier:
+            said = [classifier.predict(tmp_path / "9" / f"{i:02}.png") for i in range(20)]
+        assert sum(p.none_of_these for p in said) >= shown["images"]
+        assert all(p.unknown for p in said if p.none_of_these)
 
     def test_switched_off(self, quick: Options) -> None:
         (built,) = build(replace(quick, unknown_rate=0.0)).bundles

@@ -94,6 +94,24 @@ def test_a_bundles_own_class_of_that_name_is_a_class() -> None:
     assert (len(of), len(of.unwanted())) == (14, 0)
 
 
+def test_what_a_bundle_brings_stays_whatever_is_taken_back() -> None:
+    x = np.concatenate([drawn(0, 6, 0), drawn(1, 6, 0)])
+    exemplars = Exemplars(unit_rows(x), np.repeat([0, 1], 6), np.linalg.norm(x, axis=1).astype(np.float32))
+    brought, taught = Bank(exemplars, ("a", "b"), SHIFT, drawn(2, 3, 1)), bank()
+    taught.append(rows_of(1, NONE_OF_THESE, drawn(2, 3, 1)))
+    np.testing.assert_allclose(brought.unwanted(), taught.unwanted(), atol=0.02)
+    assert all(away(brought, 2))
+    assert not any(away(brought, 0) + away(brought, 1) + away(brought, 3))
+    brought.append(rows_of(1, NONE_OF_THESE, drawn(3, 3, 1)))
+    assert all(away(brought, 3))
+    none = np.zeros((0, WIDTH), np.int8)
+    gone = np.arange(1, 4)
+    brought.append(GalleryRows(gone[:0], (), none, np.zeros(0, np.float32), 0, removed=gone))
+    assert (len(brought.unwanted()), any(away(brought, 3)), all(away(brought, 2))) == (3, False, True)
+    brought.clear()
+    assert all(away(brought, 2))
+
+
 # --- through the classifier
 
 

@@ -209,6 +209,27 @@ def test_the_written_file_is_read_back(built_bundle: Path, tmp_path: Path) -> No
     assert pack_knownness(found) == bundle.read(KNOWNNESS)
 
 
+def test_what_must_not_pass_is_written_and_read_back(built_bundle: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(built_bundle)
+    width = bundle.manifest.embedding_width
+    rows = np.random.default_rng(0).normal(size=(3, width)).astype(np.float32)
+    with_them = replace(read_knownness(bundle), unwanted=rows)
+    found = read_knownness(Bundle.open(changed(bundle, tmp_path / "with.tlc", pack_knownness(with_them)))).unwanted
+    assert found is not None
+    np.testing.assert_allclose(found, rows, atol=np.abs(rows).max() / 200)
+    assert read_knownness(bundle).unwanted is None
+    arrays = dict(np.load(io.BytesIO(pack_knownness(with_them))))
+    for name, wrong in (
+        ("unwanted", arrays["unwanted"][:, 1:]),
+        ("unwanted", rows),
+        ("unwanted", arrays["unwanted"][:2]),
+        ("unwanted_scales", np.full(3, np.nan, np.float32)),
+    ):
+        path = changed(bundle, tmp_path / f"{name}{wrong.shape}{wrong.dtype}.tlc", npz(**{**arrays, name: wrong}))
+        with pytest.raises(BundleError, match="build the bundle again"):
+            read_knownness(Bundle.open(path))
+
+
 def changed(bundle: Bundle, path: Path, data: bytes | None) -> Path:
     files = {k: v for k, v in bundle.files.items() if k not in ("manifest.json", KNOWNNESS)}
     if data is not None:

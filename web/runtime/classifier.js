@@ -39,7 +39,7 @@ export class Classifier {
     this.exemplars = exemplars;
     this.knownness = knownness;
     this.rate = rate;
-    this.basis = this.#weigh(new Bank(exemplars, bundle.manifest.labels, knownness.shift));
+    this.basis = this.#weigh(this.#fresh());
   }
 
   /**
@@ -229,9 +229,15 @@ export class Classifier {
 
   /** Bring what answers are based on up to date with the gallery. */
   async #follow() {
-    const bank = new Bank(this.exemplars, this.bundle.manifest.labels, this.knownness.shift);
+    const bank = this.#fresh();
     bank.append(await this.gallery.load());
     this.basis = this.#weigh(bank);
+  }
+
+  /** A bank before anything is enrolled. */
+  #fresh() {
+    const { shift, unwanted } = this.knownness;
+    return new Bank(this.exemplars, this.bundle.manifest.labels, shift, unwanted);
   }
 
   /** @param {Bank} bank */

@@ -31,6 +31,7 @@ def section(f: Findings, _pictures: Pictures | None) -> Section:
             "foreign_images": counts.get("foreign_images", 0),
             "foreign": counts.get("foreign", ""),
             "false_accepts": counts.get("false_accepts", 0),
+            "shown": counts.get("none_of_these"),
             "looks": [(_SAID.get(look, look), *found.values()) for look, found in counts.get("looks", {}).items()],
         },
     )

@@ -31,8 +31,9 @@ export class Bank {
    * @param {Exemplars} exemplars
    * @param {string[]} labels the base classes
    * @param {Float32Array} shift [D], what known-ness adds to embeddings
+   * @param {Float32Array[]} unwanted embeddings of what must not pass, which the bundle brings
    */
-  constructor(exemplars, labels, shift) {
+  constructor(exemplars, labels, shift, unwanted = []) {
     /** Base classes first, then those only in the gallery, in the order in which they came. */
     this.labels = [...labels];
     this.base = labels;
@@ -60,7 +61,7 @@ export class Bank {
     /** The highest id of the gallery that is in it. */
     this.latest = 0;
     /** What must not pass, as known-ness compares it; none of it is searched, and it is of no class. @type {Float32Array[]} */
-    this.unwanted = [];
+    this.unwanted = unwanted.map((row) => this.#moved(row, 1));
     this.index = new Map(labels.map((label, i) => [label, i]));
     exemplars.labels.forEach((c, i) => {
       const unit = exemplars.vectors.subarray(i * this.width, (i + 1) * this.width);

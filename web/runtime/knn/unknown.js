@@ -16,6 +16,10 @@ import { findCut, interpolate, knownnessBy, quantile } from "./cut.js";
 export const KNOWNNESS = "unknown.npz";
 /** Nearer to what must not pass by this is clearly nearer. */
 const CLEARLY = 0.03;
+/** Share of the stated rate that is left to what examples of what must not pass turn away, once there are many. */
+const LEFT = 0.25;
+/** Of these, with which half of that is left. */
+const SHOWN = 5;
 /** Enrolled examples whose word weighs as much as the build's. */
 const TRUST = 10;
 /** Nearer to each other than this share of the build's images: frames of one scene, not two examples. */
@@ -27,9 +31,10 @@ const COPIES = 0.99;
 /**
  * How near images come to what is stored, as a build measured it: `shift` [D], `base` ascending, and for each number
  * of examples quantiles of the known-ness of images of such a class, evenly spaced from 0 to 1. `measured` is what the
- * cut is found from; null in bundles from before there was one.
+ * cut is found from; null in bundles from before there was one. `unwanted` are embeddings of what must not pass, which
+ * travel with the bundle.
  * @typedef {{shift: Float32Array, base: Float32Array, examples: number[], enrolled: Float32Array[],
- *   measured: import("./cut.js").Measured | null}} Knownness
+ *   measured: import("./cut.js").Measured | null, unwanted: Float32Array[]}} Knownness
  *
  * What an image has to reach to be known, until what is enrolled changes: the cut, or the thresholds of before.
  * @typedef {{cut: import("./cut.js").Cut | null, asked: number[]}} Limits
@@ -54,6 +59,7 @@ export async function readKnownness(bundle) {
       examples: base.length ? [1] : [],
       enrolled: base.length ? [few] : [],
       measured: null,
+      unwanted: [],
     };
   }
   const arrays = readArrays(await bundle.read(KNOWNNESS));
@@ -62,15 +68,19 @@ export async function readKnownness(bundle) {
   const enrolled = rowsOf(arrays.get("enrolled"));
   const [few, claimed, lengths] = ["few", "claimed", "lengths"].map((name) => rowsOf(arrays.get(name)));
   const isCut = claimed.length > 0;
-  const fits = shift.length === width && enrolled.length === examples.length;
+  const scales = Array.from(arrays.get("unwanted_scales")?.data ?? []);
+  const unwanted = rowsOf(arrays.get("unwanted")).map((row, i) => row.map((value) => value * scales[i]));
+  const isWhole = unwanted.length === scales.length && unwanted.every((row) => row.length === width);
+  const fits = isWhole && shift.length === width && enrolled.length === examples.length;
   if (!fits || (isCut && (few.length !== examples.length || lengths.length !== claimed.length))) {
     throw new BundleError(`${KNOWNNESS} does not fit the manifest; build the bundle again`);
   }
-  return { shift, base, examples, enrolled, measured: isCut ? { examples, few, claimed, lengths } : null };
+  return { shift, base, examples, enrolled, measured: isCut ? { examples, few, claimed, lengths } : null, unwanted };
 }
 
 /**
- * Return what images have to reach at this rate of false alarms, 0 to 1, by what the bank holds now.
+ * Return what images have to reach at this rate of false alarms, 0 to 1, by what the bank holds now. What must not pass
+ * turns away some of what is known; up to a quarter of the rate is left to it.
  * @param {Knownness} knownness
  * @param {number} rate
  * @param {import("./bank.js").Bank} bank
@@ -79,7 +89,9 @@ export async function readKnownness(bundle) {
 export function findLimits(knownness, rate, bank) {
   const { own, enrolled } = bank.counts();
   if (knownness.measured !== null && rate > 0) {
-    const cut = findCut(knownness.measured, rate, own, enrolled, bank.claimed());
+    const shown = bank.unwanted.length;
+    const asked = rate * (1 - (LEFT * shown) / (shown + SHOWN));
+    const cut = findCut(knownness.measured, asked, own, enrolled, bank.claimed());
     return { cut, asked: own.map(() => -Infinity) };
   }
   return { cut: null, asked: thresholds(knownness, rate, own, enrolled, bank.enrolledScores()) };
