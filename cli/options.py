@@ -138,6 +138,12 @@ def once(tell: Callable[[str], None]) -> Callable[[str], None]:
     return first
 
 
+state_option: Decorator = click.option(
+    "--state",
+    metavar="DIR",
+    help="Where tokens and certificates are kept.  [default: $TLC_SERVE, or ~/.config/tlc/serve]",
+)
+
 # --- what runs a model, and what was enrolled
 
 

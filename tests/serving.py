@@ -26,7 +26,16 @@ class Running:
     url: str
     """Of the page, on loopback in numbers, with a `/` at its end."""
     said: list[str]
-    """What it complained of."""
+    """What it said."""
+    link: str | None
+    """With the first token."""
+    authority: bytes | None
+    """The certificate to trust."""
+
+    @property
+    def token(self) -> str:
+        """The first token."""
+        return str(self.link).partition("#token=")[2]
 
     def client(self, **more: Any) -> httpx.Client:
         """A client of the first bundle."""
@@ -43,7 +52,9 @@ def running(*bundles: Path, state: Path, **options: Any) -> Iterator[Running]:
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
-            yield Running(server.app, f"{server.scheme}://127.0.0.1:{server.port}/", said)
+            yield Running(
+                server.app, f"{server.scheme}://127.0.0.1:{server.port}/", said, server.link, server.app.authority
+            )
         finally:
             server.stop()
             thread.join(timeout=60)

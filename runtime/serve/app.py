@@ -35,6 +35,16 @@ class App:
     bundles: Mapping[str, Served]
     guard: Guard
     api: Api
+    rest: _Rest
+
+    @property
+    def authority(self) -> bytes | None:
+        """The certificate of the device's own authority, in PEM; None where there is none."""
+        return self.rest.authority
+
+    @authority.setter
+    def authority(self, pem: bytes | None) -> None:
+        self.rest.authority = pem
 
     def start(self) -> None:
         """Begin to look."""
@@ -90,10 +100,10 @@ def make_app(
     rest = _Rest(by_name, access, prefix, read_pages(), metrics, api)
     router = Router([*api.routes(), *rest.routes()], redirect_slashes=False, default=_nothing)
     guard = Guard(router, access, prefix, metrics.seen, complain)
-    return App(by_name, guard, api)
+    return App(by_name, guard, api, rest)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Rest:
     bundles: Mapping[str, Served]
     access: Access
@@ -101,6 +111,7 @@ class _Rest:
     pages: Mapping[str, Page]
     metrics: Metrics
     api: Api
+    authority: bytes | None = None
 
     def routes(self) -> list[Route]:
         return [
@@ -108,6 +119,7 @@ class _Rest:
             Route("/metrics", self._metrics, methods=["GET"]),
             Route("/openapi.json", self._openapi, methods=["GET"]),
             Route("/site.json", self._site, methods=["GET"]),
+            Route("/ca.crt", self._authority, methods=["GET"]),
             Route(f"{ROOT}/session", self._enter, methods=["POST"]),
             Route(f"{ROOT}/session", self._leave, methods=["DELETE"]),
             *(Route(path, self._page, methods=["GET"]) for path in _PAGES),
@@ -145,10 +157,16 @@ class _Rest:
                 "may_change": client is not None and client.may_change,
                 "camera": self.api.live is not None,
                 "queue": any(served.unsorted is not None for served in self.bundles.values()),
-                "authority": False,
+                "authority": self.authority is not None,
                 "bundles": [] if client is None else list(self.bundles),
             }
         )
+
+    async def _authority(self, request: Request) -> Response:
+        request.scope["tlc.route"] = "/ca.crt"
+        if self.authority is None:
+            raise HTTPException(404, "this server has no authority of its own; start it with --tls")
+        return Response(self.authority, headers={"cache-control": "no-cache"}, media_type="application/x-x509-ca-cert")
 
     async def _enter(self, request: Request) -> Response:
         """Take a token and give a cookie, so that the token is in no address and no script can read it."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tlc_edge.runtime.errors import TlcError, UsageError, first_line
@@ -93,6 +94,8 @@ class Guard:
         try:
             self._check(scope)
             await self.app(scope, body, answer)
+        except ClientDisconnect:
+            answer.status = answer.status or 499  # nobody is there to be answered
         except Exception as e:
             if answer.status:
                 raise  # half an answer is worse than a broken one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import signal
 import socket
 import ssl
@@ -21,10 +22,12 @@ from tlc_edge.runtime.watch.alive import Alive
 from tlc_edge.runtime.watch.frames import is_folder
 from tlc_edge.runtime.watch.save_bounds import MOST, MOST_MEGABYTES
 
-from .access import is_loopback, make_access
+from .access import Access, is_address, is_loopback, make_access
 from .app import App, make_app
+from .authority import Trust, check_names, given_trust, own_trust
 from .exchange import clear_leftovers
 from .labelling import Unsorted
+from .link import link_of, remember_address
 from .live import EVERY, Live
 from .patient import protocol
 from .served import Served, names_of
@@ -51,6 +54,11 @@ class Options:
     """Whatever `tlc watch` takes."""
     every: float = EVERY
     """Seconds between two of its frames."""
+    tls: bool = False
+    """Speak TLS, by the device's own authority."""
+    cert: str | None = None
+    key: str | None = None
+    """The same by a certificate and its key, files in PEM."""
     queue: str | None = None
     """A folder for pictures of what is unknown or unsure; None keeps none."""
     queue_most: int = MOST
@@ -72,6 +80,10 @@ class Serving:
     """Of the page."""
     scheme: str
     port: int
+    link: str | None
+    """The same with the first token, where it was made just now: it is told this once."""
+    trust: Trust | None
+    """What it speaks TLS with."""
     tokens: Tokens | None
     run: Callable[[], None]
     """Serve until the end is asked for, by a signal or by `stop`."""
@@ -105,10 +117,17 @@ def serving(options: Options, state: Path, say: Callable[[str], None]) -> Genera
         )
         stack.callback(app.close)
         app.start()
-        server = _Server(_config(app, None), app)
-        scheme = "http"
+        trust = make_trust(options, state, access)
+        app.authority = None if trust is None else trust.authority
+        server = _Server(_config(app, None if trust is None else trust.context), app)
+        scheme = "http" if trust is None else "https"
         address = f"{scheme}://{shown_host(options, access.names)}:{port}{options.prefix}/"
-        yield Serving(app, address, scheme, port, tokens, lambda: server.run([listening]), server.stop)
+        if tokens is not None:
+            remember_address(state, address)
+        link = None
+        if tokens is not None and not tokens.all():
+            link = link_of(address, tokens.add("first")[1])
+        yield Serving(app, address, scheme, port, link, trust, tokens, lambda: server.run([listening]), server.stop)
 
 
 def check(options: Options) -> None:
@@ -119,6 +138,12 @@ def check(options: Options) -> None:
     """
     if options.gallery is not None and len(options.bundles) != 1:
         raise UsageError("--gallery is for one bundle; each of several has its own beside it")
+    if (options.cert is None) != (options.key is None):
+        raise UsageError("--cert and --key go together; give the certificate and its key")
+    if options.tls and options.cert is not None:
+        raise UsageError("--tls makes a certificate, --cert brings one; choose")
+    if options.tls:
+        check_names(options.names)
     camera, queue = options.camera, options.queue
     watched = Path(camera).resolve() if camera is not None and is_folder(camera) else None
     if queue is not None and watched is not None and Path(queue).resolve().is_relative_to(watched):
@@ -127,6 +152,34 @@ def check(options: Options) -> None:
         not options.prefix.startswith("/") or options.prefix.endswith("/") or not _is_path(options.prefix)
     ):
         raise UsageError(f"--path-prefix {options.prefix!r}: expected a path such as /tlc, of letters, digits and ._~-")
+
+
+def make_trust(options: Options, state: Path, access: Access) -> Trust | None:
+    """Return what to speak TLS with; None where plain HTTP is asked for.
+
+    Raises:
+        DeviceError: a certificate cannot be used, or not be made.
+    """
+    if options.cert is not None and options.key is not None:
+        return given_trust(options.cert, options.key)
+    if not options.tls:
+        return None
+    return own_trust(state, [*access.names, *addresses_of(options.host)])
+
+
+def addresses_of(host: str) -> list[str]:
+    """Return the addresses in numbers under which this machine is reached."""
+    if is_address(host) and not ipaddress.ip_address(host).is_unspecified:
+        return [host]
+    found = {"127.0.0.1", "::1"}
+    with contextlib.suppress(OSError):
+        found |= {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(socket.gethostname(), None)}
+    for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        # Nothing is sent: it only asks the system from which address it would.
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect((far, 9))
+            found.add(str(asking.getsockname()[0]).partition("%")[0])
+    return sorted(found)
 
 
 def needs_token(options: Options) -> bool:

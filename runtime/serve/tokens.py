@@ -36,15 +36,15 @@ class Token:
     """UTC, ISO 8601, and only as right as the clock."""
 
 
-def state_folder() -> Path:
+def state_folder(given: str | None = None) -> Path:
     """Return where a device keeps its tokens and its certificates.
 
-    $TLC_SERVE, or what systemd made for the service, or `tlc/serve` among this user's settings.
+    What is given, $TLC_SERVE, or what systemd made for the service, or `tlc/serve` among this user's settings.
 
     Raises:
         DeviceError: there is no home.
     """
-    given = os.environ.get("TLC_SERVE") or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    given = given or os.environ.get("TLC_SERVE") or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if given:
         return Path(given)
     try:

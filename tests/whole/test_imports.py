@@ -133,7 +133,7 @@ def test_nothing_but_the_command_itself_names_the_servers_room() -> None:
     named_by = {
         named(p) for p in files(*ROOMS) if "tlc_edge.runtime.serve" in p.read_text("utf-8") and p.parent.name != "serve"
     }
-    assert named_by == {"cli/commands/serve.py"}
+    assert named_by == {"cli/commands/serve.py", *(f"cli/commands/token/{c}.py" for c in ("add", "list_", "revoke"))}
 
 
 def test_a_heavy_import_would_be_seen() -> None:
