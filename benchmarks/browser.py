@@ -1,8 +1,9 @@
 """The runtime in a browser beside the one in Python: answers, embeddings, and what each part takes; in one run.
 
-    python benchmarks/browser.py BUNDLE PHOTOS [--vendor DIR]
+    python benchmarks/browser.py BUNDLE PHOTOS [--vendor DIR] [--others]
 
-BUNDLE is one made for `web`, PHOTOS a folder with a folder per class. Needs Chromium, Node.js and npm.
+BUNDLE is one made for `web`, PHOTOS a folder with a folder per class. `--others` takes onnxruntime-web, MediaPipe and
+TensorFlow.js from npm and times them on the same frames, in turns. Needs Chromium, Node.js and npm.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ from tlc_edge.runtime.images.load import load_image
 
 HERE = Path(__file__).parent
 FRAME = (1280, 720)
+OTHERS = {
+    "onnxruntime-web": "1.30.0",
+    "@mediapipe/tasks-vision": "0.10.35",
+    "@tensorflow/tfjs": "4.22.0",
+    "@tensorflow/tfjs-backend-wasm": "4.22.0",
+    "@tensorflow-models/knn-classifier": "1.2.6",
+}
 
 
 def main() -> int:
@@ -35,6 +43,7 @@ def main() -> int:
     parser.add_argument("bundle")
     parser.add_argument("photos", type=Path)
     parser.add_argument("--vendor", type=Path)
+    parser.add_argument("--others", action="store_true")
     given = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -46,6 +55,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         write_site(work / "site", contents)
+        if given.others:
+            bring_others(bundle, work / "site" / "others")
         photos = sorted(path for path in given.photos.glob("*/*") if path.is_file())
         (work / "asked.json").write_text(json.dumps(python_says(bundle, photos, work)), encoding="utf-8")
         write_film(work / "film.y4m", photos[:8])
@@ -57,6 +68,21 @@ def main() -> int:
         report(json.loads(done.stdout), len(photos))
     print(f"first load, from a host that does not compress: {first_load(contents) / 1e6:.2f} MB")
     return 0
+
+
+def bring_others(bundle: Bundle, folder: Path) -> None:
+    """Put what browser_others.mjs loads into a folder of the site."""
+    npm = HERE.parent / "build" / "others"
+    npm.mkdir(parents=True, exist_ok=True)
+    (npm / "package.json").write_text(json.dumps({"private": True, "dependencies": OTHERS}), encoding="utf-8")
+    quiet = ["--no-package-lock", "--no-audit", "--no-fund", "--silent", "--ignore-scripts"]
+    subprocess.run(["npm", "install", *quiet], cwd=npm, check=True)
+    for package in OTHERS:
+        short = package.rpartition("/")[2]
+        source = npm / "node_modules" / package
+        shutil.copytree(source if short == "tasks-vision" else source / "dist", folder / short)
+    (folder / "model.onnx").write_bytes(bundle.read("model.onnx"))
+    shutil.copy(HERE / "browser_others.mjs", folder)
 
 
 def write_film(path: Path, photos: list[Path]) -> None:
@@ -103,7 +129,7 @@ def report(found: dict[str, Any], photos: int) -> None:
     for name, times in found["taken"].items():
         medians[name] = statistics.median(times)
         p95 = sorted(times)[int(0.95 * len(times))]
-        print(f"{name:14} p50 {medians[name]:7.2f} ms   p95 {p95:7.2f} ms")
+        print(f"{name:15} p50 {medians[name]:7.2f} ms   p95 {p95:7.2f} ms   least {min(times):7.2f} ms")
     size, times = "x".join(map(str, found["size"])), medians["label"] / medians["bare"]
     print(f"a frame of {size} to its label: {times:.2f} x the bare model")
 
