@@ -164,6 +164,18 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
     return Fitted(files, trunks, plain, device.looks, aligned, embedded, reference, judged, fits)
 
 
+def looks_again(order: Order, files: TrunkFiles, trunks: Trunks) -> list[tuple[TrunkFile, View]]:
+    """Return through what `featurize_again` sends all training images, and in which views."""
+    width, device = files.trunk.width, files.as_float()
+    found: list[tuple[TrunkFile, View]] = []
+    for kind, trunk in trunks.items():
+        of_form = trunk.format == files.form
+        if kind != (files.form, FLOAT32.name) and (of_form or SCHEMES[trunk.scheme].calibrated):
+            found.append((trunk_file(trunk, width), PLAIN))
+            device = trunk_file(trunk, width) if of_form else device
+    return [*found, *((device, view) for view in order.views)]
+
+
 def featurize_again(
     order: Order, files: TrunkFiles, data: Data, trunks: Trunks, progress: Count, neck: Neck
 ) -> DeviceFeatures:
@@ -173,8 +185,14 @@ def featurize_again(
 
         def through(trunk: TrunkFile, view: View = PLAIN, some: NDArray[np.int64] | None = None) -> Floats:
             samples = train.samples if some is None else [train.samples[i] for i in some]
+            if order.stored is not None and some is None:
+                made = order.stored.features(trunk, view, samples, progress)
+                if made is not None:
+                    return made
             return featurize(trunk, samples, spec, options.threads, progress, cache=cache, view=view).features
 
+        if order.stored is not None:
+            order.stored.prepare(looks_again(order, files, trunks), train.samples, progress)
         floats: TrunkKind = (files.form, FLOAT32.name)
         raw: dict[TrunkKind, Floats] = {floats: train.features}
         last, device = floats, files.as_float()

@@ -120,6 +120,12 @@ class Options:
     """`boxes`: make an image of each box where photos have boxes."""
     more: tuple[str, ...] = ()
     """Further sources of the same data set, read after `data`."""
+    features: str | None = None
+    """A store with the features of the images, of `tlc features`; in the place of `data`, or what `cluster` fills."""
+    cluster: str | None = None
+    """`auto`, `ray://HOST:PORT` or an address that Ray knows: the machines that featurize."""
+    shards: int = 0
+    """Of a plan made for a cluster; 0: its own default."""
     cache: str | None = None
     """Folder of the feature cache, `off`, or None for the user's own."""
     thumbnails: bool = True

@@ -14,6 +14,7 @@ from tlc_edge.compiler.extras.find import require_extras
 from tlc_edge.compiler.fine_tune.step import check_fine_tune
 from tlc_edge.compiler.limits.check import check_target
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind, file_kinds, trunk_kinds
+from tlc_edge.compiler.shards.stored import Stored, open_stored
 from tlc_edge.compiler.site.site import check_site
 from tlc_edge.compiler.site.vendor import vendored
 from tlc_edge.compiler.train.heads import check_head
@@ -46,6 +47,8 @@ class Order:
     """Ways to change the training images, for copies."""
     libraries: Mapping[str, bytes] | None = None
     """What of others a site carries, by name; None where no site is asked for."""
+    stored: Stored | None = None
+    """Features that were made in shards; None: they are made here."""
 
     @property
     def files(self) -> tuple[FileKind, ...]:
@@ -98,7 +101,19 @@ def check(options: Options) -> Order:
         outputs=_outputs(options, targets),
         views=tuple(copies(options.augment, options.copies, options.seed)),
         libraries=None if options.site is None else _libraries(options, options.site, onnx_only=onnx_only),
+        stored=None if options.features is None else _stored(options, options.features),
     )
+
+
+def _stored(options: Options, where: str) -> Stored:
+    """Return the features that a build is given."""
+    if options.fine_tune is not None:
+        raise UsageError("--fine-tune: the features in a store are those of the trunk as it is; leave one of them out")
+    if options.limit is not None or options.more or options.crop is not None:
+        raise UsageError(
+            "--limit, --crop and more than one --data are for the plan, and this store is planned; leave them out"
+        )
+    return open_stored(where, options.cluster)
 
 
 def demands_of(options: Options) -> Demands:

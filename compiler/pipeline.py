@@ -50,6 +50,7 @@ from .prepare import (
     tune,
 )
 from .result import Built, Result, Rung
+from .spread import plan_for_cluster
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow
 
@@ -61,6 +62,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         TlcError: with a note that names the step. Nothing has been written then; or, where the disk filled up
             between the bundles of several targets, the first of them, whole.
     """
+    if options.cluster is not None:
+        options = plan_for_cluster(options, progress)
     step = Steps(progress)
 
     with step("load data") as tell:  # the list of images; first, as most mistakes are in it and are found at no cost

@@ -40,6 +40,8 @@ class ImageList:
     """As if every image could be read, so that a class that is too small is found before the work."""
     foreign: tuple[Sample, ...]
     """Images of anything else, to count false accepts on; none: each class is held out in turn."""
+    seen: Featurized | None = None
+    """What a store has of them; None: they are yet to be looked at."""
 
 
 def list_images(order: Order, progress: Count) -> ImageList:
@@ -53,10 +55,14 @@ def list_images(order: Order, progress: Count) -> ImageList:
     origin = Origin(
         asked.data, labels, asked.shape, asked.checksum, asked.cache, asked.encoding, asked.crop, asked.more
     )
-    dataset = load_dataset(origin, strict=asked.strict, limit=asked.limit, progress=progress)
+    seen: Featurized | None = None
+    if order.stored is None:
+        dataset = load_dataset(origin, strict=asked.strict, limit=asked.limit, progress=progress)
+    else:
+        dataset, seen = order.stored.dataset(origin, strict=asked.strict, progress=progress)
     planned = split_samples(dataset.samples, dataset.skipped, asked.seed)
     foreign = load_foreign(asked.unknown_data) if asked.unknown_data is not None else ()
-    return ImageList(dataset, planned, tuple(foreign))
+    return ImageList(dataset, planned, tuple(foreign), seen)
 
 
 def cut(order: Order, backbone: Backbone, listed: ImageList, progress: Count) -> Trunk:
@@ -167,6 +173,9 @@ def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: 
         DataError: an image cannot be decoded, and the order is strict.
     """
     options, spec = order.options, files.trunk.backbone.input.preprocessing
+    if order.stored is not None and listed.seen is not None:
+        order.stored.check_trunk(files.as_float(), spec)
+        return listed.seen
     with caching(options.cache) as cache:
         found = featurize(files.as_float(), listed.dataset.samples, spec, options.threads, progress, cache=cache)
     if options.strict and found.skipped:

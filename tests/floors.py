@@ -12,11 +12,11 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("network",),
         ("backbones", "lower", "train"),
         ("features", "fine_tune", "limits"),
-        ("verify", "extras", "site"),
+        ("verify", "extras", "site", "shards"),
         ("study",),
         ("report",),
         ("bundle",),
-        ("sweep", "result", "order", "prepare", "fit", "ladder", "pipeline", "__init__"),
+        ("sweep", "result", "order", "prepare", "spread", "fit", "ladder", "pipeline", "__init__"),
         ("from_python",),
     ),
     "runtime": (

@@ -32,7 +32,18 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 @click.command(help=__doc__)
-@data_options()
+@data_options(required=False)
+@click.option(
+    "--features",
+    metavar="STORE",
+    help="Features of the images, from `tlc features`, in the place of --data; with --cluster, where they go.",
+)
+@click.option(
+    "--cluster",
+    metavar="auto|ADDRESS",
+    help="Featurize on a Ray cluster: ray://HOST:PORT, or auto for the one that runs here, or else this machine.",
+)
+@click.option("--shards", type=click.IntRange(1, 1_000_000), metavar="N", help="Parts for the cluster.  [default: 32]")
 @click.option(
     "--target",
     required=True,
@@ -156,7 +167,9 @@ def build(
     verbose: bool,
     target: str,
     output: str | None,
-    data: str,
+    data: str | None,
+    features: str | None,
+    shards: int | None,
     asked: Asked,
     key: str | None,
     vendor: str | None,
@@ -167,15 +180,18 @@ def build(
     from tlc_edge.runtime.signing.secret_key import read_secret
 
     _refuse_idle(given)
+    _check_source(data, features, given["cluster"], shards)
     given["fine_tune"] = _fine_tune(**{name: given.pop(name) for name in _FINE_TUNE})
     # A folder of another target is a bundle, with a slash or without.
     site = Path(output) if output and output.endswith("/") and target.strip() == "web" else None
     if vendor and site is None:
         raise click.UsageError("--vendor is for a site: --target web -o FOLDER/")
     options = Options(
-        data=data,
+        data=data or "",
+        features=features,
+        shards=shards or 0,
         targets=tuple(t.strip() for t in target.split(",") if t.strip()),
-        output=site.with_name(f"{site.name}.tlc") if site else Path(output or bundle_name(data)),
+        output=site.with_name(f"{site.name}.tlc") if site else Path(output or bundle_name(data or features or "")),
         asked=asked,
         site=site,
         vendor=Path(vendor) if vendor else None,
@@ -189,6 +205,22 @@ def build(
     else:
         say_notes((), result.restored)
         print_summary(result, verbose)
+
+
+def _check_source(data: str | None, features: str | None, cluster: str | None, shards: int | None) -> None:
+    """Refuse a build without images, or with two kinds of them.
+
+    Raises:
+        click.UsageError: it has none, or both.
+    """
+    if data is None and features is None:
+        raise click.UsageError("Missing option '--data': the images, or --features for those of `tlc features`")
+    if data is not None and features is not None and cluster is None:
+        raise click.UsageError(
+            "--data and --features: the store knows its images; leave --data out, or name a --cluster"
+        )
+    if shards is not None and cluster is None:
+        raise click.UsageError("--shards is for --cluster")
 
 
 _FINE_TUNE = ("fine_tune", "epochs", "learning_rate", "checkpoints", "resume", "logdir")

@@ -15,7 +15,19 @@ from tlc_edge.runtime.progress import Count, silent
 
 from .decode import decode, decode_all
 from .exports import forms as exports
-from .forms import address, archive, by_folder, csv_list, folder, gallery, npz, pixel_table, sample_set
+from .forms import (
+    address,
+    archive,
+    by_folder,
+    csv_list,
+    folder,
+    gallery,
+    npz,
+    pixel_table,
+    remote,
+    sample_set,
+    webdataset,
+)
 from .records import Dataset, Origin, Reading, Sample, Skipped, refuse
 from .together import Part, put_together
 
@@ -47,7 +59,9 @@ class Form(Protocol):
 FORMS: tuple[Form, ...] = (
     pixel_table,
     sample_set,
+    remote,
     address,
+    webdataset,
     archive,
     exports,
     folder,
@@ -84,7 +98,7 @@ def load_dataset(
     reading = Reading(origin, _expected(), limit, progress, _read)
     try:
         samples = _read_all(reading) if origin.more else _read(reading)
-        return _finish(samples, reading, strict)
+        return finish(samples, reading, strict)
     except OSError as e:
         raise DataError(f"{e.filename or name}: cannot be read ({e.strerror or e})") from None
     except DataError as e:
@@ -132,8 +146,13 @@ def _expected() -> str:
     return f"{', '.join(most)}, or {last}"
 
 
-def _finish(samples: list[Sample], reading: Reading, strict: bool) -> Dataset:
-    """Check what every form must hold to, and apply the limit."""
+def finish(samples: list[Sample], reading: Reading, strict: bool) -> Dataset:
+    """Return a data set of these samples: check what every form must hold to, and apply the limit.
+
+    Raises:
+        UsageError: a limit below the number of classes.
+        DataError: there are none, or no two classes; or, with `strict`, a file would be skipped.
+    """
     origin, limit, skipped, notes = address.told(reading.origin.data), reading.limit, reading.skipped, reading.notes
     if skipped and (strict or not samples):
         raise refuse(skipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,8 @@ SPLITS = {
 class Sample:
     """One labelled image, not decoded yet."""
 
-    source: Path | NDArray[np.uint8]
+    source: os.PathLike[str] | NDArray[np.uint8]
+    """A path, also one that is fetched when it is opened; or the image itself."""
     label: str
     split: str | None
     """`train`, `validation` or `test` where the data set says so."""

@@ -77,9 +77,9 @@ def _digest(sample: Sample) -> str:
     """Return the SHA-256 of an image: of its file, or of what a device was shown."""
     if sample.sha256 is not None:
         return sample.sha256
-    if isinstance(sample.source, Path):
+    if not isinstance(sample.source, np.ndarray):
         try:
-            return file_sha256(sample.source)
+            return file_sha256(Path(sample.source))
         except OSError as e:
             raise DataError(f"{sample.name}: cannot be read ({e.strerror or e})") from None
     return hashlib.sha256(np.ascontiguousarray(sample.source).tobytes()).hexdigest()

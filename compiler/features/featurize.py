@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,7 +212,7 @@ class _Run:
         source = sample.source
         try:
             # A file is read once: what its hash is taken from is what is decoded.
-            content = read_bytes(source, source_name(source)) if isinstance(source, Path) else source
+            content = source if isinstance(source, np.ndarray) else read_bytes(source, source_name(source))
             self.digests[sample.name] = _digest(content)
             key = hashlib.sha256(self._recipe + self.digests[sample.name]).digest()
             row = None if self._cache is None else self._cache.get(key)

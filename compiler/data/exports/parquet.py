@@ -9,7 +9,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tlc_edge.compiler.data.forms.csv_list import LABELS, several
 from tlc_edge.compiler.data.forms.embedded import Embedded
@@ -72,6 +72,30 @@ def _images(file: Path, opened: Any, split: str | None) -> Iterator[Embedded]:
                 raise DataError(f"{file}: {name} has no bytes, only a path; give the folder of images")
             if value is not None and not (names and value == -1):  # -1 is how the Hub says that there is none
                 yield Embedded(data, names[value] if names else str(value), split, name)
+
+
+def read_group(name: str, opened: IO[bytes], row: int) -> tuple[int, list[bytes | None]]:
+    """Return the first row of the group of rows that holds `row`, and the images of that group.
+
+    Raises:
+        DataError: it is no such Parquet, or has no such row.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file: Any = parquet.ParquetFile(opened)
+        first = 0
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            if row < first + count:
+                image = next(column for column in _IMAGES if column in file.schema_arrow.names)
+                cells = file.read_row_group(group, columns=[image]).column(0).to_pylist()
+                return first, [cell["bytes"] if isinstance(cell, dict) else cell for cell in cells]
+            first += count
+    except (pyarrow.ArrowException, OSError, ValueError, StopIteration) as e:
+        raise DataError(f"{name}: not readable Parquet ({e})") from None
+    raise DataError(f"{name}: has {first} rows, so no row {row}")
 
 
 def _names(schema: Any, label: str) -> list[str] | None:

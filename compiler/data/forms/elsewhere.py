@@ -1,0 +1,248 @@
+"""Files that are not on this machine: listed and read through fsspec, as https://filesystem-spec.readthedocs.io has it.
+
+Credentials come from the environment alone, as the libraries of each store read them: an address that carries some
+is refused, since it would end up in plans and messages.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tlc_edge.runtime.errors import DataError, UsageError, first_line
+from tlc_edge.runtime.images.walk import is_junk
+from tlc_edge.runtime.install import pip_line
+
+from .address import told
+
+_NEEDS = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "hf": "huggingface_hub",
+}
+_REFUSED = (
+    "NoCredentials",
+    "PartialCredentials",
+    "AccessDenied",
+    "Forbidden",
+    "Permission",
+    "Unauthorized",
+    "InvalidAccessKey",
+)
+_MISSING = ("NoSuchBucket", "NoSuchKey", "NotFound")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file below an address."""
+
+    path: str
+    """Below that address, with `/`."""
+    url: str
+    size: int
+    etag: str
+    """What the store says changes with the content; empty where it says nothing."""
+
+
+def is_elsewhere(name: str) -> bool:
+    """Return whether a name is that of a place which fsspec reaches, and no path."""
+    return "://" in name
+
+
+@contextlib.contextmanager
+def reaching(url: str) -> Generator[None]:
+    """Turn what a store's library raises into one sentence.
+
+    Raises:
+        DataError: something was.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as e:
+        text = f"{type(e).__name__} {e}"
+        if any(word in text for word in _REFUSED):
+            raise DataError(
+                f"{told(url)}: access was refused ({first_line(e)[:160]}); credentials are taken from the environment"
+            ) from None
+        if isinstance(e, FileNotFoundError) or any(word in text for word in _MISSING):
+            raise DataError(f"{told(url)}: no such bucket, folder or file; check the address") from None
+        raise DataError(
+            f"{told(url)}: cannot be reached ({first_line(e)[:160]}); check the address and the network"
+        ) from None
+
+
+def open_system(url: str) -> tuple[Any, str]:
+    """Return the file system of an address and the path in it.
+
+    Raises:
+        UsageError: it carries a user, a password or a query.
+        DataError: a library is missing, or nothing reads addresses of this kind.
+    """
+    parts = urlsplit(url)
+    if ("@" in parts.netloc and parts.scheme not in ("abfs", "abfss")) or parts.query:
+        raise UsageError(
+            f"{told(url)}: an address must not carry credentials or a query; put them into the environment"
+        )
+    if importlib.util.find_spec("fsspec") is None:
+        raise DataError(f"{told(url)}: fsspec, which reads it, is missing; run: {pip_line('cluster')}")
+    import fsspec
+
+    try:
+        with reaching(url):
+            found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+            return found
+    except DataError as e:
+        if isinstance(e.__context__, ImportError):
+            package = _NEEDS.get(parts.scheme, parts.scheme)
+            raise DataError(f"{told(url)}: {package}, which reads it, is missing; run: pip install {package}") from None
+        raise
+
+
+def list_below(url: str) -> list[Listed]:
+    """Return the files at an address and below, in order, without what systems leave behind.
+
+    Raises:
+        DataError: there is none, or it cannot be listed.
+    """
+    system, root = open_system(url)
+    with reaching(url):
+        system.invalidate_cache()  # what was listed a minute ago may have changed
+        found: dict[str, Any] = system.find(root, detail=True)
+        if not found:
+            if not system.exists(root):
+                raise FileNotFoundError
+            raise DataError(f"{told(url)}: no files in it")
+    base = root.rstrip("/")
+    listed: list[Listed] = []
+    for path, info in found.items():
+        below = path.removeprefix(base).lstrip("/") or path.rpartition("/")[2]
+        parts = below.split("/")
+        if not below.endswith("/") and ".." not in parts and not is_junk(parts):
+            etag = str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("updated") or "").strip(
+                '"'
+            )
+            listed.append(Listed(below, system.unstrip_protocol(path), int(info.get("size") or 0), etag))
+    return sorted(listed, key=lambda file: file.path)
+
+
+def read_url(url: str, start: int | None = None, size: int | None = None) -> bytes:
+    """Return the bytes of a file, or some of them.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    system, path = open_system(url)
+    with reaching(url):
+        end = None if start is None or size is None else start + size
+        data: bytes = system.cat_file(path, start=start, end=end)
+        return data
+
+
+def copy_url(url: str, path: Path) -> None:
+    """Copy a file to a path on this machine, whole or not at all.
+
+    Raises:
+        DataError: it cannot be read.
+        OSError: it cannot be written.
+    """
+    system, name = open_system(url)
+    part = path.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        with reaching(url):
+            system.get_file(name, str(part))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Elsewhere(os.PathLike[str]):
+    """An image that is fetched when it is opened, once in a process; as a path it is that of the copy."""
+
+    url: str
+    name: str
+    """Of the copy's file, for messages."""
+    start: int | None = None
+    """Where it begins in the file, of one that holds many."""
+    size: int | None = None
+    row: int | None = None
+    """Which row of a Parquet file holds it."""
+    sha256: bytes | None = None
+    """What it must be; None where it has not been read before."""
+
+    def __fspath__(self) -> str:
+        """Return the path of a copy on this machine.
+
+        Raises:
+            DataError: it cannot be fetched, or is not what it was.
+        """
+        path = self._copy()
+        if not path.exists():
+            data = read_url(self.url, self.start, self.size) if self.row is None else _cell(self.url, self.row)
+            if self.sha256 is not None and hashlib.sha256(data).digest() != self.sha256:
+                raise DataError(f"{told(self.url)}: changed since it was featurized; plan and run again")
+            part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            part.write_bytes(data)
+            part.replace(path)
+        return str(path)
+
+    def drop(self) -> None:
+        """Remove the copy."""
+        self._copy().unlink(missing_ok=True)
+
+    def _copy(self) -> Path:
+        key = hashlib.sha256(f"{self.url}\0{self.start}\0{self.size}\0{self.row}".encode()).hexdigest()
+        return scratch() / f"{key}{re.sub(r'[^.A-Za-z0-9]', '', Path(self.name).suffix)[:10]}"
+
+
+_lock = threading.Lock()
+_cells = threading.Lock()
+_group: list[tuple[str, int, list[bytes | None]]] = []  # what was read last: rows are asked for one after the other
+
+
+def _cell(url: str, row: int) -> bytes:
+    """Return the image in a row of a Parquet file; the group of rows around it is kept for the next."""
+    from tlc_edge.compiler.data.exports.parquet import read_group
+
+    with _cells:
+        kept = next((k for k in _group if k[0] == url and k[1] <= row < k[1] + len(k[2])), None)
+        if kept is None:
+            system, path = open_system(url)
+            with reaching(url), system.open(path, "rb") as opened:
+                kept = (url, *read_group(url, opened, row))
+            _group[:] = [kept]
+        data = kept[2][row - kept[1]]
+    if data is None:
+        raise DataError(f"{told(url)}: row {row} has no image any more; plan and run again")
+    return data
+
+
+_scratch: list[Path] = []
+
+
+def scratch() -> Path:
+    """Return a folder of this process alone, for copies; it goes when Python ends."""
+    with _lock:
+        if not _scratch:
+            _scratch.append(Path(tempfile.mkdtemp(prefix="tlc-")))
+            atexit.register(shutil.rmtree, _scratch[0], ignore_errors=True)
+        return _scratch[0]

@@ -1,0 +1,259 @@
+"""Shards: the same bytes whoever makes them, however often, and the same bundle as one machine's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlc_edge.compiler import Options, build
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.shards.records import read_plan
+from tlc_edge.compiler.shards.rows import unpack
+from tlc_edge.compiler.shards.run import run_shards
+from tlc_edge.compiler.shards.store import Store
+from tlc_edge.compiler.shards.stored import open_stored, states
+from tlc_edge.compiler.spread import plan_features
+from tlc_edge.runtime.errors import DataError, UsageError
+
+pytest.importorskip("pyarrow", reason="shards are Parquet; pip install pyarrow")
+SKETCH = Path(__file__).parents[1] / "data" / "tfjs_sketch"
+
+
+@pytest.fixture(scope="module")
+def pictures(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photos, one of them twice, and a file that is none."""
+    root = tmp_path_factory.mktemp("pictures") / "photos"
+    shutil.copytree(photos, root)
+    shutil.copy(root / "2" / "1.png", root / "2" / "copy.png")
+    (root / "1" / "broken.png").write_text("no image")
+    return root
+
+
+def asked(pictures: Path | str, output: Path, **more: Any) -> Options:
+    return Options(
+        data=str(pictures), targets=("rpi",), output=output, backbone=str(SKETCH), pool="flatten", max_drop=90.0,
+        cache="off", **more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of three shards, all there, planned twice. Read it, do not change it."""
+    root = tmp_path_factory.mktemp("store") / "store"
+    plan_features(asked(pictures, Path()), str(root), 3)
+    run_shards(str(root))
+    plan_features(asked("", Path()), str(root))
+    run_shards(str(root))
+    return root
+
+
+def same(one: Path, other: Path) -> None:
+    """Check that two bundles are the same, but for `created`, and the hashes that follow from it."""
+    with zipfile.ZipFile(one) as a, zipfile.ZipFile(other) as b:
+        assert a.namelist() == b.namelist()
+        for name in a.namelist():
+            x, y = a.read(name), b.read(name)
+            if name == "manifest.json":
+                x, y = ({**json.loads(d), "created": ""} for d in (x, y))
+            if name != "manifest.sha256":
+                assert x == y, name
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted((root / "shards").glob("*.parquet"))}
+
+
+def test_the_bundle_is_that_of_one_machine(pictures: Path, store: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    alone = build(asked(pictures, tmp_path / "a" / "x.tlc"))
+    read = build(asked("", tmp_path / "b" / "x.tlc", features=str(store)))
+    same(tmp_path / "a" / "x.tlc", tmp_path / "b" / "x.tlc")
+    assert [s.name for s in read.skipped] == [s.name for s in alone.skipped] == ["1/broken.png"]
+    assert read.duplicates == alone.duplicates != ()
+    assert read.images == alone.images
+
+
+def test_a_second_run_finds_nothing_to_do_and_another_store_has_the_same_bytes(
+    pictures: Path, store: Path, tmp_path: Path
+) -> None:
+    before = files(store)
+    assert run_shards(str(store)) == []
+    other = tmp_path / "other"
+    plan_features(asked(pictures, Path()), str(other), 3)
+    assert len(run_shards(str(other), [2, 0])) == 2
+    assert {name: data for name, data in before.items() if name in files(other)} == files(other)
+    (state,) = states(Store(str(other)))
+    assert (state.done, state.missing, state.read_images > 20) == (2, (1,), True)
+
+
+def test_two_at_once_and_one_killed_leave_whole_shards_only(pictures: Path, store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    plan_features(asked(pictures, Path()), str(other), 3)
+    script = "import sys; from tlc_edge.compiler.shards.run import run_shards; run_shards(sys.argv[1])"
+    workers = [subprocess.Popen([sys.executable, "-c", script, str(other)]) for _ in range(2)]
+    deadline = time.monotonic() + 120
+    while not (other / "shards").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    workers[0].kill()
+    assert workers[1].wait(120) == 0
+    workers[0].wait()
+    assert all(files(store)[name] == data for name, data in files(other).items())
+    assert len(files(other)) == 3
+    assert run_shards(str(other)) == []
+
+
+def test_what_a_kill_left_goes_after_a_day(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write("shards/a.parquet", b"a")
+    old, fresh = (tmp_path / "shards" / f".{name}.part" for name in ("old", "fresh"))
+    old.touch()
+    fresh.touch()
+    os.utime(old, (time.time() - 90_000,) * 2)
+    assert store.names("shards") == {"a.parquet"}
+    assert (old.exists(), fresh.exists()) == (False, True)
+
+
+def test_a_worker_needs_no_tensorflow(pictures: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    plan_features(asked(pictures, Path()), str(other), 1)
+    script = (
+        "import sys; from tlc_edge.compiler.shards.run import run_shards; run_shards(sys.argv[1])\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'scipy', 'onnx', 'ray'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script, str(other)], check=True)
+    assert len(files(other)) == 1
+
+
+class TestRefusals:
+    def copy(self, store: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(store, tmp_path / "copy"))
+
+    def test_missing_shards_are_counted(self, store: Path, tmp_path: Path) -> None:
+        root = self.copy(store, tmp_path)
+        plan, passes = read_plan(Store(str(root)))
+        (root / passes[0].shard(plan, 1)[0]).unlink()
+        with pytest.raises(
+            DataError, match=r"1 of 3 shards of pass 0 are missing, the first 1; make them: tlc features"
+        ):
+            build(asked("", tmp_path / "x.tlc", features=str(root)))
+        assert not (tmp_path / "x.tlc").exists()
+
+    @pytest.mark.parametrize("spoil", [lambda d: d[:-200], lambda d: b"", lambda d: d.replace(b"PAR1", b"PAR2")])
+    def test_a_damaged_shard_is_named(self, store: Path, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+        root = self.copy(store, tmp_path)
+        plan, passes = read_plan(Store(str(root)))
+        path = root / passes[0].shard(plan, 0)[0]
+        path.write_bytes(spoil(path.read_bytes()))
+        with pytest.raises(DataError, match="a damaged shard"):
+            open_stored(str(root)).dataset(load_origin(), strict=False)
+
+    def test_a_shard_of_another_plan_is_refused(self, store: Path, tmp_path: Path) -> None:
+        root = self.copy(store, tmp_path)
+        plan, passes = read_plan(Store(str(root)))
+        shutil.copy(root / passes[0].shard(plan, 0)[0], root / passes[0].shard(plan, 1)[0])
+        with pytest.raises(DataError, match="a shard of another plan"):
+            open_stored(str(root)).dataset(load_origin(), strict=False)
+
+    def test_another_trunk_is_refused(self, store: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="planned with another trunk"):
+            build(replace(asked("", tmp_path / "x.tlc", features=str(store)), shave="sep", pool="avg"))
+
+    def test_an_image_that_changed_since_the_plan_is_named(self, pictures: Path, tmp_path: Path) -> None:
+        root, images = tmp_path / "store", Path(shutil.copytree(pictures, tmp_path / "photos"))
+        plan_features(asked(images, Path()), str(root), 3)
+        Image.new("RGB", (30, 20), "red").save(images / "0" / "3.png")
+        with pytest.raises(DataError, match=r"0/3.png: changed since it was planned"):
+            run_shards(str(root))
+
+    def test_another_version_of_what_decides_features_is_refused(self, pictures: Path, tmp_path: Path) -> None:
+        root = tmp_path / "store"
+        plan_features(asked(pictures, Path()), str(root), 1)
+        plan = json.loads((root / "plan.json").read_text())
+        (root / "plan.json").write_text(json.dumps({**plan, "versions": {**plan["versions"], "Pillow": "9.0.0"}}))
+        with pytest.raises(DataError, match=r"planned with other versions .* pip install Pillow==9.0.0"):
+            run_shards(str(root))
+
+    def test_a_place_without_a_plan_or_with_one(self, store: Path, pictures: Path, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"there is no plan.json in it"):
+            states(Store(str(tmp_path)))
+        with pytest.raises(UsageError, match="holds a plan already"):
+            plan_features(asked(pictures, Path()), str(store), 3)
+        with pytest.raises(UsageError, match=r"--shard 7: .* has the shards 0 to 2"):
+            run_shards(str(store), [7])
+        with pytest.raises(UsageError, match="its images are no files"):
+            plan_features(asked("sample:digits", Path()), str(tmp_path / "new"), 3)
+
+
+def load_origin() -> Any:
+    from tlc_edge.compiler.data.load import Origin
+
+    return Origin("")
+
+
+def test_rows_keep_what_the_plan_and_the_look_know(store: Path, pictures: Path) -> None:
+    plan, passes = read_plan(Store(str(store)))
+    name, recipe = passes[0].shard(plan, 0)
+    rows, (features,) = unpack((store / name).read_bytes(), recipe, "it", [0])
+    first = rows[0]
+    path = pictures / first.name
+    assert (first.label, first.url, first.size) == ("0", str(path), path.stat().st_size)
+    assert features.dtype == np.float16
+    assert features.shape[0] == len(rows)
+    assert features[0].any()
+
+
+def packed(images: dict[str, list[NDArray[np.uint8]]], folder: Path) -> None:
+    """Write two tar files of WebDataset, and a Parquet file in another folder, of the same images."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (folder / "tars").mkdir()
+    (folder / "parquet").mkdir()
+    table: list[tuple[bytes, str]] = []
+    for part in range(2):
+        with tarfile.open(folder / "tars" / f"{part:03}.tar", "w") as tar:
+            for label in "0123":
+                for i, image in enumerate(images[label][5 * part : 5 * part + 5]):
+                    out = BytesIO()
+                    Image.fromarray(image).save(out, "PNG")
+                    table.append((out.getvalue(), label))
+                    for suffix, data in ((".png", out.getvalue()), (".cls", label.encode())):
+                        info = tarfile.TarInfo(f"{label}-{i}{suffix}")
+                        info.size = len(data)
+                        tar.addfile(info, BytesIO(data))
+    columns = {"image": [{"bytes": data, "path": None} for data, _ in table], "label": [label for _, label in table]}
+    parquet.write_table(pa.table(columns), folder / "parquet" / "0.parquet", row_group_size=7)
+
+
+@pytest.mark.parametrize("kind", ["tars", "parquet"])
+def test_files_that_hold_many_give_the_bundle_of_one_machine(
+    kind: str, digits: dict[str, list[NDArray[np.uint8]]], tmp_path: Path
+) -> None:
+    packed(digits, tmp_path)
+    root = tmp_path / "store"
+    plan_features(asked(tmp_path / kind, Path()), str(root), 2)
+    run_shards(str(root))
+    dataset, seen = open_stored(str(root)).dataset(load_origin(), strict=False)
+    alone = load_dataset(str(tmp_path / kind))
+    assert [(s.name, s.label) for s in dataset.samples] == [(s.name, s.label) for s in alone.samples]
+    assert len(seen.features) == 40
+    for stored, own in zip(dataset.samples[::9], alone.samples[::9], strict=True):
+        assert Path(stored.source).read_bytes() == Path(own.source).read_bytes()  # type: ignore[arg-type]
