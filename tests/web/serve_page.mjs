@@ -190,6 +190,7 @@ async function exchange() {
   seen.exported = await counts(page);
   await page.setInputFiles("#import", asked.gallery);
   await said(page, "notice", "^Imported");
+  await learned(page, "brought", 3);
   seen.imported = await counts(page);
   await page.setInputFiles("#import", asked.film);
   await said(page, "notice", "gallery");

@@ -124,6 +124,8 @@ class Visit {
     this.site = site;
     /** The run of the server that this page began with. */
     this.server = "";
+    /** Whether the device's camera gives no picture. */
+    this.isGone = false;
   }
 
   async begin() {
@@ -164,7 +166,7 @@ class Visit {
     const on = (/** @type {string} */ kind, /** @type {(detail: any) => unknown} */ act) =>
       events.addEventListener(kind, (event) => act(/** @type {CustomEvent} */ (event).detail));
     on("hello", ({ server }) => this.#met(server));
-    on("answer", ({ prediction }) => this.page?.showSeen(prediction));
+    on("answer", ({ prediction }) => this.#see(prediction));
     on("camera", (camera) => this.#tellCamera(camera));
     on("change", () => this.#refresh());
     on("queue", () => this.queue?.refresh());
@@ -181,11 +183,22 @@ class Visit {
     this.server = server;
   }
 
-  /** @param {{is_there: boolean, text: string}} camera */
+  /** @param {import("../page/shape.js").Answer} answer to what the device's camera sees */
+  #see(answer) {
+    if (this.isGone) {
+      this.isGone = false;
+      this.device?.again();
+      if (this.device?.isOn) element("status").textContent = "";
+    }
+    this.page?.showSeen(answer);
+  }
+
+  /** @param {{is_there: boolean, text: string}} camera it is gone, or what it sees has no answer */
   #tellCamera(camera) {
+    this.isGone = !camera.is_there;
     if (!this.device?.isOn) return;
-    element("status").textContent = camera.is_there ? "" : `${text("noDeviceCamera")} ${camera.text}`.trim();
-    if (camera.is_there) this.device.again();
+    if (camera.is_there) this.page?.complain(camera.text);
+    else element("status").textContent = `${text("noDeviceCamera")} ${camera.text}`.trim();
   }
 
   async #refresh() {

@@ -115,7 +115,7 @@ export class Page {
   #stopCameras() {
     this.camera.stop();
     this.surroundings.device?.stop();
-    element("camera-on").hidden = false;
+    element("camera-on").hidden = !Camera.isAllowed && this.surroundings.device !== undefined;
     element("device-on").hidden = this.surroundings.device === undefined;
     element("flip").hidden = true;
   }

@@ -26,7 +26,7 @@ export class Camera {
    * @throws {Error} in words: there is none, it is not allowed, or busy
    */
   async start() {
-    if (!navigator.mediaDevices?.getUserMedia) throw new Error(text("notSecure"));
+    if (!Camera.isAllowed) throw new Error(text("notSecure"));
     this.stop();
     try {
       const size = { width: { ideal: 1280 }, height: { ideal: 720 } };
@@ -45,6 +45,11 @@ export class Camera {
   async flip() {
     this.facing = this.facing === "user" ? "environment" : "user";
     await this.start();
+  }
+
+  /** Whether the browser gives cameras to this page at all: over plain http it does not. */
+  static get isAllowed() {
+    return navigator.mediaDevices?.getUserMedia !== undefined;
   }
 
   /** Let the camera go. */

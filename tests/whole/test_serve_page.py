@@ -1,0 +1,174 @@
+"""The page of `tlc serve` in Chromium, used as a person would: taught by hand, its server killed and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_web_page import HEIGHT, WIDTH, scenes, write_film
+
+from tlc_edge.runtime import Bundle, Classifier
+from tlc_edge.runtime.serve.tokens import Tokens
+
+pytestmark = pytest.mark.slow
+
+_SECONDS = 500
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def write_video(path: Path) -> None:
+    """Write what the device's camera sees: something that nobody taught yet."""
+    cv2 = pytest.importorskip("cv2")
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (WIDTH, HEIGHT))
+    for image in scenes()["green"]:
+        writer.write(np.asarray(image)[..., ::-1].copy())
+    writer.release()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("chromium is not here")
+    done = subprocess.run([str(ROOT / "tools" / "node")], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"what the test needs of npm cannot be had: {done.stderr.strip()[-200:]}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def bundle(built_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session's bundle, served under the name `one`; beside it lies another, `two`."""
+    folder = tmp_path_factory.mktemp("served")
+    for name in ("one.tlc", "two.tlc"):
+        shutil.copy(built_bundle, folder / name)
+    return folder / "one.tlc"
+
+
+@pytest.fixture(scope="module")
+def seen(chromium: str, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    out = tmp_path_factory.mktemp("seen")
+    film, video, gallery = out / "film.y4m", out / "device.avi", out / "taught.gallery"
+    write_film(film)
+    write_video(video)
+    with Classifier.open(bundle, gallery) as classifier:
+        classifier.enroll("brought", [np.asarray(image) for image in scenes()["green"][:3]])
+    state, port = out / "state", free_port()
+    tokens = {"all": Tokens(state).add("all")[1], "look": Tokens(state).add("look", read_only=True)[1]}
+    program = (
+        f"import os, sys; os.environ['TLC_SERVE'] = {str(state)!r}; from tlc_edge.cli import main; sys.exit(main())"
+    )
+    served = ["serve", str(bundle), str(bundle.with_name("two.tlc")), "--port", str(port), "--host-name", "device.test"]
+    asked = {
+        "chromium": chromium,
+        "film": str(film),
+        "command": [sys.executable, "-c", program, *served, "--camera", str(video), "--queue", str(out / "unsure")],
+        "url": f"http://127.0.0.1:{port}/",
+        "plain": f"http://device.test:{port}/",
+        "tokens": tokens,
+        "gallery": str(gallery),
+        "out": str(out),
+    }
+    (out / "asked.json").write_text(json.dumps(asked))
+    command = ["node", str(ROOT / "tests" / "web" / "serve_page.mjs"), str(out / "asked.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    found = json.loads(done.stdout)
+    print(f"first paint: {found['firstPaint']:.0f} ms")
+    return found, out
+
+
+def test_it_learns_from_the_camera_here_and_says_unknown(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert int(found["taught"]["mug"]) >= 3
+    assert int(found["taught"]["book"]) >= 3
+    assert found["answers"]["red"].startswith("mug ")
+    assert found["answers"]["blue"].startswith("book ")
+    assert found["answers"]["green"].startswith("Unknown ")
+    assert found["reloaded"] == found["taught"]  # a picture was removed and brought back, and all is kept
+    assert found["errors"] == []
+
+
+def test_it_learns_from_the_camera_of_the_device(seen: tuple[dict[str, Any], Path]) -> None:
+    assert seen[0]["there"].startswith("lamp ")
+
+
+def test_a_closed_tab_takes_nothing_along(seen: tuple[dict[str, Any], Path]) -> None:
+    before, after = seen[0]["afterClosed"]["before"], seen[0]["afterClosed"]["after"]
+    assert before == {**after, "lamp": before["lamp"]}
+    assert int(after["lamp"]) >= int(before["lamp"])
+
+
+def test_a_killed_server_is_told_and_comes_back_with_all_that_was_learned(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["lost"] == "127.0.0.1 does not answer. Trying again…"
+    assert found["found"] == "127.0.0.1 answers again."
+    assert found["afterKill"]["before"] == found["afterKill"]["after"]
+
+
+def test_what_was_unsure_is_sorted_by_a_tap(seen: tuple[dict[str, Any], Path]) -> None:
+    assert seen[0]["sorted"]["sorted"] == "1"
+
+
+def test_what_it_exports_tlc_opens_with_the_same_answers(seen: tuple[dict[str, Any], Path], bundle: Path) -> None:
+    found, out = seen
+    with Classifier.open(bundle, out / "exported.gallery") as classifier:
+        told = {name: count for name, count in found["exported"].items() if name != "None of these"}
+        assert told == {label: str(count) for label, count in classifier.classes().items()}
+        # The answers that the page gave before the device's camera taught a third class were of two alone.
+        for label in ("lamp", "sorted"):
+            classifier.forget(label)
+        for name in ("red.png", "blue.png"):
+            answer = classifier.predict(out / name)
+            assert found[name].split()[0] == answer.label
+
+
+def test_it_imports_what_tlc_taught_and_refuses_what_is_none(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["imported"] == {**found["exported"], "brought": "3"}
+    assert found["afterBadImport"] == found["imported"]
+
+
+def test_each_bundle_has_its_own_classes(seen: tuple[dict[str, Any], Path], bundle: Path) -> None:
+    labels = Bundle.open(bundle).manifest.labels
+    assert seen[0]["two"] == {**dict.fromkeys(labels, "0"), "None of these": "0"}
+
+
+def test_who_may_only_look_cannot_teach_and_is_told(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["hint"] == "This link is for looking only: nothing can be taught with it."
+    assert not found["mayHold"]
+    assert not found["mayName"]
+    assert found["lookedAt"].startswith("mug ")
+
+
+def test_over_plain_http_a_picture_is_taken_and_learned_from(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["ways"].startswith("This page came over plain http")
+    assert found["photographed"] == "1"
+
+
+def test_a_token_is_in_no_address_and_no_script_reads_it(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert "token" not in found["address"]
+    assert found["scriptSees"] == ""
+
+
+def test_it_asks_nobody_else_fits_a_phone_and_can_be_read_out(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["foreign"] == []
+    assert found["wide"] <= 390
+    assert found["serious"] == []
