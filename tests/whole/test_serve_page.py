@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from sites import in_node
 from test_web_page import HEIGHT, WIDTH, scenes, write_film
 
 from tlc_edge.runtime import Bundle, Classifier
 from tlc_edge.runtime.serve.tokens import Tokens
 
 pytestmark = pytest.mark.slow
-
-_SECONDS = 500
 
 
 def free_port() -> int:
@@ -36,17 +33,6 @@ def write_video(path: Path) -> None:
     for image in scenes()["green"]:
         writer.write(np.asarray(image)[..., ::-1].copy())
     writer.release()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("chromium is not here")
-    done = subprocess.run([str(ROOT / "tools" / "node")], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"what the test needs of npm cannot be had: {done.stderr.strip()[-200:]}")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +69,7 @@ def seen(chromium: str, bundle: Path, tmp_path_factory: pytest.TempPathFactory) 
         "out": str(out),
     }
     (out / "asked.json").write_text(json.dumps(asked))
-    command = ["node", str(ROOT / "tests" / "web" / "serve_page.mjs"), str(out / "asked.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    found = json.loads(done.stdout)
+    found = in_node("serve_page.mjs", out / "asked.json")
     print(f"first paint: {found['firstPaint']:.0f} ms")
     return found, out
 
