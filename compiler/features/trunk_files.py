@@ -21,7 +21,7 @@ from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
 from .featurize import TrunkFile
 
-_FORMAT = 4  # rises when the same trunk would be lowered to other bytes
+_FORMAT = 5  # rises when the same trunk would be lowered to other bytes
 _LIBRARIES = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime")
 _Key = tuple[str, str, str | None, tuple[str, ...]]
 """Format, scheme, a hash of the calibration images, and the layers left in float32."""
@@ -75,7 +75,7 @@ class TrunkFiles:
     def trunk_for(self, scheme: str, calibration: NDArray[np.uint8] | None) -> tuple[Trunk, Correction | None]:
         """Return the trunk with the weights that a scheme's files get, one for all formats, and what they are worth."""
         rounds = scheme in SCHEMES and SCHEMES[scheme].weights == "int8"
-        # Biases are corrected in Keras; an ONNX network is quantized as it is.
+        # Here that is done in Keras; the lowering of an ONNX network does it on the file.
         if not rounds or calibration is None or isinstance(self.trunk.model, OnnxNetwork):
             return self.trunk, None
         key = (SCHEMES[scheme].int8_between, _digest(calibration[:USED]))
@@ -104,7 +104,8 @@ class TrunkFiles:
         self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
     ) -> LoweredTrunk:
         trunk, correction = self.trunk_for(scheme, calibration)
-        return replace(lower_trunk(trunk, form, scheme, calibration, exclude), correction=correction)
+        file = lower_trunk(trunk, form, scheme, calibration, exclude)
+        return file if correction is None else replace(file, correction=correction)
 
 
 def _pack(file: LoweredTrunk) -> bytes:

@@ -16,9 +16,10 @@ from tlc_edge.compiler.records import Fused, Lowered, LoweredTrunk, Trunk
 from tlc_edge.runtime.bundle.manifest import ModelFile
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.quiet import quiet
-from tlc_edge.targets.schemes import FLOAT16, FLOAT32, INT8, MIXED, names
+from tlc_edge.targets.schemes import FLOAT16, FLOAT32, INT8, MIXED, SCHEMES, names
 
 from .onnx_attach import attach_onnx
+from .onnx_bias import correct_onnx
 from .onnx_content import check_onnx_content
 from .onnx_padding import fold_padding, pad_after_transpose
 from .onnx_quantize import quantize_onnx
@@ -59,11 +60,17 @@ def lower_trunk_onnx(
     """
     if scheme not in LOWERINGS:
         raise BuildError(f"scheme {scheme!r} has no ONNX lowering; choose {', '.join(names('onnx'))}")
-    given = _from_onnx(trunk) if isinstance(trunk.model, OnnxNetwork) else _from_keras(trunk)
+    correction = None
+    if isinstance(trunk.model, OnnxNetwork):
+        given = _from_onnx(trunk)
+        if SCHEMES[scheme].weights == "int8":  # a Keras network comes with its biases corrected
+            given, correction = correct_onnx(given, calibration, exclude)
+    else:
+        given = _from_keras(trunk)
     model = LOWERINGS[scheme](Lowering(given, trunk, scheme, calibration, exclude))
     data = bytes(model.SerializeToString(deterministic=True))
     check_onnx_content(data, scheme)
-    return LoweredTrunk("onnx", scheme, data)
+    return LoweredTrunk("onnx", scheme, data, correction)
 
 
 def _as_it_is(given: Lowering) -> Any:
