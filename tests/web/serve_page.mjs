@@ -174,9 +174,10 @@ async function sort() {
   seen.serious.push(...(await barriers(page)));
   await page.locator("#queue").scrollIntoViewIfNeeded();
   await page.screenshot({ path: path.join(out, "queue.png") });
+  const first = await page.$("#queued .queued");
   await page.locator("#queued .answers > button", { hasText: "mug" }).first().click();
   await learned(page, "mug", Number(before.mug) + 1);
-  await page.waitForFunction(() => document.querySelector("#queued .answers input") !== null);
+  await page.waitForFunction((card) => !card.isConnected && !document.getElementById("queued").inert, first);
   await page.fill("#queued .answers input", "sorted");
   await page.click("#queued .answers form button");
   await learned(page, "sorted", 1);

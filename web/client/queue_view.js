@@ -17,6 +17,8 @@ export class QueueView {
     this.maySort = maySort;
     /** The picture that is shown. @type {string | undefined} */
     this.shown = undefined;
+    /** @type {Promise<void>} */
+    this.before = Promise.resolve();
     element("queue").hidden = false;
   }
 
@@ -25,8 +27,24 @@ export class QueueView {
     return (await this.api.get("queue")).most;
   }
 
-  /** Show what waits now; a picture that is being looked at stays. */
-  async refresh() {
+  /** Show it anew, in the language of the page. */
+  rewrite() {
+    return this.refresh(true);
+  }
+
+  /**
+   * Show what waits now; a picture that is being looked at stays, unless all is to be shown anew.
+   * @returns {Promise<void>}
+   */
+  refresh(isAnew = false) {
+    // One after the other: of two that ask at once the later one has it right.
+    this.before = this.before.catch(() => {}).then(() => this.#show(isAnew));
+    return this.before;
+  }
+
+  /** @param {boolean} isAnew */
+  async #show(isAnew) {
+    if (isAnew) this.shown = undefined;
     /** @type {{pictures: {id: string}[]}} */
     const { pictures } = await this.api.get("queue");
     element("queue-hint").textContent = text(pictures.length ? "queueHint" : "queueEmpty", { count: pictures.length });
@@ -91,16 +109,20 @@ export class QueueView {
    */
   async #sort(id, answer, learned) {
     const notice = element("notice");
+    // A second tap would be for a picture that is not there any more.
+    element("queued").inert = true;
     try {
       await this.api.post(`queue/${id}`, answer);
       notice.textContent = learned ? text("sorted", { label: learned }) : text("removed");
       notice.classList.remove("warn");
-      this.shown = undefined;
-      await this.refresh();
+      await this.rewrite();
+      element("queued").inert = false;
       /** @type {HTMLElement | null} */ (document.querySelector("#queued button"))?.focus();
     } catch (error) {
       notice.textContent = /** @type {Error} */ (error).message;
       notice.classList.add("warn");
+    } finally {
+      element("queued").inert = false;
     }
   }
 }

@@ -47,7 +47,8 @@ export class ServedClassifier {
   async about() {
     const { labels, created, backbone, model, engine, accuracy } = await this.api.get("");
     const said = [`${backbone ?? ""} ${model.scheme}`.trim(), engine].join(", ");
-    return { labels, created, model: said, metrics: accuracy ?? {}, bytes: null };
+    const images = accuracy?.correct && Math.round(accuracy.correct / accuracy.accuracy);
+    return { labels, created, model: said, metrics: { ...accuracy, images }, bytes: null };
   }
 
   /** @param {Shown | Taken} source @returns {Promise<Answer>} */

@@ -136,7 +136,6 @@ class Visit {
     const kept = () => this.#tell();
     const surroundings = { kept, mayTeach: this.site.may_change, pace: PACE, device: this.device };
     this.page = await run(classifier, surroundings);
-    await this.queue?.refresh();
     this.#follow();
   }
 
@@ -155,7 +154,10 @@ class Visit {
     }
     ways.hidden = false;
     const said = [text("keptThere", { name })];
-    if (this.queue !== undefined) said.push(text("queueThere", { count: await this.queue.most() }));
+    if (this.queue !== undefined) {
+      said.push(text("queueThere", { count: await this.queue.most() }));
+      await this.queue.rewrite();
+    }
     return said.join(" ");
   }
 

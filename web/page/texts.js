@@ -322,8 +322,8 @@ export function write() {
   document.documentElement.dir = text("dir");
   for (const element of document.querySelectorAll("[data-text]"))
     element.textContent = text(element.getAttribute("data-text") ?? "");
-  for (const element of document.querySelectorAll("[data-label]"))
-    element.setAttribute("aria-label", text(element.getAttribute("data-label") ?? ""));
+  for (const element of document.querySelectorAll("[data-aria]"))
+    element.setAttribute("aria-label", text(element.getAttribute("data-aria") ?? ""));
   for (const element of document.querySelectorAll("[data-alt]"))
     element.setAttribute("alt", text(element.getAttribute("data-alt") ?? ""));
 }
