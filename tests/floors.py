@@ -29,7 +29,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("gallery",),
         ("knn",),
         ("classifier",),
-        ("watch", "doctor", "__init__"),
+        ("watch", "doctor", "client", "__init__"),
         ("serve",),
     ),
 }

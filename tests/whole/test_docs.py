@@ -20,6 +20,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from conftest import ROOT, SHARED
 from doc_blocks import Block, agrees, blocks, commands, expected_code
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from serving import running
 
 from tlc_edge.cli.commands import cli
 
@@ -216,10 +218,20 @@ def splits(scene: Scene) -> None:
         shutil.copytree(scene.folder / "photos" / "0", scene.folder / name)
 
 
+def serving(scene: Scene) -> None:
+    """The same, and `tlc serve photos.tlc` at http://127.0.0.1:8000, as far as curl sees."""
+    small(scene)
+    stack = ExitStack()
+    scene.request.addfinalizer(stack.close)
+    server = stack.enter_context(running(scene.folder / "photos.tlc", state=scene.folder / "state"))
+    port = server.url.rstrip("/").rpartition(":")[2]
+    (scene.folder / ".curlrc").write_text(f'silent\nconnect-to = "127.0.0.1:8000:127.0.0.1:{port}"\n')
+
+
 SCENES: dict[str, Callable[[Scene], None]] = {
-    f.__name__: f for f in (small, nothing, photos, chess, copies, tables, address, splits)
+    f.__name__: f for f in (small, nothing, photos, chess, copies, tables, address, splits, serving)
 }
-FAST = ("small", "splits")
+FAST = ("small", "splits", "serving")
 OUTSIDE = (".ci/run",)
 """What runs blocks too, elsewhere."""
 

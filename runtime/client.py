@@ -1,0 +1,340 @@
+"""A bundle on a server of `tlc serve`, under the words of `Classifier`.
+
+from tlc_edge.runtime.client import Client
+
+with Client("http://raspberrypi.local:8000/#token=…") as client:
+    print(client.predict("x.jpg").label)
+    client.enroll("mug", ["a.jpg", "b.jpg", "c.jpg"])
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import ssl
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlc_edge.runtime.gallery.records import Change, EnrollWarning, Example
+from tlc_edge.runtime.images.each_image import each_image
+from tlc_edge.runtime.images.load import Source, read_bytes, source_name
+from tlc_edge.runtime.install import pip_line
+from tlc_edge.runtime.knn.prediction import Neighbour, Prediction, Ranked
+from tlc_edge.runtime.optional import NotThereError, load
+from tlc_edge.runtime.vectors import Floats
+
+from . import errors
+from .errors import DeviceError, TlcError, UsageError
+
+_TRIES = 6
+_LONGEST_PAUSE = 5.0
+
+
+class Client:
+    """Use it as a context manager. Any number of threads may use one."""
+
+    def __init__(
+        self,
+        address: str,
+        bundle: str | None = None,
+        token: str | None = None,
+        *,
+        trust: str | os.PathLike[str] | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        """Take the page's address, or the link with its token.
+
+        Args:
+            address: such as `http://127.0.0.1:8000/`; behind `#token=` it may have the token.
+            bundle: its name on the server; by default the first one's.
+            token: as `tlc token add` gives it.
+            trust: the server's `ca.crt`, where it speaks TLS by its own authority.
+            timeout: seconds without an answer.
+
+        Raises:
+            DeviceError: httpx is missing, or the server cannot be reached.
+            UsageError: the server has no such bundle.
+        """
+        try:
+            self._httpx: Any = load("httpx")
+        except NotThereError as e:
+            raise DeviceError(f"the client needs httpx, which {e}; run: {pip_line('serve')}") from None
+        page, _, fragment = address.partition("#")
+        token = token or fragment.removeprefix("token=") or None
+        self.address = page if page.endswith("/") else f"{page}/"
+        verify: Any = True if trust is None else _trusting(trust)
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        self._http: Any = self._httpx.Client(headers=headers, verify=verify, timeout=timeout)
+        try:
+            names = self._json("GET", "api/v1/bundles")["bundles"]
+            if bundle is not None and bundle not in names:
+                raise errors.unknown_name("bundle", bundle, names)
+        except BaseException:
+            self.close()
+            raise
+        self.bundle: str = names[0] if bundle is None else bundle
+        self._root = f"api/v1/bundles/{self.bundle}/"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    # Predicting
+
+    def predict(self, image: Source, order: str = "RGB") -> Prediction:
+        """Classify one image, as `Classifier.predict` does.
+
+        Raises:
+            ImageError: it cannot be read.
+            DeviceError: the server cannot be reached, or refuses.
+        """
+        return _prediction(self._send("predict", [image], order))
+
+    def embed(self, image: Source, order: str = "RGB") -> Floats:
+        """Return one image's embedding, float32 [D].
+
+        Raises:
+            ImageError, DeviceError: as `predict`.
+        """
+        return np.asarray(self._send("embed", [image], order)["embedding"], np.float32)
+
+    def nearest(self, image: Source, order: str = "RGB") -> tuple[Prediction, list[tuple[Neighbour, Example | None]]]:
+        """Classify one image, and tell which stored examples are nearest to it.
+
+        Raises:
+            ImageError, DeviceError: as `predict`.
+        """
+        found = self._send("nearest", [image], order)
+        near = [
+            (
+                Neighbour(n["id"], n["label"], n["similarity"]),
+                None if n["example"] is None else _example(n["example"]),
+            )
+            for n in found["nearest"]
+        ]
+        return _prediction(found["prediction"]), near
+
+    # Teaching
+
+    def enroll(
+        self, label: str, images: Source | Iterable[Source], *, order: str = "RGB", thumbnails: bool = True
+    ) -> Change:
+        """Add examples of a class, new or known; on the device's disk when this returns. All of them or none.
+
+        Raises:
+            ImageError: one of the images cannot be read.
+            UsageError: no images, more than the server takes at once, or the label cannot be used.
+            GalleryError, DeviceError: it cannot be written, or the server refuses.
+        """
+        query = {"label": label, "thumbnails": "true" if thumbnails else "false"}
+        return _change(self._send("enroll", each_image(images), order, query))
+
+    def enroll_not(self, images: Source | Iterable[Source], *, order: str = "RGB", thumbnails: bool = True) -> Change:
+        """Add examples of what must not pass for known.
+
+        Raises:
+            ImageError, UsageError, GalleryError, DeviceError: as `enroll`.
+        """
+        query = {"thumbnails": "true" if thumbnails else "false"}
+        return _change(self._send("enroll-not", each_image(images), order, query))
+
+    def forget(self, label: str) -> Change:
+        """Remove a class that was enrolled; `undo` brings it back."""
+        return self._change("forget", label=label)
+
+    def rename(self, old: str, new: str, *, merge: bool = False) -> Change:
+        """Give a class another name."""
+        return self._change("rename", **{"from": old, "to": new, "merge": merge})
+
+    def move(self, examples: Sequence[int], label: str) -> Change:
+        """Give single examples to another class."""
+        return self._change("move", examples=list(examples), label=label)
+
+    def remove(self, examples: Sequence[int]) -> Change:
+        """Remove single examples."""
+        return self._change("remove", examples=list(examples))
+
+    def undo(self, only: int | None = None) -> Change:
+        """Take back the latest change; with `only`, a change's `operation`, no other."""
+        return self._change("undo", **({} if only is None else {"operation": only}))
+
+    # Looking
+
+    def about(self) -> dict[str, Any]:
+        """Return what the bundle is, and how good."""
+        return self._json("GET", self._root.rstrip("/"))
+
+    def classes(self) -> dict[str, int]:
+        """Return every class the answer can be, with the number of enrolled examples."""
+        return {one["label"]: one["examples"] for one in self._json("GET", f"{self._root}classes")["classes"]}
+
+    def examples(self, label: str | None = None) -> list[Example]:
+        """Return the enrolled examples, of one class or of all."""
+        query = {} if label is None else {"label": label}
+        return [_example(e) for e in self._json("GET", f"{self._root}examples", params=query)["examples"]]
+
+    def thumbnail(self, example: int) -> bytes:
+        """Return an example's picture, a JPEG.
+
+        Raises:
+            DeviceError: there is none.
+        """
+        return self._bytes("GET", f"{self._root}thumbnails/{example}")
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write all that is enrolled to a new file, which every tlc imports.
+
+        Raises:
+            FileExistsError: something has the name.
+        """
+        data = self._bytes("GET", f"{self._root}gallery")
+        with Path(path).open("xb") as out:
+            out.write(data)
+
+    def import_file(self, path: str | os.PathLike[str], conflicts: str = "first") -> dict[str, Any]:
+        """Add the examples of a gallery; return what that did."""
+        data = Path(path).read_bytes()
+        return self._json("POST", f"{self._root}gallery", params={"conflicts": conflicts}, content=data)
+
+    def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield what happens, for as long as the server runs: its kind, and what is told.
+
+        Raises:
+            DeviceError: the server cannot be reached any more.
+        """
+        kind = ""
+        try:
+            with self._http.stream("GET", f"{self.address}{self._root}events") as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _error(answer)
+                for line in answer.iter_lines():
+                    if line.startswith("event: "):
+                        kind = line.removeprefix("event: ")
+                    elif line.startswith("data: "):
+                        yield kind, json.loads(line.removeprefix("data: "))
+        except self._httpx.TransportError as e:
+            raise self._unreachable(e) from None
+
+    # Asking
+
+    def _send(
+        self, what: str, images: Iterable[Source], order: str, query: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        files = [("images", _encoded(image, order)) for image in images]
+        if not files:
+            raise UsageError("no images; give at least one")
+        return self._json("POST", self._root + what, params=query, files=files)
+
+    def _change(self, what: str, **document: Any) -> Change:
+        return _change(self._json("POST", self._root + what, json=document))
+
+    def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(method, path, **more).json()
+        return found
+
+    def _bytes(self, method: str, path: str) -> bytes:
+        found: bytes = self._ask(method, path).content
+        return found
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        """Ask, and again where the server has no room just now; it has done nothing then."""
+        for last in range(_TRIES):
+            try:
+                answer: Any = self._http.request(method, self.address + path, **more)
+            except (self._httpx.InvalidURL, self._httpx.UnsupportedProtocol) as e:
+                raise UsageError(f"{self.address}: {e}; give an address such as http://127.0.0.1:8000/") from None
+            except self._httpx.TransportError as e:
+                raise self._unreachable(e) from None
+            if answer.status_code not in (429, 503) or last == _TRIES - 1:
+                break
+            time.sleep(min(_pause(answer), _LONGEST_PAUSE))
+        if answer.status_code != 200:
+            raise _error(answer)
+        return answer
+
+    def _unreachable(self, error: Exception) -> DeviceError:
+        return DeviceError(
+            f"{self.address}: {errors.first_line(error, 'no answer')}; check that `tlc serve` runs there"
+        )
+
+
+def _pause(answer: Any) -> float:
+    told = str(answer.headers.get("retry-after", "1"))
+    return float(told) if told.isdecimal() else 1.0
+
+
+def _error(answer: Any) -> TlcError:
+    """Return what the server refused with, as the error that `Classifier` raises where it is one of those."""
+    try:
+        told = answer.json()["error"]
+        what, kind = str(told["what"]), getattr(errors, str(told["kind"]), None)
+    except (ValueError, KeyError, TypeError):
+        return DeviceError(f"the server answers {answer.status_code}; check that it is one of `tlc serve`")
+    return (kind if isinstance(kind, type) and issubclass(kind, TlcError) else DeviceError)(what)
+
+
+def _encoded(image: Source, order: str) -> tuple[str, bytes]:
+    """Return an image's name, and the bytes of a file of it."""
+    name = source_name(image)
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(_rgb(image, order))
+    if not isinstance(image, Image.Image):
+        return name, read_bytes(image, name)
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    return name, out.getvalue()
+
+
+def _rgb(pixels: NDArray[np.uint8], order: str) -> NDArray[np.uint8]:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        return pixels[:, :, 0]
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if order == "BGR" and pixels.ndim == 3 else pixels
+
+
+def _prediction(found: dict[str, Any]) -> Prediction:
+    return Prediction(
+        label=found["label"],
+        score=found["score"],
+        source=found["source"],
+        unknown=found["unknown"],
+        ranked=tuple(Ranked(r["label"], r["score"]) for r in found["ranked"]),
+        neighbours=tuple(Neighbour(n["id"], n["label"], n["similarity"]) for n in found["neighbours"]),
+        knownness=found["knownness"],
+        milliseconds=found["milliseconds"],
+        threshold=float("-inf") if found["threshold"] is None else found["threshold"],
+        none_of_these=found["none_of_these"],
+    )
+
+
+def _example(found: dict[str, Any]) -> Example:
+    return Example(found["id"], found["label"], found["source_name"], "", found["at"], found["has_thumbnail"])
+
+
+def _change(found: dict[str, Any]) -> Change:
+    warnings = tuple(EnrollWarning(**w) for w in found["warnings"])
+    return Change(**{**found, "warnings": warnings})
+
+
+def _trusting(certificate: str | os.PathLike[str]) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=certificate)
+    except OSError as e:
+        why = e.strerror or "is no certificate"
+        raise DeviceError(f"{source_name(certificate)}: {why}; give the server's ca.crt") from None
