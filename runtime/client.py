@@ -255,19 +255,24 @@ class Client:
 
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         """Ask, and again where the server has no room just now; it has done nothing then."""
-        for last in range(_TRIES):
-            try:
-                answer: Any = self._http.request(method, self.address + path, **more)
-            except (self._httpx.InvalidURL, self._httpx.UnsupportedProtocol) as e:
-                raise UsageError(f"{self.address}: {e}; give an address such as http://127.0.0.1:8000/") from None
-            except self._httpx.TransportError as e:
-                raise self._unreachable(e) from None
-            if answer.status_code not in (429, 503) or last == _TRIES - 1:
+        for _ in range(_TRIES - 1):
+            answer = self._ask_once(method, path, **more)
+            if answer.status_code not in (429, 503):
                 break
             time.sleep(min(_pause(answer), _LONGEST_PAUSE))
+        else:
+            answer = self._ask_once(method, path, **more)
         if answer.status_code != 200:
             raise _error(answer)
         return answer
+
+    def _ask_once(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            return self._http.request(method, self.address + path, **more)
+        except (self._httpx.InvalidURL, self._httpx.UnsupportedProtocol) as e:
+            raise UsageError(f"{self.address}: {e}; give an address such as http://127.0.0.1:8000/") from None
+        except self._httpx.TransportError as e:
+            raise self._unreachable(e) from None
 
     def _unreachable(self, error: Exception) -> DeviceError:
         return DeviceError(
@@ -328,8 +333,8 @@ def _example(found: dict[str, Any]) -> Example:
 
 
 def _change(found: dict[str, Any]) -> Change:
-    warnings = tuple(EnrollWarning(**w) for w in found["warnings"])
-    return Change(**{**found, "warnings": warnings})
+    given: dict[str, Any] = {**found, "warnings": tuple(EnrollWarning(**w) for w in found["warnings"])}
+    return Change(**given)
 
 
 def _trusting(certificate: str | os.PathLike[str]) -> ssl.SSLContext:

@@ -34,6 +34,7 @@ class Metrics:
             "tlc_waiting_predictions": ("Predictions that wait for a worker.", lambda: predicting.waiting),
             "tlc_running_predictions": ("Predictions that run.", lambda: predicting.working),
             "tlc_waiting_changes": ("Changes that wait for their turn.", lambda: teaching.waiting),
+            "tlc_running_changes": ("Changes that are being made.", lambda: teaching.working),
             "tlc_streams": ("Streams that are open.", lambda: streams.open),
         }
         for name, (what, value) in gauges.items():

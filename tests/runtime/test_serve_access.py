@@ -96,7 +96,7 @@ def test_a_server_for_reading_only_changes_nothing(bundle_path: Path, tmp_path: 
     with running(bundle_path, state=tmp_path / "state", read_only=True) as server, server.client() as client:
         assert client.post("predict", content=picture()).status_code == 200
         assert client.post("enroll?label=a", content=picture()).status_code == 403
-    assert not bundle_path.with_name("photos.gallery").exists()
+    assert not bundle_path.with_name("photos.tlc.gallery").exists()
 
 
 def test_what_is_revoked_opens_nothing_any_more(guarded: Running, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_page_of_another_site_is_refused(bundle_path: Path, tmp_path: Path) ->
         for headers in ({"origin": own}, {"sec-fetch-site": "same-origin", "origin": own}, {"sec-fetch-site": "none"}):
             assert client.post("undo", headers=headers).status_code == 409  # nothing to undo: it was let in
         assert client.options("classes", headers={"origin": "https://evil.example"}).status_code in (403, 405)
-        assert not bundle_path.with_name("photos.gallery").exists()
+        assert not bundle_path.with_name("photos.tlc.gallery").exists()
 
 
 def test_names_in_headers() -> None:
@@ -259,7 +259,7 @@ def test_half_an_upload_changes_nothing(guarded: Running, bundle_path: Path) -> 
         connection.sendall(f"{head}Authorization: Bearer {guarded.token}\r\n\r\n".encode() + picture())
     with guarded.client(headers=bearer(guarded.token)) as client:
         assert client.get("examples").json() == {"examples": []}
-    assert not bundle_path.with_name("photos.gallery").exists()
+    assert not bundle_path.with_name("photos.tlc.gallery").exists()
     assert guarded.said == []
 
 
