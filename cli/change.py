@@ -14,7 +14,7 @@ _NAMES = {"add": "enroll"}
 """Kinds of operations whose command has another name."""
 _UNDONE = {
     "rename": "{} has its old name again",
-    "limit": "the limit is as it was, and what gave way is back",
+    "limit": "the limit is as it was, and what was merged is apart again",
 }
 """What is said of taking back what neither adds nor removes."""
 
@@ -51,7 +51,7 @@ def print_change(change: Change, as_json: bool, added: bool, warned: bool = Fals
     if change.skipped:
         done += f", {change.skipped} known already"
     if change.gone:
-        done += f", {change.gone} gave way to the limit (see `tlc gallery limit`)"
+        done += f", {change.gone} merged at the limit (see `tlc gallery limit`)"
     put(done)
     put("enrolled: " + (", ".join(f"{c} {n}" for c, n in change.classes.items()) or "nothing"))
     if change.turned_away is not None:

@@ -35,7 +35,7 @@ def print_merged(done: Merged, rule: str, as_json: bool) -> None:
     notes = [f"{examples(done.added)} added", f"{done.duplicates} known already"]
     notes += [f"{done.embedded} embedded again"] if done.embedded else []
     notes += [f"{done.lost} without a thumbnail left out"] if done.lost else []
-    notes += [f"{done.gone} gave way to the limit"] if done.gone else []
+    notes += [f"{done.gone} merged at the limit"] if done.gone else []
     put(f"{done.path}: {', '.join(notes)}")
     put(f"enrolled: {listed(done.classes)}")
     if done.conflicts:

@@ -58,7 +58,10 @@ def write_sheet(gallery: Gallery, path: Path) -> int:
         for example in gallery.examples(label):
             jpeg = gallery.thumbnail(example.id)
             pictures += jpeg is not None
-            parts.append(_figure(f"#{example.id} {example.source_name}", jpeg, f"{example.at}  {example.sha256}"))
+            several = f" and {example.stands_for - 1} more" if example.stands_for > 1 else ""
+            parts.append(
+                _figure(f"#{example.id} {example.source_name}{several}", jpeg, f"{example.at}  {example.sha256}")
+            )
     _write(path, "\n".join([*parts, "</html>\n"]).encode())
     return pictures
 

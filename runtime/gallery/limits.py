@@ -1,4 +1,4 @@
-"""How many examples a gallery keeps, per class and in all, and which give way when there are more."""
+"""How many examples a gallery keeps, per class and in all, and which become one when there are more."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 
 from tlc_edge.runtime.vectors import unit_rows
 
-from .thinning import give_way, runs
+from .merging import join
+from .thinning import groups, runs
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on the number of examples; 0 is none. Every class keeps one example whatever the total."""
+    """Bounds on the number of rows, merged ones or not; 0 is none. Every class keeps one whatever the total."""
 
     per_class: int = 500
     total: int = 20_000
@@ -56,18 +57,19 @@ def write_limits(db: sqlite3.Connection, limits: Limits) -> None:
 
 
 def make_room(db: sqlite3.Connection, classes: Mapping[str, int], operation: int) -> dict[str, int]:
-    """Let examples give way, as part of an operation, until the limits hold; return how many did in each class."""
+    """Merge examples, as part of an operation, until the limits hold; return how many fewer each class has."""
     excess = read_limits(db).excess(classes)
-    gone = [pair for label, count in excess.items() for pair in _thin(db, label, count, operation)]
-    if gone:
-        # For the undoing: who gave way to whom.
-        detail = json.dumps({**_detail(db, operation), "gone": gone}, ensure_ascii=False)
-        db.execute("UPDATE operations SET detail = ? WHERE id = ?", (detail, operation))
+    for label, count in excess.items():
+        _thin(db, label, count, operation)
     return excess
 
 
-def take_over_back(db: sqlite3.Connection, operation: int) -> None:
-    """Take back what an operation changed of the limits and, last first, of what examples stand for."""
+def take_limits_back(db: sqlite3.Connection, operation: int) -> None:
+    """Take back what an operation changed of the limits.
+
+    And, last first, of what examples stand for: before there were merged rows, one gave way to another, which then
+    stood for both.
+    """
     detail = _detail(db, operation)
     if "limits" in detail:
         write_limits(db, Limits(*map(int, detail["limits"])))
@@ -86,21 +88,14 @@ def _detail(db: sqlite3.Connection, operation: int) -> dict[str, Any]:
         raise sqlite3.DatabaseError(f"operation {operation}: {e}") from None
 
 
-def _thin(db: sqlite3.Connection, label: str, count: int, operation: int) -> list[tuple[int, int]]:
+def _thin(db: sqlite3.Connection, label: str, count: int, operation: int) -> None:
     found = db.execute(
         "SELECT id, vector, stands_for FROM examples WHERE label = ? AND removed_by IS NULL ORDER BY id", (label,)
     ).fetchall()
-    gone: list[tuple[int, int]] = []
     for span, share in runs(len(found), count, operation):
         if not share:
             continue
-        ids = [int(row[0]) for row in found[span]]
         unit = unit_rows(np.stack([np.frombuffer(row[1], np.int8) for row in found[span]]))
-        gone += [(ids[r], ids[h]) for r, h in give_way(unit, [int(row[2]) for row in found[span]], share)]
-    for row, heir in gone:
-        db.execute("UPDATE examples SET removed_by = ? WHERE id = ?", (operation, row))
-        db.execute(
-            "UPDATE examples SET stands_for = stands_for + (SELECT stands_for FROM examples WHERE id = ?) WHERE id = ?",
-            (row, heir),
-        )
-    return gone
+        numbers = [int(row[0]) for row in found[span]]
+        for group in groups(unit, [int(row[2]) for row in found[span]], share):
+            join(db, label, [numbers[row] for row in group], operation)

@@ -14,7 +14,7 @@ from tlc_edge.runtime.progress import Count, silent
 from .gallery import Gallery
 from .migrate import embed_again
 from .path import default_gallery
-from .transfer import Conflict, Intake, new_file, remove, stored, take_in
+from .transfer import Conflict, Intake, delete, new_file, stored, take_in
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Merged:
     removed: int
     """Examples whose label an incoming one replaced."""
     gone: int
-    """Examples that gave way because a limit was reached."""
+    """Rows that there are fewer because examples were merged at a limit."""
     embedded: int
     """Examples of another model, embedded again from their thumbnails."""
     lost: int
@@ -67,7 +67,7 @@ def import_file(
             whole.of(other, growing) as source,
         ):
             intake = take_in(mine, stored(source), "import", file.name, conflicts)
-    remove(growing)
+    delete(growing)
     return _sum(path, [intake], whole)
 
 
@@ -98,7 +98,7 @@ def merge(
             with Gallery.open_any(file) as other, whole.of(other, growing[-1]) as source:
                 intakes.append(take_in(new, stored(source), "merge", file.name, conflicts))
     for path in growing:
-        remove(path)
+        delete(path)
     return _sum(out, intakes, whole)
 
 

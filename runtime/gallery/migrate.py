@@ -21,7 +21,7 @@ from .file import has_log
 from .gallery import Gallery
 from .limits import Limits, write_limits
 from .path import default_gallery
-from .transfer import StoredExample, finish, put_in_place, remove, stored, take_in
+from .transfer import StoredExample, delete, finish, put_in_place, stored, take_in
 
 _PORTION = 8  # examples embedded for each transaction; a kill costs no more than these
 
@@ -88,7 +88,7 @@ def embed_again(
     wanted = {(e.label, e.sha256) for e in old.examples()}
     moved, lost, last = 0, 0, 0
     if growing.is_symlink() or (growing.exists() and not _held(growing, manifest) <= wanted):
-        remove(growing)  # forgotten or renamed since: begin again
+        delete(growing)  # forgotten or renamed since: begin again
     with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width, create=True) as new:
         with new.writing() as db:
             write_limits(db, Limits(0, 0))

@@ -16,6 +16,9 @@ from tlc_edge.runtime.vectors import quantize_row
 
 from .records import ExampleSource
 
+MOST_EXAMPLES = 2**31 - 1
+"""That a row can speak for."""
+HASH_BYTES = 32
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -68,11 +71,21 @@ def is_sound(values: Sequence[Any], width: int, crc: object, picture_crc: object
     number, label, vector, scale, sha256, name, at, stands_for, picture = values
     if not all(isinstance(text, str) for text in (label, sha256, name, at)):
         return False
-    if not (isinstance(number, int) and isinstance(stands_for, int) and has_vector(vector, scale, width)):
+    if not (isinstance(number, int) and is_count(stands_for) and has_vector(vector, scale, width)):
         return False
-    if row_crc(vector, scale, sha256, name, at) != crc:
+    if not _SHA256.fullmatch(sha256) or row_crc(vector, scale, sha256, name, at) != crc:
         return False
     return picture is None or is_thumbnail(picture, picture_crc)
+
+
+def is_count(stands_for: object) -> bool:
+    """Return whether what was read is how many examples a row speaks for."""
+    return isinstance(stands_for, int) and 1 <= stands_for <= MOST_EXAMPLES
+
+
+def are_images(images: Sequence[object]) -> bool:
+    """Return whether what was read are hashes of images."""
+    return all(isinstance(image, bytes) and len(image) == HASH_BYTES for image in images)
 
 
 def storable(name: str) -> str:

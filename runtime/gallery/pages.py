@@ -14,23 +14,23 @@ from collections.abc import Iterator
 from typing import Any
 
 _LEAF = 0x0D
-_EXAMPLE = (10, 11)  # columns of `examples` in the first and the second version
+_EXAMPLE = (10, 11)  # columns of `examples` in the first version and since the second
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
-def carved_examples(data: bytes) -> Iterator[tuple[tuple[Any, ...], int, bool]]:
-    """Yield what may be examples: id, label, vector, scale, sha256, name and time; check sum; whether removed.
+def carved_examples(data: bytes) -> Iterator[tuple[tuple[Any, ...], int, bool, object]]:
+    """Yield what may be examples: id, label, vector, scale, sha256, name and time; check sum; whether removed; count.
 
     They may be stale or damaged: compare the check sum.
     """
     for number, values in _rows(data):
         if len(values) not in _EXAMPLE or not isinstance(values[2], bytes):
             continue
-        _, label, vector, scale, crc, sha256, name, at, _, removed_by = values[:10]
+        _, label, vector, scale, crc, sha256, name, at, _, removed_by, stands_for = (*values, 1)[:11]
         if isinstance(label, str) and label and isinstance(crc, int):
             # SQLite stores a real that is a whole number as an integer.
             scale = float(scale) if isinstance(scale, int) else scale
-            yield (number, label, vector, scale, sha256, name, at), crc, removed_by is not None
+            yield (number, label, vector, scale, sha256, name, at), crc, removed_by is not None, stands_for
 
 
 def carved_thumbnails(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -47,6 +47,8 @@ class Example:
     sha256: str
     at: str
     has_thumbnail: bool
+    stands_for: int = 1
+    """How many examples it is: more than one where it is a merged row, the mean of them, shown by one of its images."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Change:
     undone: str = ""
     """For `undo`: the kind of the operation that was undone."""
     gone: int = 0
-    """Examples, of whatever class, that gave way because a limit was reached."""
+    """Rows, of whatever class, that there are fewer because examples were merged at a limit."""
     warnings: tuple[EnrollWarning, ...] = ()
     """For `add` through `Classifier.enroll`: what looks wrong about the new examples."""
     turned_away: BaseCheck | None = None
@@ -122,7 +124,9 @@ class GalleryRows:
     operation: int = 0
     """The latest operation in it."""
     removed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Ids of earlier rows that gave way to these under a limit."""
+    """Ids of earlier rows that these took the place of, merged under a limit."""
+    stands_for: NDArray[np.int64] | None = None
+    """How many examples each row stands for, [N]; None: each for itself."""
 
     def continues(self, cursor: Cursor) -> bool:
         """Return whether these rows lead on from what a reader had there; else it must read all of them again."""

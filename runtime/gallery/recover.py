@@ -20,7 +20,8 @@ from tlc_edge.runtime.errors import GalleryError, UsageError
 from tlc_edge.runtime.labels import clean_label
 
 from .file import SQLITE_ERRORS, bound_steps, defend, roll_back
-from .packed import is_sound, is_thumbnail
+from .merging import images_of
+from .packed import is_count, is_sound, is_thumbnail
 from .pages import carved_examples, carved_thumbnails
 from .records import WIDEST
 from .transfer import StoredExample, new_file, take_in
@@ -114,15 +115,18 @@ def _reach(db: sqlite3.Connection, found: _Found) -> bool:
     labels = _labels_of_index(db)
     whole, rows = _rows(db, found.size)
     for part in rows:
-        for *values, crc in part:
-            example = (*values[:7], 1, None)
+        for *values, stands_for, crc in part:
+            example = (*values, stands_for if is_count(stands_for) else 1, None)
             if is_sound(example, found.width, crc, None):
                 label = labels.get(values[0], values[1])
-                found.examples[values[0]] = StoredExample._make(example)._replace(label=label)
+                found.examples[values[0]] = StoredExample._make((*example, ()))._replace(label=label)
             else:
                 found.missing.add(values[0])
     found.missing |= set(labels) - set(found.examples)
     for number, example in found.examples.items():
+        with contextlib.suppress(*_UNREADABLE):
+            if example.stands_for > 1:
+                found.examples[number] = example = example._replace(images=images_of(db, number))
         with contextlib.suppress(*_UNREADABLE):
             row = db.execute("SELECT jpeg, crc FROM thumbnails WHERE example = ?", (number,)).fetchone()
             if row is not None and is_thumbnail(row[0], row[1]):
@@ -137,8 +141,12 @@ def _rows(db: sqlite3.Connection, size: int) -> tuple[bool, list[list[Any]]]:
         kind = db.execute("SELECT type FROM sqlite_master WHERE name = 'examples'").fetchone()[0]
     if kind != "table":  # a view in its place may have rows without end
         return False, []
+    stands_for = "1"
     with contextlib.suppress(*_UNREADABLE):
-        return True, [_live(db, 1, 1 << 62)]
+        columns = {str(row[1]) for row in db.execute("PRAGMA table_info(examples)")}
+        stands_for = "stands_for" if "stands_for" in columns else "1"  # not in the first version
+    with contextlib.suppress(*_UNREADABLE):
+        return True, [_live(db, 1, 1 << 62, stands_for)]
     # A number that is damaged may be of any size: beyond what the file has room for, its pages are searched.
     last, most = 0, size // _LEAST_ROW + _STEP
     for query in (
@@ -151,17 +159,18 @@ def _rows(db: sqlite3.Connection, size: int) -> tuple[bool, list[list[Any]]]:
     parts: list[list[Any]] = []
     for start in range(1, min(last, most) + 1, _STEP):
         try:
-            parts.append(_live(db, start, start + _STEP - 1))
+            parts.append(_live(db, start, start + _STEP - 1, stands_for))
         except SQLITE_ERRORS:
             for number in range(start, start + _STEP):
                 with contextlib.suppress(*SQLITE_ERRORS):
-                    parts.append(_live(db, number, number))
+                    parts.append(_live(db, number, number, stands_for))
     return False, parts
 
 
-def _live(db: sqlite3.Connection, first: int, last: int) -> list[Any]:
+def _live(db: sqlite3.Connection, first: int, last: int, stands_for: str) -> list[Any]:
     return db.execute(
-        f"SELECT {_COLUMNS}, crc FROM examples AS e WHERE id BETWEEN ? AND ? AND removed_by IS NULL", (first, last)
+        f"SELECT {_COLUMNS}, {stands_for}, crc FROM examples AS e WHERE id BETWEEN ? AND ? AND removed_by IS NULL",
+        (first, last),
     ).fetchall()
 
 
@@ -181,11 +190,12 @@ def _labels_of_index(db: sqlite3.Connection) -> dict[int, str]:
 def _search_pages(copy: Path, found: _Found) -> None:
     data = copy.read_bytes()
     thumbnails = dict(carved_thumbnails(data))
-    for values, crc, removed in carved_examples(data):
+    for values, crc, removed, stands_for in carved_examples(data):
         number = values[0]
-        if removed or number in found.examples or not is_sound((*values, 1, None), found.width, crc, None):
+        whole = (*values, stands_for if is_count(stands_for) else 1)
+        if removed or number in found.examples or not is_sound((*whole, None), found.width, crc, None):
             continue
-        found.examples[number] = StoredExample._make((*values, 1, thumbnails.get(number)))
+        found.examples[number] = StoredExample._make((*whole, thumbnails.get(number), ()))
         found.loose.add(number)
     for number, example in found.examples.items():
         if example.thumbnail is None and number in thumbnails:

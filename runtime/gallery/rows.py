@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,54 +12,58 @@ import numpy as np
 from tlc_edge.runtime.errors import UsageError, unknown_name
 from tlc_edge.runtime.labels import is_label
 
-from .limits import take_over_back
-from .packed import Packed, has_vector, is_thumbnail, row_crc, storable
+from . import schema
+from .limits import take_limits_back
+from .merging import Row, add_picture, holder, insert_row, join, remove
+from .packed import HASH_BYTES, Packed, has_vector, is_count, is_thumbnail, row_crc, storable
 from .records import KEEP_OPERATIONS, Cursor, GalleryRows
 
 _LOAD_ROWS = 4096
 
 
-def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operation: int, stands_for: int = 1) -> None:
+def insert(db: sqlite3.Connection, label: str, example: Packed, at: str, operation: int) -> None:
     """Add one example, with its thumbnail where it has one."""
     source, vector, scale = example
-    name = storable(source.name)
-    crc = row_crc(vector, scale, source.sha256, name, at)
-    cursor = db.execute(
-        "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by, stands_for) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (label, vector, scale, crc, source.sha256, name, at, operation, stands_for),
-    )
+    number = insert_row(db, label, Row(vector, scale, source.sha256, storable(source.name), at), operation)
     if source.thumbnail is not None:
-        db.execute(
-            "INSERT INTO thumbnails (example, jpeg, crc) VALUES (?, ?, ?)",
-            (cursor.lastrowid, source.thumbnail, zlib.crc32(source.thumbnail)),
-        )
+        add_picture(db, number, source.thumbnail)
 
 
 def relabel(db: sqlite3.Connection, operation: int, old: str, new: str) -> tuple[int, int]:
     """Move a class's examples to `new`; return how many moved and how many were there already."""
-    # The latter first: two live rows of one image and name cannot be.
-    dropped = db.execute(
-        "UPDATE examples SET removed_by = ? WHERE label = ? AND removed_by IS NULL AND EXISTS ("
-        "SELECT 1 FROM examples AS o WHERE o.label = ? AND o.removed_by IS NULL "
-        "AND o.source_sha256 = examples.source_sha256)",
-        (operation, old, new),
-    ).rowcount
+    dropped = moved = 0
+    # Those first whose image is there: two live rows of one image and name cannot be.
+    held = db.execute(
+        "SELECT id, source_sha256 FROM examples WHERE label = ? AND removed_by IS NULL", (old,)
+    ).fetchall()
+    for example in [number for number, sha256 in held if holder(db, new, sha256) is not None]:
+        moved += relabel_one(db, operation, example, new)
+        dropped += 1
+    dropped -= moved
     db.execute(
         "INSERT INTO relabelled (example, operation, label) "
         "SELECT id, ?, label FROM examples WHERE label = ? AND removed_by IS NULL",
         (operation, old),
     )
-    moved = db.execute("UPDATE examples SET label = ? WHERE label = ? AND removed_by IS NULL", (new, old))
-    return moved.rowcount, dropped
+    rest = db.execute("UPDATE examples SET label = ? WHERE label = ? AND removed_by IS NULL", (new, old))
+    return moved + rest.rowcount, dropped
 
 
 def relabel_one(db: sqlite3.Connection, operation: int, example: int, new: str) -> bool:
-    """Move one example to `new`; where the class holds its image already, it is removed. Return whether it moved."""
-    sha256 = db.execute("SELECT source_sha256 FROM examples WHERE id = ?", (example,)).fetchone()[0]
-    if holds(db, new, sha256):
-        db.execute("UPDATE examples SET removed_by = ? WHERE id = ?", (operation, example))
-        return False
+    """Move one example to `new`, and return whether it moved: where the class holds its image already, it is removed.
+
+    A merged row is more than its image: it joins the row that holds this.
+    """
+    sha256, stands_for = db.execute(
+        "SELECT source_sha256, stands_for FROM examples WHERE id = ?", (example,)
+    ).fetchone()
+    there = holder(db, new, sha256)
+    if there is not None:
+        if stands_for > 1:
+            join(db, new, [there, example], operation)
+        else:
+            remove(db, [example], operation)
+        return bool(stands_for > 1)
     db.execute(
         "INSERT INTO relabelled (example, operation, label) SELECT id, ?, label FROM examples WHERE id = ?",
         (operation, example),
@@ -108,7 +111,7 @@ def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
 
     All later operations are undone by then, so the examples stand as this one left them.
     """
-    take_over_back(db, operation)
+    take_limits_back(db, operation)
     # Before others come back: two live rows of one image and name cannot be. What it added and let go itself stays out.
     removed = db.execute(
         "UPDATE examples SET removed_by = ? WHERE added_by = ? AND removed_by IS NULL",
@@ -136,12 +139,14 @@ def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor) -> GalleryRows
     """
     live = "FROM examples WHERE id > ? AND removed_by IS NULL"
     count = int(db.execute(f"SELECT count(*) {live}", (cursor.example,)).fetchone()[0])
+    stands_for = "stands_for" if has_counts(db) else "1"
     ids = np.empty(count, np.int64)
+    counts = np.empty(count, np.int64)
     vectors = np.empty((count, width), np.int8)
     scales = np.empty(count, np.float32)
     labels: list[str] = []
     shared: dict[str, str] = {}  # one string object per class, not one per row
-    found = db.execute(f"SELECT id, label, vector, scale {live} ORDER BY id", (cursor.example,))
+    found = db.execute(f"SELECT id, label, vector, scale, {stands_for} {live} ORDER BY id", (cursor.example,))
     # In portions, so that a small board never holds the rows twice.
     for start in range(0, count, _LOAD_ROWS):
         part = found.fetchmany(_LOAD_ROWS)
@@ -150,6 +155,7 @@ def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor) -> GalleryRows
         labels += [shared[row[1]] if row[1] in shared else shared.setdefault(row[1], named(row[1])) for row in part]
         vectors[span] = np.frombuffer(b"".join([row[2] for row in part]), np.int8).reshape(len(part), width)
         scales[span] = [row[3] for row in part]
+        counts[span] = [_counted(row[4]) for row in part]
     rewrites = db.execute("SELECT value FROM meta WHERE key = 'rewrites'").fetchone()
     latest = int(db.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()[0])
     gone: list[tuple[int]] = []
@@ -157,7 +163,18 @@ def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor) -> GalleryRows
         earlier = "SELECT id FROM examples WHERE removed_by > ? AND id <= ?"
         gone = db.execute(earlier, (cursor.operation, cursor.example)).fetchall()
     removed = np.array([g[0] for g in gone], np.int64)
-    return GalleryRows(ids, tuple(labels), vectors, scales, int(rewrites[0]), latest, removed)
+    return GalleryRows(ids, tuple(labels), vectors, scales, int(rewrites[0]), latest, removed, counts)
+
+
+def has_counts(db: sqlite3.Connection) -> bool:
+    """Return whether rows tell how many examples they stand for: not in the first version."""
+    return schema.version_of(db) > 1
+
+
+def _counted(stands_for: Any) -> int:
+    if not is_count(stands_for):
+        raise ValueError(f"a row stands for {str(stands_for)[:40]} examples")
+    return int(stands_for)
 
 
 def purge(db: sqlite3.Connection) -> None:
@@ -184,14 +201,6 @@ def named(label: Any) -> str:
     return label
 
 
-def holds(db: sqlite3.Connection, label: str, sha256: str) -> bool:
-    """Return whether the class holds an example of this image."""
-    row = db.execute(
-        "SELECT 1 FROM examples WHERE label = ? AND source_sha256 = ? AND removed_by IS NULL", (label, sha256)
-    ).fetchone()
-    return row is not None
-
-
 def require(db: sqlite3.Connection, label: str) -> None:
     """Raise UsageError where there is no such class."""
     known = counts(db)
@@ -206,14 +215,23 @@ def count_rewrite(db: sqlite3.Connection) -> None:
 
 def bad_rows(db: sqlite3.Connection, width: int) -> Iterator[str]:
     """Yield a sentence for every example that is not as it was written, the removed ones included."""
-    found = db.execute("SELECT id, label, crc, vector, scale, source_sha256, source_name, at FROM examples")
-    for number, label, crc, vector, scale, *texts in found:
+    stands_for = "stands_for" if has_counts(db) else "1"
+    found = db.execute(
+        f"SELECT id, label, crc, vector, scale, {stands_for}, source_sha256, source_name, at FROM examples"
+    )
+    for number, label, crc, vector, scale, count, *texts in found:
         if not isinstance(label, str) or not is_label(label):
             yield f"example {number} has a label that cannot name a class"
         if not has_vector(vector, scale, width):
             yield f"example {number} has no vector of width {width}"
         elif row_crc(vector, scale, *map(str, texts)) != crc:
             yield f"example {number} is not as it was written"
+        elif not is_count(count):
+            yield f"example {number} stands for no number of examples"
     for number, jpeg, crc in db.execute("SELECT example, jpeg, crc FROM thumbnails ORDER BY example"):
         if not is_thumbnail(jpeg, crc):
             yield f"example {number}: the thumbnail is not the one that was written"
+    if schema.version_of(db) >= schema.MERGED:
+        for number, image in db.execute("SELECT example, sha256 FROM merged"):
+            if not isinstance(image, bytes) or len(image) != HASH_BYTES:
+                yield f"example {number} is the mean of an image that has no hash"

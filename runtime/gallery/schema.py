@@ -52,16 +52,33 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX relabelled_operation ON relabelled (operation)",
     ),
     (
-        # How many examples of its class it speaks for: itself and those that gave way to it under a limit.
+        # How many examples of its class it speaks for: itself and those that gave way to it, or were merged into it.
         "ALTER TABLE examples ADD COLUMN stands_for INTEGER NOT NULL DEFAULT 1",
     ),
+    (
+        # Which images a merged row is the mean of, beside its source_sha256: their SHA-256, 32 bytes each.
+        "CREATE TABLE merged ("
+        "sha256 BLOB NOT NULL, example INTEGER NOT NULL REFERENCES examples (id) ON DELETE CASCADE, "
+        "PRIMARY KEY (sha256, example)) WITHOUT ROWID",
+        "CREATE INDEX merged_example ON merged (example)",
+        # Under which labels an image is there: asked for each example of another gallery.
+        "CREATE INDEX examples_image ON examples (source_sha256) WHERE removed_by IS NULL",
+    ),
 )
+
+MERGED = 3
+"""The version from which on rows may be merged ones."""
 
 
 def is_unfinished(db: sqlite3.Connection) -> bool:
     """Return whether the file has no tables and no mark: its creation never got to its end."""
     tables = int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     return tables == 0 and _pragma(db, "application_id") == 0 and _pragma(db, "user_version") == 0
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """Return how many migrations the file has been through."""
+    return _pragma(db, "user_version")
 
 
 def is_current(

@@ -1,15 +1,16 @@
-"""Which examples of a class can go so that those that stay still cover it.
+"""Which examples of a class become one, so that those that stay say as much as all of them did.
 
-Every example stands for itself and for those that gave way to it. Next to go is the one whose going moves
-the fewest of these the least: that of the smallest product of the number it stands for and its distance,
-1 - cosine, to its nearest neighbour. The neighbour then stands for them too. It is Ward's merging (1963),
-with the neighbour's place for the mean's: near-duplicates go first, a rare view stays, and a crowd of
-alike examples keeps its weight. docs/gallery.md measures it against oldest-first and random.
+At a limit the two whose becoming one moves the examples they speak for the least are merged, again and again. It is
+Ward's rule (1963) on the sphere: of rows that speak for n and m examples, the cost is `n m / (n + m) · (1 - cosine)`.
+What comes of them is their mean by number: its direction that of the sum of the unit rows, its length the mean of
+their lengths. Near-duplicates go together first, a rare view stays by itself, and a crowd keeps its weight.
+docs/gallery.md measures it against oldest-first, random, and one of a pair giving way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,29 +19,75 @@ from numpy.typing import NDArray
 RUN = 1024
 """Examples of a class compared at once; a larger class is thinned run by run, in the order of enrolment."""
 
+_ALIKE = 1e-6  # nearer than this is the same: the roundings of two runtimes must not decide who goes first
 
-def give_way(unit: NDArray[np.float32], stands_for: Sequence[int], count: int) -> list[tuple[int, int]]:
-    """Return which `count` of the unit rows [N, D] go, in order, each with the row that takes over from it.
 
-    At least one row stays. Of equals the earlier goes.
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """What merged rows become: a vector [D] and how many examples it is the mean of."""
+
+    vector: NDArray[np.float32]
+    stands_for: int
+
+
+def groups(unit: NDArray[np.float32], stands_for: Sequence[int], count: int) -> list[list[int]]:
+    """Return which of the unit rows [N, D] become one, so that there are `count` fewer; single rows are left out.
+
+    At least one row stays. Of equals the earlier pair goes first. The rows of a group ascend.
     """
     weights = np.array(stands_for, np.float64)
-    similar = unit @ unit.T
-    np.fill_diagonal(similar, -np.inf)
-    heirs = similar.argmax(axis=1)
-    gone: list[tuple[int, int]] = []
+    members = [[row] for row in range(len(unit))]
+    middle, sums = unit.copy(), unit * weights[:, None]
+    costs = _costs(1.0 - (unit @ unit.T).astype(np.float64), weights[:, None], weights)
+    np.fill_diagonal(costs, np.inf)
+    nearest = costs.argmin(axis=1)
+    every = np.arange(len(unit))
     for _ in range(min(count, len(unit) - 1)):
-        distance = 1.0 - similar[np.arange(len(unit)), heirs].astype(np.float64)
-        row = int(np.argmin(weights * np.maximum(distance, 1e-9)))
-        heir = int(heirs[row])
-        gone.append((row, heir))
-        weights[heir] += weights[row]
-        weights[row] = np.inf
-        similar[row, :] = -np.inf  # so that its own distance is infinite
-        similar[:, row] = -np.inf
-        for orphan in np.flatnonzero(heirs == row).tolist():
-            heirs[orphan] = int(similar[orphan].argmax())
-    return gone
+        row = int(np.argmin(costs[every, nearest]))
+        # Of a pair of equal cost both rows have it; the earlier is met first.
+        other = int(nearest[row])
+        members[row] += members[other]
+        members[other] = []
+        sums[row] += sums[other]
+        weights[row] += weights[other]
+        middle[row] = sums[row] / (np.linalg.norm(sums[row]) or 1.0)
+        costs[other, :] = np.inf
+        costs[:, other] = np.inf
+        renewed = _costs(1.0 - (middle @ middle[row]).astype(np.float64), weights, weights[row])
+        renewed[[not m for m in members]] = np.inf
+        renewed[row] = np.inf
+        costs[row, :] = renewed
+        costs[:, row] = renewed
+        changed = (nearest == row) | (nearest == other)
+        changed[row] = True
+        for one in np.flatnonzero(changed).tolist():
+            nearest[one] = int(costs[one].argmin())
+        closer = renewed < costs[every, nearest]
+        nearest[closer] = row
+    return sorted(sorted(rows) for rows in members if len(rows) > 1)
+
+
+def mean_of(vectors: Sequence[NDArray[np.int8]], scales: Sequence[float], stands_for: Sequence[int]) -> Mean:
+    """Return what rows become: stored vectors [n][D] with their scales, and how many examples each speaks for.
+
+    Summed one row after the other in float64, so that every runtime comes to the same bits.
+    """
+    total = np.zeros(len(vectors[0]), np.float64)
+    reach = 0.0
+    for vector, scale, weight in zip(vectors, scales, stands_for, strict=True):
+        row = vector.astype(np.float64)
+        length = float(np.sqrt(np.square(row).sum()))  # of whole numbers: exact before the root
+        total += row * (weight / (length or 1.0))
+        reach += weight * length * scale
+    number = sum(stands_for)
+    size = float(np.linalg.norm(total))
+    if size < 1e-9 * number:  # they point apart and leave no direction: the first has its own
+        total, size = vectors[0].astype(np.float64), float(np.linalg.norm(vectors[0].astype(np.float64))) or 1.0
+    return Mean((total * (reach / number / size)).astype(np.float32), number)
+
+
+def _costs(distance: NDArray[np.float64], of: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    return of * other / (of + other) * np.maximum(distance, _ALIKE)
 
 
 def runs(size: int, count: int, turn: int) -> list[tuple[slice, int]]:

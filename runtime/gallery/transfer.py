@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,14 +14,15 @@ from tlc_edge.runtime import files
 from tlc_edge.runtime.errors import GalleryError, UsageError
 from tlc_edge.runtime.labels import clean_label
 
-from . import rows
+from . import rows, schema
 from .compact import drop_history
 from .conflicts import CONFLICTS
 from .file import bound_steps, has_log
 from .gallery import Gallery
 from .limits import Limits, make_room, write_limits
-from .packed import Packed, is_sound
-from .records import Change, ExampleSource
+from .merging import Row, add_picture, holder, images_of, insert_row, merged, read_row, remove
+from .packed import is_sound, storable
+from .records import Change
 
 _PORTION = 1_000  # examples
 
@@ -38,11 +39,14 @@ class StoredExample(NamedTuple):
     at: str
     stands_for: int
     thumbnail: bytes | None
+    images: tuple[bytes, ...] = ()
+    """Hashes of the other images that it is the mean of."""
 
     @property
-    def packed(self) -> Packed:
+    def row(self) -> Row:
         """The same, ready to insert."""
-        return Packed(ExampleSource(self.sha256, self.name, self.thumbnail), self.vector, self.scale)
+        name = storable(self.name)
+        return Row(self.vector, self.scale, self.sha256, name, self.at, self.stands_for, self.images)
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ def stored(gallery: Gallery, after: int = 0, count: int = -1) -> Iterator[Stored
         GalleryError: one is damaged.
     """
     with gallery.reading() as db:
-        columns = {str(row[1]) for row in db.execute("PRAGMA table_info(examples)")}
-        stands_for = "stands_for" if "stands_for" in columns else "1"  # not in the first version
+        stands_for = "stands_for" if rows.has_counts(db) else "1"
+        knows_merged = schema.version_of(db) >= schema.MERGED
         found = db.execute(
             f"SELECT e.id, label, vector, scale, source_sha256, source_name, at, {stands_for}, jpeg, e.crc, t.crc "
             "FROM examples AS e LEFT JOIN thumbnails AS t ON t.example = e.id "
@@ -89,7 +93,8 @@ def stored(gallery: Gallery, after: int = 0, count: int = -1) -> Iterator[Stored
             if not is_sound(values, gallery.width, crc, picture_crc):
                 raise sqlite3.DatabaseError(f"example {values[0]} is not as it was written")
             rows.named(values[1])
-            yield StoredExample(*values)
+            images = images_of(db, after) if knows_merged and values[7] > 1 else ()
+            yield StoredExample._make((*values, images))
 
 
 def take_in(
@@ -97,9 +102,11 @@ def take_in(
 ) -> Intake:
     """Add examples of another gallery of the same model as one operation `kind`, `label` being what it is about.
 
-    An image that its class holds already is left out. One that the gallery held before under another label is a
-    conflict: with `first` the label it had stands, with `last` the incoming one, and `both` keeps both. An image that
-    comes under several labels is in no conflict with itself. No clock decides: those of two devices cannot be compared.
+    An image that its class holds already is left out; a merged row where all that it is made of is held. One of which
+    a part is held joins the row that shows its image, or else counts for less. An image that the gallery held before
+    under another label is a conflict: with `first` the label it had stands, with `last` the incoming one, and `both`
+    keeps both. An image that comes under several labels is in no conflict with itself. No clock decides: those of two
+    devices cannot be compared.
 
     Raises:
         UsageError: `conflicts` is none of these.
@@ -107,45 +114,95 @@ def take_in(
     """
     if conflicts not in CONFLICTS:
         raise UsageError(f"the rule for conflicts is {conflicts!r}, expected one of {', '.join(CONFLICTS)}")
-    found: list[Conflict] = []
-    added = skipped = removed = 0
     with gallery.writing() as db:
-        labels: dict[str, list[str]] = {}
-        for sha256, name in db.execute(
-            "SELECT source_sha256, label FROM examples WHERE removed_by IS NULL ORDER BY id"
-        ):
-            labels.setdefault(sha256, []).append(name)
-        operation = 0
-        theirs: dict[str, set[str]] = {}
-        for example in incoming:
-            held, came = labels.get(example.sha256, []), theirs.setdefault(example.sha256, set())
-            known = example.label in held or example.label in came
-            came.add(example.label)
-            if known:
-                skipped += 1
-                continue
-            if held:
-                found.append(Conflict(example.name, example.sha256, tuple(held), example.label))
-                if conflicts == "first":
-                    continue
-            operation = operation or gallery.operation(kind, label)[0]
-            if held and conflicts == "last":
-                for other in set(held) - came:
-                    removed += db.execute(
-                        "UPDATE examples SET removed_by = ? "
-                        "WHERE source_sha256 = ? AND label = ? AND removed_by IS NULL",
-                        (operation, example.sha256, other),
-                    ).rowcount
-                labels[example.sha256] = [label for label in held if label in came]
-            rows.insert(db, example.label, example.packed, example.at, operation, example.stands_for)
-            added += 1
-            if added % _PORTION == 0:
+        intake = Receiver(db, lambda: gallery.operation(kind, label)[0], conflicts)
+        for number, example in enumerate(incoming, 1):
+            intake.take(example)
+            if number % _PORTION == 0:
                 bound_steps(db, gallery.path)  # the work is as much as came in, not as was there
-        gone = make_room(db, rows.counts(db), operation) if operation else {}
-        if removed:
+        gone = make_room(db, rows.counts(db), intake.operation) if intake.operation else {}
+        if intake.removed:
             rows.count_rewrite(db)
-        change = Change(kind, label, added, removed, skipped, rows.counts(db), gone=sum(gone.values()))
-    return Intake(change, found)
+        change = Change(
+            kind, label, intake.added, intake.removed, intake.skipped, rows.counts(db), gone=sum(gone.values())
+        )
+    return Intake(change, intake.conflicts)
+
+
+class Receiver:
+    """Takes in examples one by one, inside a transaction, as one operation that begins with the first that is new."""
+
+    def __init__(self, db: sqlite3.Connection, begin: Callable[[], int], conflicts: str) -> None:
+        """`begin` gives the operation's number."""
+        self._db = db
+        self._begin = begin
+        self._rule = conflicts
+        self._came: dict[str, set[str]] = {}
+        self.operation = 0
+        self.conflicts: list[Conflict] = []
+        self.added = self.skipped = self.removed = 0
+
+    def take(self, example: StoredExample) -> None:
+        """Take one in, or leave it out, by the rules of `take_in`."""
+        held = self._held(example.sha256)
+        came = self._came.setdefault(example.sha256, set())
+        known = example.label in came or self._knows(example)
+        came.add(example.label)
+        if known:
+            self.skipped += 1
+            return
+        if held and example.label not in held:
+            self.conflicts.append(Conflict(example.name, example.sha256, tuple(held), example.label))
+            if self._rule == "first":
+                return
+        self.operation = self.operation or self._begin()
+        if self._rule == "last":
+            for other in set(held) - came:
+                self._replace(example.sha256, other)
+        self._insert(example)
+        self.added += 1
+
+    def _held(self, sha256: str) -> list[str]:
+        """Return the labels under which an image was shown before the operation."""
+        found = self._db.execute(
+            "SELECT label FROM examples WHERE source_sha256 = ? AND removed_by IS NULL AND added_by <> ? ORDER BY id",
+            (sha256, self.operation),
+        )
+        return [str(label) for (label,) in found]
+
+    def _knows(self, example: StoredExample) -> bool:
+        """Return whether its class holds all images that it is known to be made of."""
+        return all(holder(self._db, example.label, i.hex()) is not None for i in example.row.own_images())
+
+    def _replace(self, sha256: str, label: str) -> None:
+        self.removed += self._db.execute(
+            "UPDATE examples SET removed_by = ? WHERE source_sha256 = ? AND label = ? AND removed_by IS NULL",
+            (self.operation, sha256, label),
+        ).rowcount
+
+    def _insert(self, example: StoredExample) -> None:
+        row, picture = example.row, example.thumbnail
+        there = self._db.execute(
+            "SELECT id FROM examples WHERE label = ? AND source_sha256 = ? AND removed_by IS NULL",
+            (example.label, example.sha256),
+        ).fetchone()
+        if there is not None:
+            mine = read_row(self._db, there[0])
+            remove(self._db, [there[0]], self.operation)
+            shared = mine.own_images() & row.own_images()
+            # What is here came to be the other by further examples: then that is all of it.
+            grown = shared == mine.own_images() and row.stands_for >= mine.stands_for
+            row = row if grown else merged([mine, row], len(shared))
+        else:
+            held = {i for i in row.own_images() if holder(self._db, example.label, i.hex()) is not None}
+            row = replace(row, stands_for=max(1, row.stands_for - len(held)), images=_without(row.images, held))
+        number = insert_row(self._db, example.label, row, self.operation)
+        if picture is not None:
+            add_picture(self._db, number, picture)
+
+
+def _without(images: tuple[bytes, ...], held: set[bytes]) -> tuple[bytes, ...]:
+    return tuple(image for image in images if image not in held)
 
 
 @contextlib.contextmanager
@@ -158,7 +215,7 @@ def new_file(path: Path, fingerprint: str, width: int) -> Generator[Gallery, Non
     if path.exists():
         raise GalleryError(f"{path}: exists already; choose another name or move it away")
     part = path.with_name(f"{path.name}.part")
-    remove(part)  # what a killed attempt left
+    delete(part)  # what a killed attempt left
     try:
         # No link that appears now is followed.
         os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -174,7 +231,7 @@ def new_file(path: Path, fingerprint: str, width: int) -> Generator[Gallery, Non
             finish(gallery, None)
         put_in_place(part, path)
     except BaseException:
-        remove(part)
+        delete(part)
         raise
 
 
@@ -204,7 +261,7 @@ def put_in_place(part: Path, path: Path) -> None:
         part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 
-def remove(path: Path) -> None:
+def delete(path: Path) -> None:
     """Delete a gallery with what SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         beside = path.with_name(path.name + suffix)

@@ -23,6 +23,7 @@ from tlc_edge.runtime.vectors import Floats, row_lengths, unit_rows, unit_rows_a
 from .claims import Claims, Samples
 from .cut import Claimed
 from .leave_one_out import LeaveOneOut
+from .means import Means
 from .search import BoundedRows, FloatRows, Rows, principal_axes
 
 MANY = 20_000
@@ -137,7 +138,7 @@ class Bank:
         found: list[int] = rows.tolist()
         of: list[int] = classes.tolist()
         toward: Floats = (embedding + self._shift) * np.float32(1 / moved)
-        claims: Floats = self._shifted_means[: len(self.labels)] @ toward
+        claims: Floats = self._shifted_means.of(len(self.labels)) @ toward
         best: dict[int, float] = {}
         for c, one in zip(of, knownness, strict=True):
             best[c] = max(one, best.get(c, one))
@@ -150,7 +151,7 @@ class Bank:
             of,
             [row < self.exemplars for row in found],
             near,
-            (self._means[classes] @ unit).tolist(),
+            (self._means.of(len(self.labels))[classes] @ unit).tolist(),
             knownness,
             claims,
             length,
@@ -165,23 +166,24 @@ class Bank:
         of_exemplars[:, has_exemplars] = -np.inf
         of_enrolled = self._claims_of(enrolled)
         every, right = np.arange(len(enrolled.rows)), enrolled.classes
-        # Its own class without itself.
-        rest = self._shifted_sums[right] - enrolled.vectors
+        weights = self._weights[enrolled.rows]
+        # Its own class without itself, and without the examples that it is the mean of.
+        rest = self._shifted_means.sums(len(self.labels))[right] - weights[:, None] * enrolled.vectors
         beside = np.einsum("ij,ij->i", unit_rows(rest.astype(np.float32)), enrolled.vectors)
         alone = enrolled.nearest[every, right] < -1.5
         of_enrolled[every, right] = np.where(alone, -np.inf, (enrolled.nearest[every, right] + beside) / 2)
         lengths = np.log(np.maximum(self._lengths[enrolled.rows].astype(np.float64), 1e-30))
-        return Claimed(own.rows, of_exemplars, right, of_enrolled, lengths)
+        return Claimed(own.rows, of_exemplars, right, of_enrolled, lengths, weights)
 
     def _claims_of(self, samples: Samples) -> NDArray[np.float64]:
-        to_means = samples.vectors @ self._shifted_means[: len(self.labels)].T
+        to_means = samples.vectors @ self._shifted_means.of(len(self.labels)).T
         claims = (samples.nearest.astype(np.float64) + to_means) / 2
         claims[samples.nearest < -1.5] = -np.inf
         return claims
 
     def to_class_means(self, embedding: Floats) -> Floats:
         """Return an embedding's cosine to the mean of every class, [C]; 0 where a class has no rows."""
-        return np.asarray(self._means[: len(self.labels)] @ _unit(embedding), np.float32)
+        return np.asarray(self._means.of(len(self.labels)) @ _unit(embedding), np.float32)
 
     def heard(self) -> Floats | None:
         """Return which means of classes are heard, [C]: 0 for those that are, -inf for classes without rows.
@@ -194,14 +196,20 @@ class Bank:
         return np.where(own + enrolled > 0, 0.0, -np.inf).astype(np.float32)
 
     def sums(self) -> NDArray[np.float64]:
-        """Return the sum of the unit rows of each class, [C, D]."""
-        return self._sums[: len(self.labels)].copy()
+        """Return the sum of the unit rows of each class, each as often as it stands for, [C, D]."""
+        return self._means.sums(len(self.labels)).copy()
 
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many exemplars and how many enrolled rows each class has, [C] and [C]."""
         # As intp: where that is 32 bits, bincount refuses int64.
         own = np.bincount(self._exemplars.labels.astype(np.intp), minlength=len(self.labels))
         return own, np.bincount(self.row_class.astype(np.intp), minlength=len(self.labels)) - own
+
+    def taught(self) -> NDArray[np.int64]:
+        """Return how many examples were enrolled of each class, [C]: a merged row is as many as it stands for."""
+        enrolled = slice(self.exemplars, len(self))
+        counts = np.bincount(self._class[enrolled].astype(np.intp), self._weights[enrolled], minlength=len(self.labels))
+        return counts.astype(np.int64)
 
     def unwanted(self) -> Floats:
         """Return the examples of what must not pass, as known-ness compares them, [n, D]."""
@@ -219,15 +227,15 @@ class Bank:
         self._index = {label: i for i, label in enumerate(self._base)}
         self._class = np.array(self._exemplars.labels, np.int64)
         self._ids = np.zeros(self.exemplars, np.int64)
+        self._weights = np.ones(self.exemplars, np.int64)
         lengths = self._exemplars.lengths
         self._lengths = np.ones(self.exemplars, np.float32) if lengths is None else np.array(lengths, np.float32)
         self._leans = self._exemplars.vectors @ self._shift  # each unit row along the shift
-        self._sums = np.zeros((len(self._base), self._exemplars.vectors.shape[1]), np.float64)
-        self._means = np.zeros((0, self._sums.shape[1]), np.float32)  # of unit length, what the sums point at
-        self._shifted_sums, self._shifted_means = self._sums.copy(), self._means.copy()
-        self._count_in(self._exemplars.labels, self._exemplars.vectors, self._lengths[: self.exemplars])
+        vectors = self._exemplars.vectors
+        self._means, self._shifted_means = (Means(len(self._base), vectors.shape[1]) for _ in range(2))
+        self._count_in(np.arange(self.exemplars), vectors)
         self._point(np.arange(len(self._base)))
-        self._hold(FloatRows(self._exemplars.vectors.shape[1]))
+        self._hold(FloatRows(vectors.shape[1]))
 
     def append(self, rows: GalleryRows) -> None:
         """Add enrolled rows, in time that does not depend on how many there are.
@@ -242,8 +250,9 @@ class Bank:
         for hole in holes.tolist():
             self._leave_one_out.remove(hole, int(self._class[hole]))
             self._claims.remove(hole, int(self._class[hole]))
-            self._sums[self._class[hole]] -= self._rows.take(np.array([hole]))[0]
-            self._shifted_sums[self._class[hole]] -= self.shifted(np.array([hole]))[0]
+            c, weight, row = int(self._class[hole]), int(self._weights[hole]), np.array([hole])
+            self._means.take_out(c, self._rows.take(row)[0], weight)
+            self._shifted_means.take_out(c, self.shifted(row)[0], weight)
         behind = len(rows.ids) - len(holes)
         if count == self.exemplars and _too_many(count + behind, rows.vectors.shape[1]):
             self._hold(self._bounded(rows))
@@ -251,7 +260,9 @@ class Bank:
         places = np.concatenate([holes, np.arange(count, count + behind)])
         self._class[places] = [self._class_of(label) for label in rows.labels]
         self._ids[places] = rows.ids
-        self._make_room()
+        self._weights[places] = 1 if rows.stands_for is None else rows.stands_for
+        self._means.make_room(len(self.labels))
+        self._shifted_means.make_room(len(self.labels))
         for i, hole in enumerate(holes.tolist()):
             self._rows.put(hole, self._take_in(places[i : i + 1], rows.vectors[i : i + 1], rows.scales[i : i + 1])[0])
         for start in range(len(holes), len(rows.ids), _PORTION):
@@ -285,6 +296,7 @@ class Bank:
                 vectors=rows.vectors[~are],
                 scales=rows.scales[~are],
                 removed=rows.removed[going],
+                stands_for=None if rows.stands_for is None else rows.stands_for[~are],
             )
         return rows
 
@@ -315,6 +327,7 @@ class Bank:
         if rows > len(self._ids):
             room = rows * 5 // 4 + 64
             self._class, self._ids = _longer(self._class, room), _longer(self._ids, room)
+            self._weights = _longer(self._weights, room)
             self._lengths, self._leans = _longer(self._lengths, room), _longer(self._leans, room)
 
     def _take_in(self, places: NDArray[np.int64], vectors: NDArray[np.int8], scales: Floats) -> Floats:
@@ -322,39 +335,19 @@ class Bank:
         unit, lengths = unit_rows_and_lengths(vectors)
         self._lengths[places] = lengths * scales
         self._leans[places] = unit @ self._shift
-        self._count_in(self._class[places], unit, self._lengths[places])
+        self._count_in(places, unit)
         return unit
 
-    def _count_in(self, classes: NDArray[np.int64], unit: Floats, lengths: Floats) -> None:
-        """Add rows to the sums of their classes: one sum per run of one class, ten times as fast as `np.add.at`."""
-        if not len(classes):
-            return
-        starts = np.flatnonzero(np.diff(classes, prepend=-1))
-        if 4 * len(starts) > len(classes):  # mixed: put each class together
-            order = np.argsort(classes, kind="stable")
-            classes, unit, lengths = classes[order], unit[order], lengths[order]
-            starts = np.flatnonzero(np.diff(classes, prepend=-1))
-        shifted = unit_rows(unit * lengths[:, None] + self._shift)
-        for sums, rows in ((self._sums, unit), (self._shifted_sums, shifted)):
-            np.add.at(sums, classes[starts], np.add.reduceat(rows, starts, axis=0, dtype=np.float64))
+    def _count_in(self, places: NDArray[np.int64], unit: Floats) -> None:
+        """Add the rows at these places to the means of their classes."""
+        classes, weights = self._class[places], self._weights[places]
+        self._means.add(classes, unit, weights)
+        moved = unit_rows(unit * self._lengths[places][:, None] + self._shift)
+        self._shifted_means.add(classes, moved, weights)
 
     def _point(self, classes: NDArray[np.int64]) -> None:
-        """Bring the means of classes up to date with their sums."""
-        missing = len(self._sums) - len(self._means)
-        if missing > 0:
-            more = np.zeros((missing, self._sums.shape[1]), np.float32)
-            self._means = np.concatenate([self._means, more])
-            self._shifted_means = np.concatenate([self._shifted_means, more])
-        self._means[classes] = unit_rows(self._sums[classes].astype(np.float32))
-        self._shifted_means[classes] = unit_rows(self._shifted_sums[classes].astype(np.float32))
-
-    def _make_room(self) -> None:
-        """Let every class that has come have its sum."""
-        missing = len(self.labels) - len(self._sums)
-        if missing > 0:
-            more = np.zeros((missing + len(self._sums) // 4, self._sums.shape[1]), np.float64)
-            self._sums = np.concatenate([self._sums, more])
-            self._shifted_sums = np.concatenate([self._shifted_sums, more])
+        self._means.point(classes)
+        self._shifted_means.point(classes)
 
 
 class _Shifted:

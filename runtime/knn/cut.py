@@ -68,6 +68,8 @@ class Claimed:
     """[S, C], with the sample itself left out."""
     lengths: NDArray[np.float64]
     """Logarithms of the lengths of the enrolled samples' embeddings, [S]."""
+    stand_for: NDArray[np.int64] | None = None
+    """How many examples each enrolled sample is the mean of, [S], left out with it; None: each of one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ def find_cut(
         measured: the bundle's.
         rate: above 0, below 1.
         own: exemplars of each class, [C].
-        enrolled: enrolled examples of each class, [C].
+        enrolled: enrolled examples of each class, [C]; merged rows count for all that they are the mean of.
         claimed: what the classes claim of the samples.
     """
     plain = measured.claimed[:, 0][np.isfinite(measured.claimed[:, 0])].astype(np.float64)
@@ -138,8 +140,9 @@ def _told(
     """Return the known-ness of enrolled samples, each with itself left out; copies and what is alone say nothing."""
     right, every = claimed.classes, np.arange(len(claimed.classes))
     beside = claimed.of_enrolled[every, right]
-    others = own[right] + enrolled[right] - 1
-    left = np.where(own[right] > 0, 0.0, measured.few_quantile(rate, enrolled[right] - 1) - usual)
+    rest = enrolled[right] - (1 if claimed.stand_for is None else claimed.stand_for)
+    others = own[right] + rest
+    left = np.where(own[right] > 0, 0.0, measured.few_quantile(rate, rest) - usual)
     claims = claimed.of_enrolled - offsets
     claims[every, right] = beside - left
     counts = (others > 0) & (beside <= measured.few_quantile(_COPIES, others))

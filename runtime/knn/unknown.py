@@ -212,13 +212,13 @@ def find_limits(knownness: Knownness, rate: float, bank: Bank) -> Limits:
 
     What must not pass turns away some of what is known; up to a quarter of the rate is left to it.
     """
-    own, enrolled = bank.counts()
+    own, taught = bank.counts()[0], bank.taught()
     if knownness.measured is not None and rate > 0:
         shown = len(bank.unwanted())
         rate *= 1 - _LEFT * shown / (shown + _SHOWN)
-        cut = find_cut(knownness.measured, rate, own, enrolled, bank.claimed())
+        cut = find_cut(knownness.measured, rate, own, taught, bank.claimed())
         return Limits(cut, [-math.inf] * len(own))
-    return Limits(None, thresholds(knownness, rate, own, enrolled, bank.enrolled_scores()).tolist())
+    return Limits(None, thresholds(knownness, rate, own, taught, bank.enrolled_scores()).tolist())
 
 
 def thresholds(

@@ -67,7 +67,7 @@ def test_list_shows_classes_examples_and_pictures(taught: Path, run: Run, tmp_pa
 def test_list_of_nothing_and_of_what_is_not_there(bundle_path: Path, run: Run, tmp_path: Path, taught: Path) -> None:
     (taught.with_name("photos.tlc.gallery")).unlink()
     assert run("gallery", "list", taught) == (0, "nothing is enrolled\n", "")
-    assert document(run("gallery", "list", taught, "--json")) == {"classes": {}, "examples": []}
+    assert document(run("gallery", "list", taught, "--json")) == {"classes": {}, "taught": {}, "examples": []}
     code, out, err = run("gallery", "list", taught, "--gallery", tmp_path / "absent")
     assert (code, out) == (1, "")
     assert "no such gallery; teach a first class with `tlc enroll`" in err
@@ -185,13 +185,24 @@ def test_limit(taught: Path, run: Run, photos: Path) -> None:
     assert run("gallery", "limit", taught)[1] == "examples kept: 500 per class, 20000 in all\n"
     assert run("gallery", "limit", taught, "--class", 1)[1].splitlines() == [
         "examples kept: 1 per class, 20000 in all",
-        "2 examples gave way; `tlc undo` brings back what did",
+        "2 examples merged into others; `tlc undo` takes them apart again",
     ]
     code, out, _ = run("enroll", taught, "eight", photos / "1" / "5.png")
     assert (code, out.splitlines()[0]) == (
         0,
-        "eight: 1 example added, 1 gave way to the limit (see `tlc gallery limit`)",
+        "eight: 1 example added, 1 merged at the limit (see `tlc gallery limit`)",
     )
+    assert run("gallery", "list", taught)[1].splitlines() == [
+        "class  examples  kept as",
+        "eight         3        1",
+        "seven         2        1",
+    ]
+    head, row = run("gallery", "list", taught, "eight")[1].splitlines()
+    assert head.endswith("thumbnail  mean of")
+    assert row.split()[-2:] == ["yes", "3"]
+    listed = document(run("gallery", "list", taught, "eight", "--json"))
+    assert (listed["classes"], listed["taught"]) == ({"eight": 1, "seven": 1}, {"eight": 3, "seven": 2})
+    assert [e["stands_for"] for e in listed["examples"]] == [3]
     assert document(run("gallery", "limit", taught, "--class", 0, "--total", 9, "--json")) == {
         "per_class": 0,
         "total": 9,

@@ -18,7 +18,7 @@ from gallery_samples import PRINT, WIDTH, add, held
 from tlc_edge.runtime import Bundle, Classifier
 from tlc_edge.runtime.errors import GalleryError
 from tlc_edge.runtime.gallery import disk, file
-from tlc_edge.runtime.gallery import gallery as gallery_module
+from tlc_edge.runtime.gallery import session as session_module
 from tlc_edge.runtime.gallery.contact_sheet import write_sheet, write_thumbnails
 from tlc_edge.runtime.gallery.disk import Disk, disk_of, has_locks
 from tlc_edge.runtime.gallery.gallery import Gallery
@@ -130,7 +130,7 @@ def test_a_share_gets_no_log(path: Path) -> None:
     with Gallery.open(path, PRINT, WIDTH, create=True) as gallery:
         add(gallery, "cup", "a")
         assert [p.name for p in path.parent.iterdir()] == ["g"]
-        assert gallery._db.execute("PRAGMA synchronous").fetchone() == (3,)
+        assert gallery._session.db.execute("PRAGMA synchronous").fetchone() == (3,)
     assert journal(path) == "delete"
 
 
@@ -164,14 +164,14 @@ def test_what_is_old_in_memory_is_not_written_upon(path: Path, monkeypatch: pyte
     with Gallery.open(path, PRINT, WIDTH, create=True) as one, Gallery.open(path, PRINT, WIDTH) as other:
         add(one, "cup", "a")
         states = iter([(0, 0), (99, 99)])  # what it had, what the file has; then the truth
-        usual = gallery_module._state
+        usual = session_module._state
         asked: list[int] = []
 
         def state(db: sqlite3.Connection) -> tuple[int, ...]:
             asked.append(1)
             return next(states, None) or usual(db)
 
-        monkeypatch.setattr(gallery_module, "_state", state)
+        monkeypatch.setattr(session_module, "_state", state)
         add(other, "cup", "b")
         assert len(asked) == 4  # two attempts
         assert held(one) == [("cup", "a"), ("cup", "b")]

@@ -206,7 +206,7 @@ def test_a_future_version_is_refused_and_left_alone(full: Path) -> None:
     db.execute("PRAGMA user_version = 7")
     db.close()
     before = full.read_bytes()
-    with pytest.raises(GalleryError, match="version 7, this tlc knows 1 to 2; upgrade tlc"):
+    with pytest.raises(GalleryError, match="version 7, this tlc knows 1 to 3; upgrade tlc"):
         Gallery.open(full, PRINT, WIDTH, create=True)
     assert full.read_bytes() == before
 
@@ -295,7 +295,7 @@ def test_a_damaged_file_raises_nothing_but_our_errors(full: Path) -> None:
 
 def test_a_torn_log_leaves_what_was_enrolled_before_the_tear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As a reader leaves it that is in the middle of an older state: nothing of the log is in the file itself.
-    monkeypatch.setattr("tlc_edge.runtime.gallery.gallery.empty_log", lambda db: None)
+    monkeypatch.setattr("tlc_edge.runtime.gallery.session.empty_log", lambda db: None)
     path, copy = tmp_path / "g", tmp_path / "copy"
     with Gallery.open(path, PRINT, WIDTH, create=True) as gallery:
         for key in "abcdef":
@@ -319,12 +319,12 @@ def test_a_torn_log_leaves_what_was_enrolled_before_the_tear(tmp_path: Path, mon
 def test_a_full_disk_changes_nothing_and_the_gallery_goes_on(tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g", PRINT, WIDTH, create=True) as gallery:
         add(gallery, "cup", "a")
-        pages = gallery._db.execute("PRAGMA page_count").fetchone()[0]
-        gallery._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+        pages = gallery._session.db.execute("PRAGMA page_count").fetchone()[0]
+        gallery._session.db.execute(f"PRAGMA max_page_count = {pages + 2}")
         with pytest.raises(GalleryError, match="disk is full, so nothing was changed"):
             gallery.add("pen", vectors("b"), [source("b", bytes(100_000))])
         assert gallery.classes() == {"cup": 1}
-        gallery._db.execute("PRAGMA max_page_count = 1000000")
+        gallery._session.db.execute("PRAGMA max_page_count = 1000000")
         assert add(gallery, "pen", "b").classes == {"cup": 1, "pen": 1}
         assert gallery.check() == []
 
@@ -428,7 +428,7 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
 def test_a_writer_that_never_ends_is_reported(tmp_path: Path) -> None:
     with Gallery.open(tmp_path / "g", PRINT, WIDTH, create=True) as gallery:
         add(gallery, "cup", "a")
-        gallery._db.execute("PRAGMA busy_timeout = 20")
+        gallery._session.db.execute("PRAGMA busy_timeout = 20")
         other = sqlite3.connect(tmp_path / "g", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(GalleryError, match="in use by another process"):

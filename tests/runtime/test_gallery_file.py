@@ -218,6 +218,15 @@ FROZEN_INDEXES = {
     "relabelled_operation": "CREATE INDEX relabelled_operation ON relabelled (operation)",
 }
 SECOND_VERSION = "ALTER TABLE examples ADD COLUMN stands_for INTEGER NOT NULL DEFAULT 1"
+THIRD_VERSION = {
+    "merged": (
+        "CREATE TABLE merged (sha256 BLOB NOT NULL, "
+        "example INTEGER NOT NULL REFERENCES examples (id) ON DELETE CASCADE, "
+        "PRIMARY KEY (sha256, example)) WITHOUT ROWID"
+    ),
+    "merged_example": "CREATE INDEX merged_example ON merged (example)",
+    "examples_image": "CREATE INDEX examples_image ON examples (source_sha256) WHERE removed_by IS NULL",
+}
 # Two cups and a pen; the second cup was forgotten again. Check sums written out as the format has them.
 FROZEN_ROWS = f"""
 INSERT INTO meta VALUES ('created', '2025-01-02T03:04:05+00:00');
@@ -260,9 +269,9 @@ def test_a_new_gallery_has_exactly_the_frozen_format(gallery: Gallery) -> None:
     meta = dict(db.execute("SELECT key, value FROM meta"))
     db.close()
     examples = FROZEN_TABLES["examples"].removesuffix(")") + ", stands_for INTEGER NOT NULL DEFAULT 1)"
-    assert made == FROZEN_TABLES | FROZEN_INDEXES | {"examples": examples}
-    assert gallery_schema.MIGRATIONS[1:] == ((SECOND_VERSION,),)
-    assert numbers == [0x746C6347, 2]
+    assert made == FROZEN_TABLES | FROZEN_INDEXES | {"examples": examples} | THIRD_VERSION
+    assert gallery_schema.MIGRATIONS[1:] == ((SECOND_VERSION,), tuple(THIRD_VERSION.values()))
+    assert numbers == [0x746C6347, 3]
     assert mode == "wal"
     assert meta.pop("created").endswith("+00:00")
     assert meta == {"fingerprint": PRINT, "width": str(WIDTH), "rewrites": "0"}
@@ -306,8 +315,8 @@ def test_an_older_version_is_upgraded_in_one_piece(frozen: Path) -> None:
         gallery_schema.upgrade(db, frozen, {}, broken)
     assert state() == (1, False)
     gallery_schema.upgrade(db, frozen, {}, later)
-    assert state() == (3, True)
+    assert state() == (4, True)
     assert db.execute("SELECT count(*) FROM meta").fetchone() == (4,)
     db.close()
-    with pytest.raises(GalleryError, match="version 3, this tlc knows 1 to 2; upgrade tlc"):
+    with pytest.raises(GalleryError, match="version 4, this tlc knows 1 to 3; upgrade tlc"):
         Gallery.open(frozen, PRINT, 4)

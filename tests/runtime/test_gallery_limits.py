@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.errors import GalleryError, UsageError
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
-from tlc_edge.runtime.gallery.thinning import RUN, give_way, runs
+from tlc_edge.runtime.gallery.thinning import RUN, groups, mean_of, runs
 from tlc_edge.runtime.knn.following import FollowingBank
 from tlc_edge.runtime.vectors import unit_rows
 
@@ -40,31 +41,59 @@ def weights(gallery: Gallery) -> dict[int, int]:
 # Who gives way
 
 
-def test_the_nearly_same_goes_first_and_the_rare_view_stays() -> None:
-    assert give_way(circle(0, 40, 90, 91, 180), [1] * 5, 1) == [(2, 3)]
-    gone = {row for row, _ in give_way(circle(0, 1, 2, 3, 4, 5, 120), [1] * 7, 5)}
-    assert len(gone) == 5
-    assert 6 not in gone
+def test_the_nearly_same_are_merged_first_and_the_rare_view_stays() -> None:
+    assert groups(circle(0, 40, 90, 91, 180), [1] * 5, 1) == [[2, 3]]
+    assert groups(circle(0, 1, 2, 3, 4, 5, 120), [1] * 7, 5) == [[0, 1, 2, 3, 4, 5]]
 
 
-def test_one_that_stands_for_many_stays_longer() -> None:
-    assert give_way(circle(0, 10, 50, 62), [1, 1, 1, 1], 1) == [(0, 1)]
-    assert give_way(circle(0, 10, 50, 62), [9, 9, 1, 1], 1) == [(2, 3)]
+def test_those_that_stand_for_many_are_merged_later() -> None:
+    assert groups(circle(0, 10, 50, 62), [1, 1, 1, 1], 1) == [[0, 1]]
+    assert groups(circle(0, 10, 50, 62), [9, 9, 1, 1], 1) == [[2, 3]]
 
 
-def test_an_heir_that_goes_hands_everything_on() -> None:
-    gone = give_way(circle(0, 1, 3, 90), [1, 1, 1, 1], 3)
-    assert len({row for row, _ in gone}) == 3
-    stands_for = [1, 1, 1, 1]
-    for row, heir in gone:
-        stands_for[heir] += stands_for[row]
-        stands_for[row] = 0
-    assert sorted(stands_for) == [0, 0, 0, 4]
+def test_equals_are_merged_in_their_order_whatever_the_rounding() -> None:
+    unit = np.repeat(circle(17.3), 6, axis=0) * (1 + np.arange(6, dtype=np.float32)[:, None] * np.float32(1e-7))
+    assert groups(unit, [1] * 6, 1) == [[0, 1]]
+    assert groups(unit, [2, 2, 1, 1, 1, 1], 1) == [[2, 3]]
+
+
+@pytest.mark.parametrize("size", [2, 3, 9, 20])
+def test_the_cheapest_pair_is_merged_each_time(size: int) -> None:
+    rng = np.random.default_rng(size)
+    unit = unit_rows(rng.normal(size=(size, 5)).astype(np.float32))
+    weights = rng.integers(1, 9, size).tolist()
+    for count in range(size):
+        assert groups(unit, weights, count) == _cheapest(unit, weights, count)
+
+
+def _cheapest(unit: np.ndarray, weights: list[int], count: int) -> list[list[int]]:
+    """As the words say it, without any short cut."""
+    sums = {(i,): row.astype(np.float64) * n for i, (row, n) in enumerate(zip(unit, weights, strict=True))}
+    for _ in range(count):
+
+        def cost(pair: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
+            (a, b), (n, m) = (sums[one] for one in pair), (sum(weights[i] for i in one) for one in pair)
+            cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+            return float(n * m / (n + m) * max(1 - cosine, 1e-6))
+
+        one, other = min(combinations(sums, 2), key=cost)
+        sums[tuple(sorted(one + other))] = sums.pop(one) + sums.pop(other)
+    return sorted(list(rows) for rows in sums if len(rows) > 1)
 
 
 def test_at_least_one_stays() -> None:
-    assert len(give_way(circle(0, 10, 20), [1, 1, 1], 9)) == 2
-    assert give_way(circle(0), [1], 1) == []
+    assert groups(circle(0, 10, 20), [1, 1, 1], 9) == [[0, 1, 2]]
+    assert groups(circle(0), [1], 1) == []
+
+
+def test_the_mean_is_by_number_of_the_directions_and_of_the_lengths() -> None:
+    vectors = [np.array([100, 0], np.int8), np.array([0, 127], np.int8)]
+    mean = mean_of(vectors, [0.02, 0.5], [3, 1])
+    length = (3 * 2.0 + 63.5) / 4
+    np.testing.assert_allclose(mean.vector, np.array([3, 1]) / np.sqrt(10) * length, rtol=1e-6)
+    assert mean.stands_for == 4
+    apart = mean_of([np.array([5, 0], np.int8), np.array([-5, 0], np.int8)], [1.0, 1.0], [1, 1])
+    np.testing.assert_allclose(apart.vector, [5, 0], rtol=1e-6)  # no direction of their own
 
 
 @pytest.mark.parametrize(("size", "count", "turn"), [(10, 3, 0), (RUN, 1, 5), (5 * RUN + 7, 100, 3), (2 * RUN, 1, 1)])

@@ -177,6 +177,6 @@ def test_pages_are_read_as_sqlite_writes_them(tmp_path: Path, page_size: int) ->
         db.execute("INSERT INTO thumbnails VALUES (?, ?, ?)", (number, jpeg, zlib.crc32(jpeg)))
     db.close()
     data = (tmp_path / "x").read_bytes()
-    found = sorted((v[:4], crc, v[4:], gone) for v, crc, gone in carved_examples(data))
-    assert found == [(r[:4], r[4], r[5:], False) for r in rows]
+    found = sorted((v[:4], crc, v[4:], gone, count) for v, crc, gone, count in carved_examples(data))
+    assert found == [(r[:4], r[4], r[5:], False, 1) for r in rows]
     assert dict(carved_thumbnails(data)) == pictures

@@ -1,6 +1,7 @@
 """Show or set how many examples are kept.
 
-Where there are more, those give way that the others of their class cover best; `tlc undo` brings them back.
+Where there are more, those of a class that are most alike are merged into their mean, which counts for all of them;
+`tlc undo` brings them back.
 """
 
 from __future__ import annotations
@@ -36,4 +37,4 @@ def limit(bundle: str, per_class: int | None, total: int | None, gallery: str | 
         return
     put(f"examples kept: {limits.per_class or 'any number'} per class, {limits.total or 'any number'} in all")
     if gone:
-        put(f"{examples(gone)} gave way; `tlc undo` brings back what did")
+        put(f"{examples(gone)} merged into others; `tlc undo` takes them apart again")

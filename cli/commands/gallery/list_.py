@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,13 @@ def list_(bundle: str, label: str | None, pictures: str | None, gallery: str | N
 
     where = gallery_path(bundle, gallery)
     classes: dict[str, int] = {}
+    taught: dict[str, int] = {}
     held: list[Example] = []
     written = 0
     found = Gallery.open_any(where) if gallery or pictures else Gallery.open_any_if_exists(where)
     if found is not None:
         with found as opened:
-            classes = opened.classes()
+            classes, taught = opened.classes(), opened.taught()
             held = opened.examples(label) if label is not None else []
             written = _write_pictures(opened, Path(pictures)) if pictures else 0
     else:
@@ -47,14 +49,30 @@ def list_(bundle: str, label: str | None, pictures: str | None, gallery: str | N
             raise unknown_name("class", label, [])
     if as_json:
         more = {"thumbnails": {"path": pictures, "written": written}} if pictures else {}
-        put_json({"classes": classes, "examples": [vars(e) for e in held], **more})
+        put_json({"classes": classes, "taught": taught, "examples": [vars(e) for e in held], **more})
     elif label is not None:
-        rows = [(e.id, e.at, e.source_name, "yes" if e.has_thumbnail else "no") for e in held]
-        put(*table(rows, ("id", "enrolled (UTC)", "from", "thumbnail")))
+        put(*_examples(held))
     else:
-        put(*table(list(classes.items()), ("class", "examples")) if classes else ["nothing is enrolled"])
+        put(*_classes(classes, taught))
     if pictures and not as_json:
         put(f"{pictures}: {written} thumbnails")
+
+
+def _examples(held: Sequence[Example]) -> list[str]:
+    names = ["id", "enrolled (UTC)", "from", "thumbnail"]
+    rows = [[e.id, e.at, e.source_name, "yes" if e.has_thumbnail else "no"] for e in held]
+    if any(e.stands_for > 1 for e in held):
+        names.append("mean of")
+        rows = [[*row, e.stands_for if e.stands_for > 1 else ""] for row, e in zip(rows, held, strict=True)]
+    return table(rows, names)
+
+
+def _classes(classes: Mapping[str, int], taught: Mapping[str, int]) -> list[str]:
+    if not classes:
+        return ["nothing is enrolled"]
+    if taught == classes:
+        return table(list(classes.items()), ("class", "examples"))
+    return table([(label, taught[label], count) for label, count in classes.items()], ("class", "examples", "kept as"))
 
 
 def _write_pictures(opened: Gallery, path: Path) -> int:
