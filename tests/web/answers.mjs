@@ -32,6 +32,7 @@ for (const one of JSON.parse(fs.readFileSync(process.argv[2], "utf8"))) {
       label,
       vector: rows.slice(i * one.width, (i + 1) * one.width),
       scale: one.scales[i],
+      standsFor: one.standFor[i],
     })),
   );
   const based = basis(bank, one.decision, knownness, one.rate);

@@ -56,6 +56,9 @@ class Situation:
         packed = [quantize_row(v) for v in vectors]
         self.rows = np.array([r for r, _ in packed], np.int8).reshape(count, self.width)
         self.scales = [float(s) for _, s in packed]
+        # Every third situation has merged rows.
+        others = np.random.default_rng(seed + 1_000_000)
+        self.stand_for = others.choice([1, 1, 2, 30], size=count) if seed % 3 == 0 else np.ones(count, np.int64)
         # A base class's own name among them: examples of it speak beside its head.
         # And what must not pass, now and then.
         names = [*self.labels, *(f"new {c} ü" for c in range(base, base + 3)), NONE_OF_THESE]
@@ -115,7 +118,8 @@ class Situation:
         bank = Bank(exemplars, self.labels, self.knownness.shift, self.knownness.unwanted)
         if len(self.rows):
             ids = np.arange(1, len(self.rows) + 1)
-            bank.append(GalleryRows(ids, self.row_labels, self.rows, np.array(self.scales, np.float32), 0))
+            scales = np.array(self.scales, np.float32)
+            bank.append(GalleryRows(ids, self.row_labels, self.rows, scales, 0, stands_for=self.stand_for))
         based = basis(bank, self.decision, self.knownness, self.rate)
         return [answer(p, q, based, {}) for p, q in zip(self.probabilities, self.queries, strict=True)]
 
@@ -129,6 +133,7 @@ class Situation:
             "lengths": _text(self.lengths),
             "rows": _text(self.rows),
             "scales": self.scales,
+            "standFor": self.stand_for.tolist(),
             "rowLabels": self.row_labels,
             "decision": {
                 "k": self.decision.k,

@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT
 
 from tlc_edge.runtime.errors import TlcError
+from tlc_edge.runtime.gallery import schema
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.records import ExampleSource
@@ -179,16 +180,51 @@ def test_what_was_taught_there_goes_on_here_and_back(sqlite_module: str, tmp_pat
             assert gallery.load().ids.tolist()
 
 
-def test_the_same_examples_give_way(sqlite_module: str, tmp_path: Path) -> None:
-    path, calls = tmp_path / "here.gallery", [add("a", 1, 30), add("b", 2, 9), add("a", 3, 12), ("undo", ())]
+MERGING: Sequence[Call] = (
+    add("a", 1, 30),
+    add("b", 2, 9),
+    add("a", 3, 12),
+    ("undo", ()),
+    add("a", 1, 30),  # all of these are there, some as part of a merged row
+    *(add("c", 100 + i, 1 + i % 3) for i in range(25)),
+    ("rename", ("b", "a", True)),
+    add("d", 1, 30),
+    ("rename", ("d", "a", True)),  # merged rows of the same images
+    *(("undo", ()) for _ in range(5)),
+    add("c", 200, 2),
+)
+
+
+def test_the_same_examples_are_merged_to_the_same_rows_and_come_back(sqlite_module: str, tmp_path: Path) -> None:
+    path, calls = tmp_path / "here.gallery", MERGING
     for name in (path, tmp_path / "there.gallery"):
         with Gallery.open(name, FINGERPRINT, WIDTH, create=True) as gallery:
-            gallery.limit(Limits(20, 25))
+            gallery.limit(Limits(20, 45))
     with Gallery.open(path, FINGERPRINT, WIDTH) as gallery:
         here = do(gallery, calls)
-    there, out = do_there(sqlite_module, tmp_path, calls, tmp_path / "there.gallery")
-    for one, other in zip(here, there[:-1], strict=True):
+        assert sum(e.stands_for > 1 for e in gallery.examples()) > 10
+    (*there, last), out = do_there(sqlite_module, tmp_path, calls, tmp_path / "there.gallery")
+    for one, other in zip(here, there, strict=True):
         same(one, other)
+    assert last["bad"] == []
+    assert contents(path) == contents(out)  # to the bit: vectors, scales, counts, images
+    with Gallery.open(out, FINGERPRINT, WIDTH) as gallery:
+        assert gallery.check() == []
+        assert [(e.id, e.stands_for) for e in gallery.examples()] == [
+            (e["id"], e["standsFor"]) for e in last["examples"]
+        ]
+
+
+def test_galleries_of_before_are_upgraded_there_as_here(sqlite_module: str, tmp_path: Path) -> None:
+    path, old, calls = tmp_path / "here", tmp_path / "old", MERGING[:3]
+    db = sqlite3.connect(old, isolation_level=None)
+    meta = {"fingerprint": FINGERPRINT, "width": str(WIDTH), "rewrites": "0", "per_class": "5"}
+    schema.upgrade(db, old, meta, schema.MIGRATIONS[:2])
+    db.close()
+    path.write_bytes(old.read_bytes())
+    with Gallery.open(path, FINGERPRINT, WIDTH) as gallery:
+        do(gallery, calls)
+    _, out = do_there(sqlite_module, tmp_path, calls, old)
     assert contents(path) == contents(out)
 
 

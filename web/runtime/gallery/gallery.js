@@ -9,6 +9,7 @@
 import { FingerprintError, GalleryError, UsageError } from "../errors.js";
 import { cleanLabel } from "./labels.js";
 import { makeRoom } from "./limits.js";
+import { holder, remove, signed } from "./merging.js";
 import { pack } from "./packed.js";
 import * as rows from "./rows.js";
 import { upgrade } from "./schema.js";
@@ -21,7 +22,9 @@ import { upgrade } from "./schema.js";
  * @typedef {{kind: string, label: string, added: number, removed: number, skipped: number,
  *   classes: Map<string, number>, undone: string, gone: number}} Change
  *
- * @typedef {{id: number, label: string, name: string, sha256: string, at: string, hasThumbnail: boolean}} Example
+ * One row: an example, or the mean of several, shown by one of their images.
+ * @typedef {{id: number, label: string, name: string, sha256: string, at: string, hasThumbnail: boolean,
+ *   standsFor: number}} Example
  */
 
 /** An open gallery. */
@@ -63,7 +66,7 @@ export class Gallery {
     return this.#change("add", name, () => {
       const fresh = new Map(
         packed
-          .filter(({ source }) => !rows.holds(this.db, name, source.sha256))
+          .filter(({ source }) => holder(this.db, name, source.sha256) === undefined)
           .reverse()
           .map((one) => [one.source.sha256, one]),
       );
@@ -129,7 +132,7 @@ export class Gallery {
     const label = labels.size === 1 ? [...labels][0] : "";
     return this.#change("remove", label, () => {
       const { operation } = this.#operation("remove", label, {}, true);
-      for (const id of ids) this.db.run("UPDATE examples SET removed_by = ? WHERE id = ?", operation, id);
+      remove(this.db, ids, operation);
       return { removed: ids.length };
     });
   }
@@ -182,17 +185,18 @@ export class Gallery {
   examples(label) {
     const where = label === undefined ? "" : "AND label = ?";
     const found = this.db.rows(
-      "SELECT id, label, source_name, source_sha256, at, EXISTS (SELECT 1 FROM thumbnails WHERE example = id) " +
-        `FROM examples WHERE removed_by IS NULL ${where} ORDER BY id`,
+      "SELECT id, label, source_name, source_sha256, at, EXISTS (SELECT 1 FROM thumbnails WHERE example = id), " +
+        `stands_for FROM examples WHERE removed_by IS NULL ${where} ORDER BY id`,
       ...(label === undefined ? [] : [cleanLabel(label)]),
     );
-    return found.map(([id, name, source, sha256, at, pictured]) => ({
+    return found.map(([id, name, source, sha256, at, pictured, standsFor]) => ({
       id,
       label: name,
       name: source,
       sha256,
       at,
       hasThumbnail: pictured === 1,
+      standsFor,
     }));
   }
 
@@ -217,21 +221,16 @@ export class Gallery {
    */
   load(after = 0) {
     const found = this.db.rows(
-      "SELECT id, label, vector, scale FROM examples WHERE removed_by IS NULL AND id > ? ORDER BY id",
+      "SELECT id, label, vector, scale, stands_for FROM examples WHERE removed_by IS NULL AND id > ? ORDER BY id",
       after,
     );
-    return found.map(([id, label, vector, scale]) => {
+    return found.map(([id, label, vector, scale, standsFor]) => {
       if (!(vector instanceof Uint8Array) || vector.length !== this.width) {
         throw new GalleryError(
           `example ${id} is damaged; export the gallery and run \`tlc gallery recover\` on a computer`,
         );
       }
-      return {
-        id,
-        label,
-        vector: Int8Array.from(new Int8Array(vector.buffer, vector.byteOffset, vector.length)),
-        scale,
-      };
+      return { id, label, vector: signed(vector), scale, standsFor };
     });
   }
 

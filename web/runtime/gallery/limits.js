@@ -1,8 +1,8 @@
-/** How many examples a gallery keeps, per class and in all, and which give way when there are more. */
+/** How many examples a gallery keeps, per class and in all, and which become one when there are more. */
 
-import { unitRows } from "../vectors.js";
 import { byCodePoint } from "./labels.js";
-import { giveWay, runs } from "./thinning.js";
+import { join, signed } from "./merging.js";
+import { groups, runs, unitOf } from "./thinning.js";
 
 /** @typedef {import("./database.js").Database} Database */
 /** Bounds on the number of examples; 0 is none. @typedef {{perClass: number, total: number}} Limits */
@@ -69,29 +69,28 @@ export function excessOf(limits, classes) {
 }
 
 /**
- * Let examples give way, as part of an operation, until the limits hold; return how many did.
+ * Merge examples, as part of an operation, until the limits hold; return how many fewer there are.
  * @param {Database} db
  * @param {Map<string, number>} classes
  * @param {number} operation
  * @returns {number}
  */
 export function makeRoom(db, classes, operation) {
-  /** @type {[number, number][]} */
-  const gone = [];
-  for (const [label, count] of excessOf(readLimits(db), classes)) gone.push(...thin(db, label, count, operation));
-  if (gone.length) {
-    const detail = JSON.parse(db.value("SELECT detail FROM operations WHERE id = ?", operation));
-    db.run("UPDATE operations SET detail = ? WHERE id = ?", JSON.stringify({ ...detail, gone }), operation);
+  let gone = 0;
+  for (const [label, count] of excessOf(readLimits(db), classes)) {
+    thin(db, label, count, operation);
+    gone += count;
   }
-  return gone.length;
+  return gone;
 }
 
 /**
- * Take back what an operation changed of the limits and, last first, of what examples stand for.
+ * Take back what an operation changed of the limits. And, last first, of what examples stand for: before there were
+ * merged rows, one gave way to another, which then stood for both.
  * @param {Database} db
  * @param {number} operation
  */
-export function takeOverBack(db, operation) {
+export function takeLimitsBack(db, operation) {
   const detail = JSON.parse(db.value("SELECT detail FROM operations WHERE id = ?", operation));
   if (detail.limits) writeLimits(db, { perClass: Number(detail.limits[0]), total: Number(detail.limits[1]) });
   for (const [row, heir] of [...(detail.gone ?? [])].reverse()) {
@@ -108,36 +107,24 @@ export function takeOverBack(db, operation) {
  * @param {string} label
  * @param {number} count
  * @param {number} operation
- * @returns {[number, number][]}
  */
 function thin(db, label, count, operation) {
   const found = db.rows(
     "SELECT id, vector, stands_for FROM examples WHERE label = ? AND removed_by IS NULL ORDER BY id",
     label,
   );
-  /** @type {[number, number][]} */
-  const gone = [];
   for (const { start, end, share } of runs(found.length, count, operation)) {
     if (!share) continue;
     const run = found.slice(start, end);
-    const unit = run.map(
-      ([, vector]) =>
-        unitRows(Int8Array.from(new Int8Array(vector.buffer, vector.byteOffset, vector.length)), vector.length).unit,
-    );
-    for (const [row, heir] of giveWay(
-      unit,
-      run.map(([, , stands]) => stands),
-      share,
-    ))
-      gone.push([run[row][0], run[heir][0]]);
+    const unit = unitOf(run.map(([, vector]) => signed(vector)));
+    const numbers = run.map(([, , standsFor]) => standsFor);
+    for (const group of groups(unit, numbers, share)) {
+      join(
+        db,
+        label,
+        group.map((row) => run[row][0]),
+        operation,
+      );
+    }
   }
-  for (const [row, heir] of gone) {
-    db.run("UPDATE examples SET removed_by = ? WHERE id = ?", operation, row);
-    db.run(
-      "UPDATE examples SET stands_for = stands_for + (SELECT stands_for FROM examples WHERE id = ?) WHERE id = ?",
-      row,
-      heir,
-    );
-  }
-  return gone;
 }

@@ -2,7 +2,8 @@
 
 import { UsageError } from "../errors.js";
 import { byCodePoint } from "./labels.js";
-import { takeOverBack } from "./limits.js";
+import { takeLimitsBack } from "./limits.js";
+import { addPicture, holder, insertRow, join, MOST_EXAMPLES, remove } from "./merging.js";
 import { crc32, rowCrc } from "./packed.js";
 
 /** @typedef {import("./database.js").Database} Database */
@@ -18,32 +19,16 @@ export const KEEP_OPERATIONS = 50;
  * @param {Packed} example
  * @param {string} at
  * @param {number} operation
- * @param {number} standsFor
  */
-export function insert(db, label, { source, vector, scale }, at, operation, standsFor = 1) {
+export function insert(db, label, { source, vector, scale }, at, operation) {
   const name = source.name.replace(/\p{Cs}/gu, "?"); // half a surrogate pair is no text that could be stored
-  db.run(
-    "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by, stands_for) " +
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  const id = insertRow(
+    db,
     label,
-    vector,
-    scale,
-    rowCrc(vector, scale, source.sha256, name, at),
-    source.sha256,
-    name,
-    at,
+    { vector, scale, sha256: source.sha256, name, at, standsFor: 1, images: [] },
     operation,
-    standsFor,
   );
-  if (source.thumbnail !== null) {
-    const id = db.value("SELECT last_insert_rowid()");
-    db.run(
-      "INSERT INTO thumbnails (example, jpeg, crc) VALUES (?, ?, ?)",
-      id,
-      source.thumbnail,
-      crc32(source.thumbnail),
-    );
-  }
+  if (source.thumbnail !== null) addPicture(db, id, source.thumbnail);
 }
 
 /**
@@ -54,36 +39,35 @@ export function insert(db, label, { source, vector, scale }, at, operation, stan
  * @param {string} next
  */
 export function relabel(db, operation, old, next) {
-  // The latter first: two live rows of one image and name cannot be.
-  const dropped = db.run(
-    "UPDATE examples SET removed_by = ? WHERE label = ? AND removed_by IS NULL AND EXISTS (" +
-      "SELECT 1 FROM examples AS o WHERE o.label = ? AND o.removed_by IS NULL " +
-      "AND o.source_sha256 = examples.source_sha256)",
-    operation,
-    old,
-    next,
-  );
+  // Those first whose image is there: two live rows of one image and name cannot be.
+  const both = db
+    .rows("SELECT id, source_sha256 FROM examples WHERE label = ? AND removed_by IS NULL", old)
+    .filter(([, sha256]) => holder(db, next, sha256) !== undefined);
+  const joined = both.filter(([id]) => relabelOne(db, operation, id, next)).length;
   db.run(
     "INSERT INTO relabelled (example, operation, label) SELECT id, ?, label FROM examples WHERE label = ? AND removed_by IS NULL",
     operation,
     old,
   );
   const moved = db.run("UPDATE examples SET label = ? WHERE label = ? AND removed_by IS NULL", next, old);
-  return { moved, dropped };
+  return { moved: moved + joined, dropped: both.length - joined };
 }
 
 /**
- * Move one example to `next`; where the class holds its image already, it is removed. Return whether it moved.
+ * Move one example to `next`, and return whether it moved: where the class holds its image already, it is removed. A
+ * merged row is more than its image: it joins the row that holds this.
  * @param {Database} db
  * @param {number} operation
  * @param {number} example
  * @param {string} next
  */
 export function relabelOne(db, operation, example, next) {
-  const sha256 = db.value("SELECT source_sha256 FROM examples WHERE id = ?", example);
-  if (holds(db, next, sha256)) {
-    db.run("UPDATE examples SET removed_by = ? WHERE id = ?", operation, example);
-    return false;
+  const [sha256, standsFor] = db.rows("SELECT source_sha256, stands_for FROM examples WHERE id = ?", example)[0];
+  const there = holder(db, next, sha256);
+  if (there !== undefined) {
+    if (standsFor > 1) join(db, next, [there, example], operation);
+    else remove(db, [example], operation);
+    return standsFor > 1;
   }
   db.run(
     "INSERT INTO relabelled (example, operation, label) SELECT id, ?, label FROM examples WHERE id = ?",
@@ -131,7 +115,7 @@ export function lastOperation(db) {
  * @param {number} operation
  */
 export function takeBack(db, operation) {
-  takeOverBack(db, operation);
+  takeLimitsBack(db, operation);
   // Before others come back: two live rows of one image and name cannot be.
   const removed = db.run(
     "UPDATE examples SET removed_by = ? WHERE added_by = ? AND removed_by IS NULL",
@@ -175,18 +159,6 @@ export function counts(db) {
 }
 
 /**
- * Return whether the class holds an example of this image.
- * @param {Database} db
- * @param {string} label
- * @param {string} sha256
- */
-export function holds(db, label, sha256) {
-  return (
-    db.value("SELECT 1 FROM examples WHERE label = ? AND source_sha256 = ? AND removed_by IS NULL", label, sha256) === 1
-  );
-}
-
-/**
  * @param {Database} db
  * @param {string} label
  * @throws {UsageError} there is no such class
@@ -211,13 +183,17 @@ export function countRewrite(db) {
  */
 export function badRows(db, width) {
   const bad = [];
-  for (const [id, crc, vector, scale, ...texts] of db.rows(
-    "SELECT id, crc, vector, scale, source_sha256, source_name, at FROM examples",
+  for (const [id, crc, vector, scale, standsFor, ...texts] of db.rows(
+    "SELECT id, crc, vector, scale, stands_for, source_sha256, source_name, at FROM examples",
   )) {
     if (!(vector instanceof Uint8Array) || vector.length !== width || typeof scale !== "number") {
       bad.push(`example ${id} has no vector of width ${width}`);
     } else if (rowCrc(vector, scale, ...texts.map(String)) !== crc) bad.push(`example ${id} is not as it was written`);
+    else if (!Number.isInteger(standsFor) || standsFor < 1 || standsFor > MOST_EXAMPLES)
+      bad.push(`example ${id} stands for no number of examples`);
   }
+  for (const [example] of db.rows("SELECT example FROM merged WHERE typeof(sha256) <> 'blob' OR length(sha256) <> 32"))
+    bad.push(`example ${example} is the mean of an image that has no hash`);
   for (const [example, jpeg, crc] of db.rows("SELECT example, jpeg, crc FROM thumbnails ORDER BY example")) {
     if (!(jpeg instanceof Uint8Array) || crc32(jpeg) !== crc)
       bad.push(`example ${example}: the thumbnail is not the one that was written`);

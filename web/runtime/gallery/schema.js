@@ -35,6 +35,13 @@ export const MIGRATIONS = [
     "CREATE INDEX relabelled_operation ON relabelled (operation)",
   ],
   ["ALTER TABLE examples ADD COLUMN stands_for INTEGER NOT NULL DEFAULT 1"],
+  [
+    "CREATE TABLE merged (" +
+      "sha256 BLOB NOT NULL, example INTEGER NOT NULL REFERENCES examples (id) ON DELETE CASCADE, " +
+      "PRIMARY KEY (sha256, example)) WITHOUT ROWID",
+    "CREATE INDEX merged_example ON merged (example)",
+    "CREATE INDEX examples_image ON examples (source_sha256) WHERE removed_by IS NULL",
+  ],
 ];
 
 /**

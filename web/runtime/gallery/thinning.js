@@ -1,50 +1,92 @@
 /**
- * Which examples of a class can go so that those that stay still cover it: every time that one whose going moves the
- * fewest examples the least, by the number it stands for and its distance to its nearest neighbour, which then stands
- * for them too.
+ * Which examples of a class become one, so that those that stay say as much as all of them did: the two whose becoming
+ * one moves the examples they speak for the least, again and again. Of rows that speak for n and m examples, the cost is
+ * n m / (n + m) · (1 - cosine). What comes of them is their mean by number.
  */
 
-import { dot } from "../vectors.js";
+import { dot, unitRows } from "../vectors.js";
 
 /** Examples of a class compared at once; a larger class is thinned run by run, in the order of enrolment. */
 export const RUN = 1024;
 
+/** Nearer than this is the same: the roundings of two runtimes must not decide who goes first. */
+const ALIKE = 1e-6;
+
 /**
- * Return which `count` of the unit rows go, in order, each with the row that takes over from it. At least one stays; of
- * equals the earlier goes.
+ * Return which of the unit rows become one, so that there are `count` fewer; single rows are left out. At least one row
+ * stays; of equals the earlier pair goes first. The rows of a group ascend.
  * @param {Float32Array[]} unit [N][D]
  * @param {number[]} standsFor [N]
  * @param {number} count
- * @returns {[number, number][]}
+ * @returns {number[][]}
  */
-export function giveWay(unit, standsFor, count) {
+export function groups(unit, standsFor, count) {
   const size = unit.length;
   const weights = [...standsFor];
-  const similar = unit.map((row, i) => Float32Array.from(unit, (other, j) => (i === j ? -Infinity : dot(row, other))));
-  const heirs = similar.map(highest);
-  /** @type {[number, number][]} */
-  const gone = [];
+  const members = unit.map((_, row) => [row]);
+  const middle = [...unit];
+  const sums = unit.map((row, i) => Float64Array.from(row, (value) => value * weights[i]));
+  const cost = (/** @type {number} */ i, /** @type {number} */ j) =>
+    ((weights[i] * weights[j]) / (weights[i] + weights[j])) * Math.max(1 - dot(middle[i], middle[j]), ALIKE);
+  const costs = unit.map(() => new Float64Array(size).fill(Infinity));
+  for (let i = 0; i < size; i++) for (let j = i + 1; j < size; j++) costs[i][j] = costs[j][i] = cost(i, j);
+  const nearest = costs.map(lowest);
   for (let n = 0; n < Math.min(count, size - 1); n++) {
-    let row = 0;
-    let least = Infinity;
+    const row = lowest(nearest.map((other, i) => costs[i][other]));
+    const other = nearest[row];
+    members[row].push(...members[other]);
+    members[other] = [];
+    for (let k = 0; k < sums[row].length; k++) sums[row][k] += sums[other][k];
+    weights[row] += weights[other];
+    const length = Math.sqrt(dot(sums[row], sums[row])) || 1;
+    middle[row] = Float32Array.from(sums[row], (value) => value / length);
     for (let i = 0; i < size; i++) {
-      const cost = weights[i] * Math.max(1 - similar[i][heirs[i]], 1e-9);
-      if (cost < least) {
-        least = cost;
-        row = i;
-      }
+      costs[other][i] = costs[i][other] = Infinity;
+      costs[row][i] = costs[i][row] = i === row || !members[i].length ? Infinity : cost(row, i);
     }
-    const heir = heirs[row];
-    gone.push([row, heir]);
-    weights[heir] += weights[row];
-    weights[row] = Infinity;
-    similar[row].fill(-Infinity);
-    for (const other of similar) other[row] = -Infinity;
-    heirs.forEach((one, i) => {
-      if (one === row) heirs[i] = highest(similar[i]);
-    });
+    for (let i = 0; i < size; i++) {
+      if (i === row || nearest[i] === row || nearest[i] === other) nearest[i] = lowest(costs[i]);
+      else if (costs[i][row] < costs[i][nearest[i]]) nearest[i] = row;
+    }
   }
-  return gone;
+  return members.filter((rows) => rows.length > 1).map((rows) => rows.sort((a, b) => a - b));
+}
+
+/**
+ * Return what rows become: a vector, and how many examples it is the mean of. Its direction is that of the sum of the
+ * unit rows, its length the mean of their lengths; summed one row after the other, so that every runtime comes to the
+ * same bits.
+ * @param {{vector: Int8Array, scale: number, standsFor: number}[]} rows
+ * @returns {{vector: Float32Array, standsFor: number}}
+ */
+export function meanOf(rows) {
+  const total = new Float64Array(rows[0].vector.length);
+  let reach = 0;
+  let number = 0;
+  for (const { vector, scale, standsFor } of rows) {
+    const length = Math.sqrt(dot(vector, vector)); // of whole numbers: exact before the root
+    const part = standsFor / (length || 1);
+    for (let j = 0; j < total.length; j++) total[j] += vector[j] * part;
+    reach += standsFor * length * scale;
+    number += standsFor;
+  }
+  let size = Math.sqrt(dot(total, total));
+  if (size < 1e-9 * number) {
+    // They point apart and leave no direction: the first has its own.
+    total.set(rows[0].vector);
+    size = Math.sqrt(dot(total, total)) || 1;
+  }
+  const factor = reach / number / size;
+  return { vector: Float32Array.from(total, (value) => value * factor), standsFor: number };
+}
+
+/**
+ * Return stored rows as unit rows.
+ * @param {Int8Array[]} vectors
+ * @returns {Float32Array[]}
+ */
+export function unitOf(vectors) {
+  return vectors.map((vector) => unitRows(vector, vector.length).unit);
 }
 
 /**
@@ -68,11 +110,11 @@ export function runs(size, count, turn) {
 }
 
 /**
- * @param {Float32Array} values
- * @returns {number} the index of the highest, the first of equals
+ * @param {ArrayLike<number>} values
+ * @returns {number} the index of the lowest, the first of equals
  */
-function highest(values) {
+function lowest(values) {
   let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  for (let i = 1; i < values.length; i++) if (values[i] < values[best]) best = i;
   return best;
 }

@@ -18,8 +18,8 @@ import { FloatRows } from "./search.js";
  *   knownness: number[], claims: number[], length: number,
  *   unwanted: number}} Nearby
  *
- * An enrolled example as search needs it: the int8 vector [D] and its scale.
- * @typedef {{id: number, label: string, vector: Int8Array, scale: number}} Stored
+ * An enrolled row as search needs it: the int8 vector [D] and its scale, and how many examples it is the mean of.
+ * @typedef {{id: number, label: string, vector: Int8Array, scale: number, standsFor: number}} Stored
  *
  * @typedef {import("../bundle/bundle.js").Exemplars} Exemplars
  */
@@ -46,6 +46,8 @@ export class Bank {
     this.rowClass = [];
     /** @type {number[]} */
     this.ids = [];
+    /** How many examples each row stands for. @type {number[]} */
+    this.weights = [];
     /** @type {number[]} */
     this.lengths = [];
     /** @type {number[]} */
@@ -65,7 +67,7 @@ export class Bank {
     this.index = new Map(labels.map((label, i) => [label, i]));
     exemplars.labels.forEach((c, i) => {
       const unit = exemplars.vectors.subarray(i * this.width, (i + 1) * this.width);
-      this.#takeIn(0, c, unit, exemplars.lengths[i]);
+      this.#takeIn(0, c, unit, exemplars.lengths[i], 1);
     });
     this.#point();
     this.claims = new Claims((row) => this.#shifted(row), exemplars.labels);
@@ -82,7 +84,7 @@ export class Bank {
    */
   append(stored) {
     const isClass = this.base.includes(NONE_OF_THESE);
-    for (const { id, label, vector, scale } of stored) {
+    for (const { id, label, vector, scale, standsFor } of stored) {
       this.latest = Math.max(this.latest, id);
       const { unit, lengths } = unitRows(vector, this.width);
       if (label === NONE_OF_THESE && !isClass) {
@@ -91,7 +93,7 @@ export class Bank {
       }
       const c = this.#classOf(label);
       this.claims.add(this.length, c);
-      this.#takeIn(id, c, unit, lengths[0] * Math.fround(scale));
+      this.#takeIn(id, c, unit, lengths[0] * Math.fround(scale), standsFor);
     }
     this.#point();
   }
@@ -176,6 +178,16 @@ export class Bank {
   }
 
   /**
+   * Return how many examples were enrolled of each class: a merged row is as many as it stands for.
+   * @returns {number[]}
+   */
+  taught() {
+    const taught = this.labels.map(() => 0);
+    for (let row = this.exemplars; row < this.length; row++) taught[this.rowClass[row]] += this.weights[row];
+    return taught;
+  }
+
+  /**
    * Return what the classes claim of images whose right class is known.
    * @returns {import("./cut.js").Claimed}
    */
@@ -186,9 +198,9 @@ export class Bank {
       nearest.map((near, c) => (near === NONE ? -Infinity : (near + dot(vector, this.shiftedMeans[c])) / 2));
     const ofEnrolled = enrolled.map((sample) => {
       const claims = claimsOf(sample);
-      const { class: c, vector, nearest } = sample;
-      // Its own class without itself.
-      const rest = Float32Array.from(this.shiftedSums[c], (value, j) => value - vector[j]);
+      const { row, class: c, vector, nearest } = sample;
+      // Its own class without itself, and without the examples that it is the mean of.
+      const rest = Float32Array.from(this.shiftedSums[c], (value, j) => value - this.weights[row] * vector[j]);
       const beside = dot(unitRows(rest, this.width).unit, vector);
       claims[c] = nearest[c] === NONE ? -Infinity : (nearest[c] + beside) / 2;
       return claims;
@@ -199,6 +211,7 @@ export class Bank {
       classes: enrolled.map((sample) => sample.class),
       ofEnrolled,
       lengths: enrolled.map(({ row }) => Math.log(Math.max(this.lengths[row], 1e-30))),
+      standFor: enrolled.map(({ row }) => this.weights[row]),
     };
   }
 
@@ -261,17 +274,19 @@ export class Bank {
    * @param {number} c
    * @param {Float32Array} unit
    * @param {number} length
+   * @param {number} standsFor
    */
-  #takeIn(id, c, unit, length) {
+  #takeIn(id, c, unit, length, standsFor) {
     this.rows.append(unit);
     this.rowClass.push(c);
     this.ids.push(id);
+    this.weights.push(standsFor);
     this.lengths.push(Math.fround(length));
     this.leans.push(Math.fround(dot(unit, this.shift)));
     const shifted = this.#shifted(this.length - 1);
     for (let j = 0; j < this.width; j++) {
-      this.sums[c][j] += unit[j];
-      this.shiftedSums[c][j] += shifted[j];
+      this.sums[c][j] += standsFor * unit[j];
+      this.shiftedSums[c][j] += standsFor * shifted[j];
     }
   }
 

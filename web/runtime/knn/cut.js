@@ -30,9 +30,10 @@ const FIRST = 0.5;
  * @typedef {{examples: number[], few: Float32Array[], claimed: Float32Array[], lengths: Float32Array[]}} Measured
  *
  * What classes claim of samples held here; -Infinity where a class has nothing to claim by. `exemplars` says which of
- * the bundle's; `ofExemplars` [E][C] is by classes that are only enrolled; `ofEnrolled` [S][C] leaves the sample out.
+ * the bundle's; `ofExemplars` [E][C] is by classes that are only enrolled; `ofEnrolled` [S][C] leaves the sample out,
+ * and with it all of the `standFor` examples that it is the mean of.
  * @typedef {{exemplars: number[], ofExemplars: number[][], classes: number[], ofEnrolled: number[][],
- *   lengths: number[]}} Claimed
+ *   lengths: number[], standFor: number[]}} Claimed
  *
  * The rule that holds until what is enrolled changes: o of each class, Infinity where it has no rows.
  * @typedef {{offsets: number[], threshold: number}} Cut
@@ -60,7 +61,7 @@ export function knownnessBy(cut, claims, length) {
  * @param {Measured} measured
  * @param {number} rate above 0, below 1
  * @param {number[]} own exemplars of each class
- * @param {number[]} enrolled examples of each class
+ * @param {number[]} enrolled examples of each class; merged rows count for all that they are the mean of
  * @param {Claimed} claimed
  * @returns {Cut | null}
  */
@@ -117,9 +118,10 @@ export function findCut(measured, rate, own, enrolled, claimed) {
 function tellings(measured, rate, own, enrolled, claimed, offsets, usual) {
   return claimed.classes.flatMap((right, i) => {
     const beside = claimed.ofEnrolled[i][right];
-    const others = own[right] + enrolled[right] - 1;
+    const rest = enrolled[right] - claimed.standFor[i];
+    const others = own[right] + rest;
     if (!(others > 0 && beside <= fewQuantile(measured, COPIES, others))) return [];
-    const left = own[right] > 0 ? 0 : fewQuantile(measured, rate, enrolled[right] - 1) - usual;
+    const left = own[right] > 0 ? 0 : fewQuantile(measured, rate, rest) - usual;
     const claims = claimed.ofEnrolled[i].map((claim, c) => (c === right ? beside - left : minus(claim, offsets[c])));
     return [Math.max(...claims) - LENGTH * claimed.lengths[i]];
   });

@@ -87,14 +87,15 @@ export async function readKnownness(bundle) {
  * @returns {Limits}
  */
 export function findLimits(knownness, rate, bank) {
-  const { own, enrolled } = bank.counts();
+  const { own } = bank.counts();
+  const taught = bank.taught();
   if (knownness.measured !== null && rate > 0) {
     const shown = bank.unwanted.length;
     const asked = rate * (1 - (LEFT * shown) / (shown + SHOWN));
-    const cut = findCut(knownness.measured, asked, own, enrolled, bank.claimed());
+    const cut = findCut(knownness.measured, asked, own, taught, bank.claimed());
     return { cut, asked: own.map(() => -Infinity) };
   }
-  return { cut: null, asked: thresholds(knownness, rate, own, enrolled, bank.enrolledScores()) };
+  return { cut: null, asked: thresholds(knownness, rate, own, taught, bank.enrolledScores()) };
 }
 
 /**
