@@ -19,7 +19,7 @@ from tlc_edge.compiler.data.prepared import Data, HeldOut
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.features.align import Alignment, align
 from tlc_edge.compiler.features.featurize import TrunkFile, featurize, trunk_file
-from tlc_edge.compiler.features.reference import run_keras
+from tlc_edge.compiler.features.reference import run_float
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.limits.check import DeviceFit, check_limits
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
@@ -152,8 +152,8 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
         fits = {t.name: check_limits(t, [lowered[kind] for kind in order.kinds[t.name]], fused) for t in order.targets}
 
     # each file against the float graph, before anything is written: one that falls too far stops the build
-    with step("verify") as tell, caching(options.cache) as cache:
-        outputs = run_keras(fused, held_out.images, tell, cache)
+    with step("verify") as tell:
+        outputs = run_float(files, fused, data.held_out.features, held_out.images, tell, options.cache)
         reference = Reference(fused, held_out, outputs, Answers(embedded, data.train.classes))
         judged: dict[FileKind, Judged] = {}
         for kind, file in lowered.items():

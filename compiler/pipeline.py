@@ -43,6 +43,8 @@ from .prepare import (
     check_tuning,
     cut,
     featurize_all,
+    find_cut,
+    keep_cut,
     list_images,
     lower,
     own_labels,
@@ -70,19 +72,22 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         order = check(options)
         listed = list_images(order, tell)
 
-    with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it; none for an ONNX file
-        if order.keras:
+    with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it: a trunk not seen yet
+        known = find_cut(order)
+        if order.keras and known is None:
             load_tensorflow()
 
     with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
-        backbone = order.backbone_source.load(options.backbone, options.asked)
+        backbone = known.backbone if known else order.backbone_source.load(options.backbone, options.asked)
 
     with step("shave") as tell:  # cuts the network: that decides what a feature is, so before any is computed
-        trunk = cut(order, backbone, listed, tell)
+        trunk = known or cut(order, backbone, listed, tell)
         check_tuning(order, trunk, listed)  # it may ask for too much
         check_head_fits(order, trunk, listed)
         labels = own_labels(order, backbone, listed)
         files = TrunkFiles(trunk, options.cache)
+        if known is None:
+            keep_cut(order, trunk)
 
     with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out
         featurized = featurize_all(order, files, listed, tell)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from tlc_edge.compiler.backbones.cuts import cuts_of
+from tlc_edge.compiler.backbones.known import Wanted, find_trunk, keep_trunk
 from tlc_edge.compiler.backbones.own_labels import labels_from
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.cache.folder import caching
@@ -20,6 +22,7 @@ from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.fine_tune.layers import choose
 from tlc_edge.compiler.fine_tune.step import checkpoints_beside, fine_tune_step
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
+from tlc_edge.compiler.network.facts import of_onnx
 from tlc_edge.compiler.study.cuts import choose_cut
 from tlc_edge.compiler.train.heads import check_fit, check_head
 from tlc_edge.runtime.errors import BuildError, DataError, UsageError
@@ -65,6 +68,41 @@ def list_images(order: Order, progress: Count) -> ImageList:
     return ImageList(dataset, planned, tuple(foreign), seen)
 
 
+def find_cut(order: Order) -> Trunk | None:
+    """Return the trunk that an order asks for, where it was cut before; its network is loaded when it is needed.
+
+    None where something is to be done in Keras whatever is known, or where it was not cut before.
+    """
+    options, kind = order.options, check_head(order.options.head)
+    if not order.keras or kind.keras or kind.of_network or options.fine_tune is not None:
+        return None
+    with caching(options.cache) as cache:
+        return find_trunk(cache, _wanted(order), _cut_words(order))
+
+
+def keep_cut(order: Order, trunk: Trunk) -> None:
+    """Keep what is known of a trunk of Keras, for the next build; not where the images decided where it was cut."""
+    options = order.options
+    if order.keras and not of_onnx(trunk) and not (_by_images(order) and len(cuts_of(trunk.backbone)) > 1):
+        with caching(options.cache) as cache:
+            keep_trunk(cache, _wanted(order), _cut_words(order), trunk)
+
+
+def _wanted(order: Order) -> Wanted:
+    return Wanted(order.backbone_source, order.options.backbone, order.options.asked)
+
+
+def _cut_words(order: Order) -> list[object]:
+    options = order.options
+    return [options.shave, options.pool, _by_images(order)]
+
+
+def _by_images(order: Order) -> bool:
+    """Return whether images may decide where the backbone is cut."""
+    options = order.options
+    return options.shave in (None, "auto") and options.pool == POOLS[0] and check_head(options.head).trained
+
+
 def cut(order: Order, backbone: Backbone, listed: ImageList, progress: Count) -> Trunk:
     """Cut the backbone where the order says, or where it does best on the training images, if only they can tell.
 
@@ -75,7 +113,7 @@ def cut(order: Order, backbone: Backbone, listed: ImageList, progress: Count) ->
     kind = check_head(options.head)
     if kind.of_network:
         return cut_for_own_head(order, backbone)
-    if options.shave not in (None, "auto") or options.pool != POOLS[0] or not kind.trained:
+    if not _by_images(order):
         return shave(backbone, options.shave, options.pool)
     samples = [listed.dataset.samples[i] for i in listed.planned.train]
     trunk, why = choose_cut(backbone, samples, options.seed, options.threads, options.cache, progress)

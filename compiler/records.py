@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,45 @@ class OwnHead:
     """The last one a softmax."""
 
 
+_Record = TypeVar("_Record")
+
+
+class Later:
+    """A network that is loaded when a record that holds it is first asked for its `model`.
+
+    Only what replaces or lowers a network needs it; to load it takes TensorFlow.
+    """
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+
+    @cached_property
+    def model(self) -> Any:
+        """The network."""
+        return self._load()
+
+
+class _Model:
+    """The field `model` of a record: what it was given, or what comes of it where that is `Later`."""
+
+    def __get__(self, record: Any, kind: type) -> Any:
+        if record is None:
+            raise AttributeError("model")
+        given = record.__dict__["model"]
+        return given.model if isinstance(given, Later) else given
+
+    def __set__(self, record: Any, given: Any) -> None:
+        record.__dict__["model"] = given
+
+
+def _may_come_later(kind: type[_Record]) -> type[_Record]:
+    """Let the field `model` of a record be given as `Later`."""
+    for name in ("model",):
+        setattr(kind, name, _Model())
+    return kind
+
+
+@_may_come_later
 @dataclass(frozen=True, eq=False)
 class Backbone:
     """A pretrained network. `model` is a Keras model from normalised pixels to what its classifier read.
@@ -101,6 +141,23 @@ class Backbone:
     """What the classes of that are called, where the file says so or what lies beside it."""
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a trunk of Keras without its network."""
+
+    fingerprint: str
+    """A hash of all that decides what it gives; see `network.fingerprint`."""
+    weights_sha256: str
+    never_negative: bool
+    """Whether its features come from a ReLU, through pooling at most."""
+    parameters: int
+    macs: int | None
+    """Multiply-accumulates for one image; None where they cannot be counted."""
+    channels: int
+    """Of the feature map that it is cut at."""
+
+
+@_may_come_later
 @dataclass(frozen=True, eq=False)
 class Trunk:
     """What stays of a backbone after the shave: a Keras model from normalised pixels to pooled features [N, F]."""
@@ -112,6 +169,8 @@ class Trunk:
     width: int
     reason: str | None = None
     """Why it was cut there, where the build chose by its images."""
+    facts: Facts | None = None
+    """Of a trunk that comes from the cache: its network is loaded when it is first asked for."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,10 @@ class Source(Protocol):
         """Raise a UsageError where there is no such network, or it does not take what is asked."""
         ...
 
+    def reads(self, name: str, asked: Asked, /) -> list[Path] | None:
+        """Return the files that decide, with what is asked, what `load` gives; None where that is not known."""
+        ...
+
     def load(self, name: str, asked: Asked) -> Backbone:
         """Load it with its pretrained weights; raises a BuildError where they cannot be had or used."""
         ...

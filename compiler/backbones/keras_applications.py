@@ -92,6 +92,11 @@ def check(name: str, asked: Asked) -> None:
     refuse(name, asked, takes=("alpha", "weights"))
 
 
+def reads(_name: str, asked: Asked) -> list[Path] | None:
+    """Return the file of its weights; None where Keras gets them."""
+    return None if asked.weights is None else [Path(asked.weights)]
+
+
 def load(name: str, asked: Asked) -> Backbone:
     """Build a network of keras.applications with its ImageNet weights.
 

@@ -9,7 +9,7 @@ from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
 
 from .adopt import adopt
-from .own_labels import labels_beside
+from .own_labels import label_files, labels_beside
 from .refuse import refuse
 
 _SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -28,6 +28,11 @@ def check(name: str, asked: Asked) -> None:
         UsageError: an option is not for it.
     """
     refuse(name, asked, takes=("pixels",))
+
+
+def reads(name: str, _asked: Asked) -> list[Path] | None:
+    """Return the file, and those with labels beside it."""
+    return [Path(name), *label_files(name)]
 
 
 def load(name: str, asked: Asked) -> Backbone:

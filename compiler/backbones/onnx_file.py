@@ -50,6 +50,11 @@ def check(name: str, asked: Asked) -> None:
     refuse(name, asked, takes=("pixels",))
 
 
+def reads(_name: str, _asked: Asked) -> list[Path] | None:
+    """Return None: it is loaded in no time."""
+    return None
+
+
 def load(name: str, asked: Asked) -> Backbone:
     """Load the network.
 

@@ -61,6 +61,11 @@ def check(name: str, asked: Asked) -> None:
     check_restore(asked)
 
 
+def reads(_name: str, _asked: Asked) -> list[Path] | None:
+    """Return None: what code reads is not known."""
+    return None
+
+
 def load(name: str, asked: Asked) -> Backbone:
     """Call the user's function for a Keras network and set its weights.
 

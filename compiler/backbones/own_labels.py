@@ -21,15 +21,15 @@ def labels_beside(name: str) -> tuple[str, ...] | None:
     Raises:
         BuildError: they are there and cannot be read.
     """
+    return next((found for file in label_files(name) if (found := read_labels(file)) is not None), None)
+
+
+def label_files(name: str) -> list[Path]:
+    """Return the files beside a network's, or in its folder, that may hold its labels."""
     path = Path(name)
     folder = path if path.is_dir() else path.parent
-    for place in (folder, folder / "assets"):
-        for file in BESIDE:
-            if (place / file).is_file():
-                found = read_labels(place / file)
-                if found is not None:
-                    return found
-    return None
+    beside = [place / file for place in (folder, folder / "assets") for file in BESIDE]
+    return [file for file in beside if file.is_file()]
 
 
 def labels_from(name: str) -> tuple[str, ...]:

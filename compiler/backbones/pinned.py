@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone
-from tlc_edge.compiler.weights.pins import pinned_from_package
+from tlc_edge.compiler.weights.pins import from_package, pinned_from_package
 
 from .refuse import refuse
 from .rows import Row, rows
@@ -34,6 +34,13 @@ def check(name: str, asked: Asked) -> None:
         UsageError: something but the input's size is asked for.
     """
     refuse(name, asked, takes=())
+
+
+def reads(name: str, _asked: Asked) -> list[Path] | None:
+    """Return the file of its weights; None where the package is not installed."""
+    row = rows()[name]
+    file = from_package(row.files[0])
+    return None if file is None else [file]
 
 
 def load(name: str, asked: Asked) -> Backbone:

@@ -46,6 +46,11 @@ def check(name: str, asked: Asked) -> None:
     refuse(name, asked, takes=("pixels",))
 
 
+def reads(name: str, _asked: Asked) -> list[Path] | None:
+    """Return the files of graph and weights."""
+    return _files(_folder(name))
+
+
 def load(name: str, asked: Asked) -> Backbone:
     """Load a SavedModel with a signature from one image [N, H, W, C], float32 or uint8, to a vector or a feature map.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tlc_edge.compiler.network.facts import facts_of
 from tlc_edge.compiler.network.layers import Node, nodes
 from tlc_edge.compiler.network.onnx_network import OnnxNetwork
 from tlc_edge.compiler.options import POOLS
@@ -103,9 +104,8 @@ def cost_of_flatten(trunk: Trunk) -> str | None:
     """Return what `flatten` costs, in a sentence; None where it costs nothing."""
     if trunk.pool != "flatten":
         return None
-    node = next(n for n in nodes(trunk.backbone.model) if n.name == trunk.layer)
-    *places_, channels = node.shape
-    places = math.prod(places_)
+    channels = facts_of(trunk).channels
+    places = trunk.width // channels
     return (
         f"flatten keeps where things are: {trunk.width:,} features per image in place of {channels:,}, "
         f"so head and neck are {places} times as large ({4 * trunk.width:,} bytes per class in float32)"

@@ -14,7 +14,7 @@ from tlc_edge.runtime.errors import BuildError, UsageError, first_line
 from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 from . import keras_file, tfjs
-from .own_labels import BESIDE
+from .own_labels import BESIDE, label_files
 from .refuse import refuse
 
 KERAS = "keras_model.h5"
@@ -45,6 +45,11 @@ def check(name: str, asked: Asked) -> None:
             f"--backbone {name}: a zip without {' or '.join(_NETWORKS)}, which Teachable Machine's have; unpack it and "
             "name the network's file"
         )
+
+
+def reads(name: str, _asked: Asked) -> list[Path] | None:
+    """Return the zip, or the network's file with those of labels beside it."""
+    return [Path(name) / KERAS, *label_files(name)] if Path(name).is_dir() else [Path(name)]
 
 
 def load(name: str, asked: Asked) -> Backbone:

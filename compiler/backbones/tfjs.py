@@ -13,6 +13,7 @@ from .own_labels import labels_beside
 from .refuse import refuse
 
 FILE = "model.json"
+_MOST_FILES = 1000
 
 
 def claims(name: str) -> bool:
@@ -28,6 +29,13 @@ def check(name: str, asked: Asked) -> None:
         UsageError: an option is not for it.
     """
     refuse(name, asked, takes=("pixels",))
+
+
+def reads(name: str, _asked: Asked) -> list[Path] | None:
+    """Return all files of its folder: those of the weights are named inside `model.json`."""
+    folder = Path(name) if Path(name).is_dir() else Path(name).parent
+    found = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return found if len(found) <= _MOST_FILES and all(path.is_file() for path in found) else None
 
 
 def load(name: str, asked: Asked) -> Backbone:

@@ -16,6 +16,7 @@ from tlc_edge.compiler.data.duplicates import count_groups
 from tlc_edge.compiler.data.looks import LOOKS
 from tlc_edge.compiler.extras.find import extra_files
 from tlc_edge.compiler.limits.check import DeviceFit
+from tlc_edge.compiler.network.facts import facts_of
 from tlc_edge.compiler.records import Floats, Fused, Outputs
 from tlc_edge.compiler.report.document import report_json
 from tlc_edge.compiler.report.evidence import Evidence
@@ -219,7 +220,7 @@ def _describe(fused: Fused) -> dict[str, Any]:
             "layer": trunk.layer,
             "pool": trunk.pool,
             "width": trunk.width,
-            "trunk_sha256": arrays_sha256(trunk.model.get_weights()),
+            "trunk_sha256": facts_of(trunk).weights_sha256,
         },
         "neck": {
             "kind": neck.kind,

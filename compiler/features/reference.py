@@ -1,4 +1,8 @@
-"""The reference: the float graph in Keras, or an ONNX file itself, which every lowered file is measured against."""
+"""The reference: the float graph, which every lowered file is measured against.
+
+Of a Keras network it is the float32 TFLite file, once that is known to give what Keras gives (`is_keras`): its features
+of all images are there anyway, and Keras takes three times as long. Of an ONNX file it is that file itself.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,55 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.cache.store import FeatureCache
+from tlc_edge.compiler.lower.equalise import noise_images
 from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.network.onnx_network import OnnxNetwork
 from tlc_edge.compiler.records import Floats, Fused, Outputs, Trunk
+from tlc_edge.runtime.engines.open import open_model
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.runtime.quiet import quiet
 
+from .trunk_files import TrunkFiles
+
 _BATCH = 16
+_LOOKED_AT = 4  # images on which file and Keras are compared, once per trunk
+_APART = 1e-3
+"""Of the largest feature of an image: what sums in another order may come to in deep networks, and no defect does."""
+
+
+def run_float(
+    files: TrunkFiles, fused: Fused, features: Floats, images: NDArray[np.uint8], progress: Count, cache: str | None
+) -> Outputs:
+    """Return what the float graph gives for images [N, H, W, C]; `features` [N, F] are those of the float32 file."""
+    if files.form == "onnx" or not is_keras(files, cache):
+        with caching(cache) as kept:
+            return run_keras(fused, images, progress, kept)
+    return Outputs(fused.head.probabilities(features), fused.neck.project(features))
+
+
+def is_keras(files: TrunkFiles, cache: str | None) -> bool:
+    """Return whether a trunk's float32 file gives what its network gives in Keras; found out once per trunk."""
+    file = files.floats()
+    recipe = f"is keras {files.fingerprint} {hashlib.sha256(file.data).hexdigest()} {_APART}"
+    key = hashlib.sha256(recipe.encode()).digest()
+    with caching(cache) as kept:
+        found = None if kept is None else kept.get(key)
+        if found is None:
+            spec = files.trunk.backbone.input
+            images = noise_images(spec.height, spec.width, spec.channels)[:_LOOKED_AT]
+            engine = open_model(files.as_float().kind, file.data, 1, ("features",), file="the trunk")
+            given = np.stack([engine.run(image)[0] for image in images])
+            found = b"yes" if _alike(given, _features(files.trunk, images, silent)) else b"no"
+            if kept is not None:
+                kept.put([(key, found)])
+    return found == b"yes"
+
+
+def _alike(file: Floats, keras: Floats) -> bool:
+    apart = np.abs(file.astype(np.float64) - keras).max(axis=1)
+    return bool((apart <= _APART * np.abs(keras).max(axis=1)).all())  # never where one is not finite
 
 
 def run_keras(

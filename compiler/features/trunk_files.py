@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.lower.formats import lower_trunk
 from tlc_edge.compiler.lower.near_float import USED, near_float
+from tlc_edge.compiler.network.facts import of_onnx
 from tlc_edge.compiler.network.fingerprint import fingerprint
-from tlc_edge.compiler.network.onnx_network import OnnxNetwork
 from tlc_edge.compiler.records import Correction, LoweredTrunk, Trunk
 from tlc_edge.compiler.toolchain import versions
 from tlc_edge.runtime.engines.open import KINDS
@@ -33,7 +33,7 @@ class TrunkFiles:
 
     def __init__(self, trunk: Trunk, cache: str | None = None) -> None:
         self.trunk = trunk
-        self.form = "onnx" if isinstance(trunk.model, OnnxNetwork) else "tflite"
+        self.form = "onnx" if of_onnx(trunk) else "tflite"
         """Of the files that images are featurized with, and that layers are compared with."""
         self.fingerprint = fingerprint(trunk)
         self._cache = cache
@@ -76,7 +76,7 @@ class TrunkFiles:
         """Return the trunk with the weights that a scheme's files get, one for all formats, and what they are worth."""
         rounds = scheme in SCHEMES and SCHEMES[scheme].weights == "int8"
         # Here that is done in Keras; the lowering of an ONNX network does it on the file.
-        if not rounds or calibration is None or isinstance(self.trunk.model, OnnxNetwork):
+        if not rounds or calibration is None or of_onnx(self.trunk):
             return self.trunk, None
         key = (SCHEMES[scheme].int8_between, _digest(calibration[:USED]))
         if key not in self._near:

@@ -91,7 +91,7 @@ def fine_tune(
     if not state.best_epoch:
         return Tuned(trunk, 0, tuple(state.losses), run.resumed)
     cut.set_weights(state.best)
-    return Tuned(replace(trunk, model=cut.trunk), state.best_epoch, tuple(state.losses), run.resumed)
+    return Tuned(replace(trunk, model=cut.trunk, facts=None), state.best_epoch, tuple(state.losses), run.resumed)
 
 
 class _Run:

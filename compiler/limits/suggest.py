@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from tlc_edge.compiler.backbones.rows import Narrower, Row, rows
 from tlc_edge.compiler.backbones.shave import cannot_cut
-from tlc_edge.compiler.network.layers import count_parameters, nodes
+from tlc_edge.compiler.network.facts import facts_of
+from tlc_edge.compiler.network.layers import nodes
 from tlc_edge.compiler.records import Fused, Lowered
 from tlc_edge.targets.schemes import SCHEMES, all_int8, int8_schemes, smaller
 
@@ -36,7 +37,7 @@ def smaller_files(file: Lowered, fused: Fused, limit: int, full_int8: bool) -> l
     scheme = file.info.scheme
     found: list[Suggestion] = []
     if file.info.format == "tflite" and not full_int8:
-        weights, width = count_parameters(fused.trunk.model), fused.trunk.width
+        weights, width = facts_of(fused.trunk).parameters, fused.trunk.width
         others = smaller(file.info.format, scheme)
         found += _first((Suggestion(f"--scheme {s}", _bytes(fused, weights, width, s)) for s in others), limit)
     found += _first(_cuts(file, fused), limit)

@@ -51,7 +51,7 @@ def near_float(
                 best = other if other.noise < best.noise else best
         taken = best.noise < first.plain
         correction = Correction(len(unseen), first.plain_cosine, best.cosine, taken)
-        made = replace(trunk, model=with_weights(trunk.model, best.weights)) if taken else trunk
+        made = replace(trunk, model=with_weights(trunk.model, best.weights), facts=None) if taken else trunk
     return made, correction
 
 

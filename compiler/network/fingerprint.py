@@ -15,6 +15,8 @@ from .onnx_network import OnnxNetwork
 
 def fingerprint(trunk: Trunk) -> str:
     """Return a hash of all that decides what the trunk gives for given pixels, but for the engine and the scheme."""
+    if trunk.facts is not None:
+        return trunk.facts.fingerprint
     if isinstance(trunk.model, OnnxNetwork):
         return _of_onnx(trunk, trunk.model)
     layers = json.dumps(trunk.model.get_config(), default=str, sort_keys=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.data.duplicates import Group
 from tlc_edge.compiler.data.records import Skipped
-from tlc_edge.compiler.network.onnx_network import OnnxNetwork
+from tlc_edge.compiler.network.facts import of_onnx
 from tlc_edge.compiler.records import Correction, Outputs
 from tlc_edge.compiler.study.reliability import Reliability, measure_reliability
 from tlc_edge.compiler.study.study import Study
@@ -208,8 +208,7 @@ def _reliability(outputs: Outputs, truth: NDArray[np.int64]) -> Reliability | No
 def _reference(reference: Reference) -> FileFindings:
     outputs, truth = reference.outputs, reference.held_out.truth
     accuracy = _accuracy(reference.answers, truth)
-    of_onnx = isinstance(reference.fused.trunk.model, OnnxNetwork)
-    form, engine = ("onnx", "onnxruntime") if of_onnx else ("keras", "tensorflow")
+    form, engine = ("onnx", "onnxruntime") if of_onnx(reference.fused.trunk) else ("keras", "tensorflow")
     return FileFindings(REFERENCE, form, "float32", 0, engine, accuracy, None, None, _reliability(outputs, truth))
 
 

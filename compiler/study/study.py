@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.data.prepared import Data
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
-from tlc_edge.compiler.network.layers import count_macs
+from tlc_edge.compiler.network.facts import facts_of
 from tlc_edge.compiler.records import Correction, Fused
 from tlc_edge.compiler.verify.layer_errors import LayerError
 from tlc_edge.compiler.verify.parity import NONE, Parity
@@ -59,7 +59,7 @@ def study(fused: Fused, data: Data, seed: int, progress: Count = silent) -> Stud
     else:
         accuracy = None
         material = Material(embedded, train.classes, held_out_embedded, held_out.classes)
-    trunk = count_macs(fused.trunk.model)
+    trunk = facts_of(fused.trunk).macs
     extra = sum(layer.kernel.size for layer in head.layers)
     extra += 0 if fused.neck.kernel is None else fused.neck.kernel.size
     return Study(

@@ -22,7 +22,8 @@ from tlc_edge.compiler.data.records import Dataset, Sample
 from tlc_edge.compiler.features.featurize import Featurized, featurize, trunk_file
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.lower.file_kinds import file_kinds
-from tlc_edge.compiler.network.layers import count_macs, count_parameters, macs, nodes
+from tlc_edge.compiler.network.facts import facts_of
+from tlc_edge.compiler.network.layers import macs, nodes
 from tlc_edge.compiler.options import DEFAULT, POOLS, Asked, check_seed
 from tlc_edge.compiler.records import Backbone, Head, Trunk
 from tlc_edge.compiler.steps import Progress, Steps, no_progress
@@ -258,8 +259,8 @@ def _measure(
         backbone=trunk.backbone.name,
         layer=trunk.layer,
         features=trunk.width,
-        parameters=count_parameters(trunk.model),
-        macs=count_macs(trunk.model),
+        parameters=facts_of(trunk).parameters,
+        macs=facts_of(trunk).macs,
         accuracy=float(np.mean(answers == classes[parts.validation])),
         bytes=len(lowered.data),
         milliseconds=round(median_milliseconds(opened, pixels), 3),

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.network.onnx_network import OnnxNetwork
-from tlc_edge.compiler.network.walk import is_relu, steps
+from tlc_edge.compiler.network.facts import facts_of
 from tlc_edge.compiler.records import Floats, Neck, Trunk, signed_root
 
 WIDTH = 256
@@ -19,12 +18,6 @@ and features in place of their roots, cost what is enrolled later a point and mo
 # From here on (flattened feature maps) a gallery of whole features is too large for a device, and the few
 # directions that the training images span are the lesser evil.
 _UNWIELDY = 4096
-_HAND_ON = frozenset(
-    {
-        *("GlobalAveragePooling2D", "GlobalMaxPooling2D", "AveragePooling2D", "MaxPooling2D", "Flatten", "Reshape"),
-        *("Dropout", "SpatialDropout2D", "ZeroPadding2D", "Cropping2D"),
-    }
-)
 
 
 def make_neck(trunk: Trunk, train: Floats, width: int | None = None, *, root: bool = False) -> Neck:
@@ -53,7 +46,7 @@ def make_neck(trunk: Trunk, train: Floats, width: int | None = None, *, root: bo
         # A shift common to all classes leaves softmax as it is, so it is taken out first.
         kind, matrix = "classifier", classifier.kernel - classifier.kernel.mean(axis=1, keepdims=True)
         width = min(OF_CLASSIFIER, len(classifier.bias) - 1, trunk.width) if width is None else width
-        root = root and never_negative(trunk.model)
+        root = root and facts_of(trunk).never_negative
         mean = signed_root(train).mean(axis=0, dtype=np.float64) if root else mean
     elif len(train) > least or trunk.width > _UNWIELDY:
         width = min(least, len(train) - 1)
@@ -62,17 +55,6 @@ def make_neck(trunk: Trunk, train: Floats, width: int | None = None, *, root: bo
         return Neck("none", trunk.width)
     kernel = _left_singular(matrix, width)
     return Neck(kind, kernel.shape[1], kernel.astype(np.float32), (-mean @ kernel).astype(np.float32), root)
-
-
-def never_negative(model: Any) -> bool:
-    """Return whether what a network gives comes from a ReLU, through pooling at most; of ONNX that is not known."""
-    if isinstance(model, OnnxNetwork):
-        return False
-    given_by = {key: step for step in steps(model) for key in step.outputs}
-    step = given_by.get(id(model.outputs[0]))
-    while step is not None and step.kind in _HAND_ON:
-        step = given_by.get(step.inputs[0])
-    return step is not None and is_relu(step)
 
 
 def _left_singular(matrix: NDArray[Any], width: int) -> NDArray[np.float64]:

@@ -45,9 +45,11 @@ def whitening(embedded: Floats, classes: NDArray[np.int64]) -> NDArray[np.float6
     width = embedded.shape[1]
     _, numbers = np.unique(classes, return_inverse=True)
     counts = np.bincount(numbers)
-    sums = np.zeros((len(counts), width))
-    np.add.at(sums, numbers, embedded)
-    within = embedded - (sums / np.maximum(counts, 1)[:, None])[numbers]
+    if not len(counts):
+        return np.eye(width)
+    of_class = embedded[np.argsort(numbers, kind="stable")].astype(np.float64)
+    sums = np.add.reduceat(of_class, np.cumsum(counts) - counts, axis=0)
+    within = embedded - (sums / counts[:, None])[numbers]
     from threadpoolctl import threadpool_limits
 
     # The threads of a BLAS wait for one another longer than they compute here, above all on a busy machine.

@@ -155,6 +155,9 @@ def check(name, asked):
     if name != "zoo:small":
         raise UsageError(f"--backbone {name}: the zoo has zoo:small")
 
+def reads(name, asked):
+    return None
+
 def load(name, asked):
     return small_backbone()
 """

@@ -1,0 +1,171 @@
+"""Trunks that were cut before: all that is known of one, kept by the hash of the files that it came from.
+
+A build that lowers nothing new needs no more than that; the network itself is loaded when something asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.cache.store import FeatureCache
+from tlc_edge.compiler.network.facts import facts_of
+from tlc_edge.compiler.network.fingerprint import fingerprint
+from tlc_edge.compiler.options import Asked
+from tlc_edge.compiler.records import (
+    Backbone,
+    Classifier,
+    Dense,
+    Facts,
+    InputSpec,
+    Later,
+    OwnHead,
+    Provenance,
+    Restored,
+    Trunk,
+)
+from tlc_edge.compiler.toolchain import load_tensorflow, versions
+from tlc_edge.compiler.weights.pins import file_sha256
+from tlc_edge.runtime.errors import BuildError, TlcError
+
+from .find import Source
+from .shave import shave
+
+_FORMAT = 1  # rises when what is kept has another form
+_ROOMS = ("backbones", "network", "weights")
+"""Their code decides what a trunk is, so it is part of the key."""
+_LARGEST = 2_000_000_000  # bytes of files that are hashed
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A backbone that is asked for, and where from."""
+
+    source: Source
+    name: str
+    asked: Asked
+
+    def key(self, what: Sequence[object]) -> bytes | None:
+        """Return the key of something that follows from the backbone; None where it is not known what it is read from.
+
+        `what` says what follows, and by which options.
+        """
+        try:
+            files = self.source.reads(self.name, self.asked)
+            if files is None or sum(file.stat().st_size for file in files) > _LARGEST:
+                return None
+            hashes = [(str(file.resolve()), file_sha256(file)) for file in files]
+        except (TlcError, OSError):  # loading it says what is wrong
+            return None
+        recipe = [_FORMAT, _code(), self.name, asdict(self.asked), hashes, versions("tensorflow", "keras"), list(what)]
+        return hashlib.sha256(json.dumps(recipe).encode()).digest()
+
+
+def find_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object]) -> Trunk | None:
+    """Return a trunk as it was kept under the same words; None where it was not."""
+    key = None if cache is None else wanted.key(["trunk", *what])
+    found = None if cache is None or key is None else cache.get(key)
+    return None if found is None else _unpack(found, wanted)
+
+
+def keep_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object], trunk: Trunk) -> None:
+    """Keep what is known of a trunk of a Keras network."""
+    key = None if cache is None else wanted.key(["trunk", *what])
+    if cache is not None and key is not None:
+        cache.put([(key, _pack(trunk))])
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    compiler = Path(__file__).parent.parent
+    for room in _ROOMS:
+        for file in sorted((compiler / room).glob("*.*")):
+            digest.update(f"{room}/{file.name} {file_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _pack(trunk: Trunk) -> bytes:
+    """Return a line of JSON, then arrays as numpy writes them."""
+    b = trunk.backbone
+    arrays: dict[str, Any] = {}
+    if b.classifier is not None:
+        arrays |= {"classifier kernel": b.classifier.kernel, "classifier bias": b.classifier.bias}
+    own: Any = b.own
+    if isinstance(b.own, OwnHead):
+        for i, layer in enumerate(b.own.layers):
+            arrays |= {f"{i} kernel": layer.kernel, f"{i} bias": layer.bias}
+        own = [b.own.layer, b.own.pool, [layer.activation for layer in b.own.layers]]
+    said = {
+        "name": b.name,
+        "input": asdict(b.input),
+        "provenance": asdict(b.provenance),
+        "default_shave": b.default_shave,
+        "classifier": None if b.classifier is None else b.classifier.pool,
+        "default_reason": b.default_reason,
+        "removed": b.removed,
+        "merged": dict(b.merged),
+        "restored": [asdict(r) for r in b.restored],
+        "notes": b.notes,
+        "own": own,
+        "labels": b.labels,
+        "trunk": [trunk.layer, trunk.pool, trunk.width, trunk.reason],
+        "facts": asdict(facts_of(trunk)),
+    }
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return json.dumps(said).encode() + b"\n" + content.getvalue()
+
+
+def _unpack(kept: bytes, wanted: Wanted) -> Trunk:
+    line, _, content = kept.partition(b"\n")
+    said: dict[str, Any] = json.loads(line)
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays: Mapping[str, NDArray[Any]] = dict(file)
+    layer, pool, width, reason = said["trunk"]
+    facts = Facts(**said["facts"])
+    later = Later(lambda: _load(wanted, layer, pool, facts))
+    backbone = Backbone(
+        name=said["name"],
+        model=Later(lambda: later.model.backbone.model),
+        input=InputSpec(**said["input"]),
+        provenance=Provenance(**said["provenance"]),
+        default_shave=said["default_shave"],
+        classifier=None
+        if said["classifier"] is None
+        else Classifier(arrays["classifier kernel"], arrays["classifier bias"], said["classifier"]),
+        default_reason=said["default_reason"],
+        removed=tuple(said["removed"]),
+        merged=said["merged"],
+        restored=tuple(Restored(**r) for r in said["restored"]),
+        notes=tuple(said["notes"]),
+        own=said["own"] if isinstance(said["own"], str) else _own(said["own"], arrays),
+        labels=None if said["labels"] is None else tuple(said["labels"]),
+    )
+    return Trunk(backbone, layer, pool, Later(lambda: later.model.model), width, reason, facts)
+
+
+def _own(said: Sequence[Any], arrays: Mapping[str, NDArray[Any]]) -> OwnHead:
+    layer, pool, activations = said
+    layers = tuple(Dense(arrays[f"{i} kernel"], arrays[f"{i} bias"], a) for i, a in enumerate(activations))
+    return OwnHead(layer, pool, layers)
+
+
+def _load(wanted: Wanted, layer: str, pool: str, facts: Facts) -> Trunk:
+    """Load the network of a trunk that is known, and cut it.
+
+    Raises:
+        BuildError: it is another one by now, or cannot be loaded.
+    """
+    load_tensorflow()
+    trunk = shave(wanted.source.load(wanted.name, wanted.asked), layer, pool)
+    if fingerprint(trunk) != facts.fingerprint:
+        raise BuildError(f"--backbone {wanted.name}: its files changed during the build; build again")
+    return trunk

@@ -1,0 +1,166 @@
+"""A build whose trunk was cut before loads neither TensorFlow nor the network, and makes the same bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_networks import small_backbone
+
+from tlc_edge.compiler.backbones import keras_file
+from tlc_edge.compiler.backbones.known import Wanted, find_trunk, keep_trunk
+from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.cache.store import FeatureCache
+from tlc_edge.compiler.features.reference import is_keras
+from tlc_edge.compiler.features.trunk_files import TrunkFiles
+from tlc_edge.compiler.network.facts import facts_of
+from tlc_edge.compiler.network.fingerprint import fingerprint
+from tlc_edge.compiler.options import Asked
+from tlc_edge.compiler.records import Classifier, Dense, OwnHead, Restored, Trunk
+from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.errors import BuildError
+
+BUILD = """
+import sys
+from pathlib import Path
+from tlc_edge.compiler import Options, build
+data, out, head, backbone = sys.argv[1:5]
+build(Options(data, ("rpi",), Path(out), backbone=backbone, head=head, cache=sys.argv[5], max_drop=100))
+print("tensorflow" in sys.modules, "keras" in sys.modules)
+"""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A small network in Keras' own file, with the names of its classes beside it."""
+    path = tmp_path / "small.keras"
+    small_backbone().model.save(path)
+    (tmp_path / "labels.txt").write_text("one\ntwo\n")
+    return path
+
+
+@pytest.fixture
+def wanted(network: Path) -> Wanted:
+    return Wanted(keras_file, str(network), Asked())
+
+
+def run(*words: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, *map(str, words)], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Return a bundle's files, without the time at which it was made."""
+    files = dict(Bundle.open(path).files)
+    created = json.loads(files["manifest.json"])["created"].encode()
+    return {name: data.replace(created, b"") for name, data in files.items()}
+
+
+def test_the_second_build_loads_no_tensorflow_and_gives_the_same_bytes(
+    photos: Path, network: Path, tmp_path: Path
+) -> None:
+    first, second, fresh = (tmp_path / name / "small.tlc" for name in "123")
+    cache = tmp_path / "cache"
+    for path in (first, second, fresh):
+        path.parent.mkdir()
+    assert run(photos, first, "linear", network, cache) == "True True"
+    assert run(photos, second, "linear", network, cache) == "False False"
+    assert run(photos, fresh, "linear", network, "off") == "True True"
+    assert content(first) == content(second) == content(fresh)
+
+
+def test_a_trunk_comes_back_as_it_was_kept(wanted: Wanted, tmp_path: Path) -> None:
+    loaded = wanted.source.load(wanted.name, wanted.asked)
+    matrix = np.arange(12, dtype=np.float32).reshape(4, 3)
+    backbone = replace(
+        loaded,
+        classifier=Classifier(matrix, matrix[0], "max"),
+        own=OwnHead("here", "avg", (Dense(matrix, matrix[0], "softmax"),)),
+        restored=(Restored("kernel", "restored", "as asked"),),
+        notes=("a note",),
+        merged={"a": "b"},
+    )
+    trunk = replace(shave(backbone), reason="because")
+    with FeatureCache(tmp_path / "cache") as cache:
+        keep_trunk(cache, wanted, ["x"], trunk)
+        found = find_trunk(cache, wanted, ["x"])
+        assert find_trunk(cache, wanted, ["y"]) is None
+        assert find_trunk(cache, replace(wanted, asked=Asked(input_size=(32, 32))), ["x"]) is None
+    assert found is not None
+    assert found.facts == facts_of(trunk)
+    assert (found.layer, found.pool, found.width, found.reason) == (trunk.layer, trunk.pool, trunk.width, "because")
+    assert plain(found) == plain(trunk)
+    assert fingerprint(found) == fingerprint(trunk)
+    for a, b in zip(found.model.get_weights(), trunk.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found.backbone.model is found.backbone.model
+
+
+def plain(trunk: Trunk) -> dict[str, Any]:
+    """Return what a backbone's record holds, but for its network, with arrays as lists."""
+    found = {key: value for key, value in vars(trunk.backbone).items() if key not in ("model", "classifier", "own")}
+    classifier, own = trunk.backbone.classifier, trunk.backbone.own
+    assert classifier is not None
+    assert isinstance(own, OwnHead)
+    arrays = [classifier.kernel, classifier.bias, own.layers[0].kernel, own.layers[0].bias]
+    words = [classifier.pool, own.layer, own.pool, own.layers[0].activation]
+    return {**found, "arrays": [a.tolist() for a in arrays], "words": words}
+
+
+@pytest.mark.parametrize("changed", ["small.keras", "labels.txt", "metadata.json"])
+def test_what_decides_a_network_is_part_of_the_key(wanted: Wanted, tmp_path: Path, changed: str) -> None:
+    before = wanted.key(["x"])
+    assert before is not None
+    assert wanted.key(["x"]) == before
+    with (tmp_path / changed).open("ab") as file:
+        file.write(b"\n")
+    assert wanted.key(["x"]) != before
+
+
+def test_a_network_that_is_not_there_has_no_key_and_is_told_of_when_it_is_loaded(wanted: Wanted) -> None:
+    Path(wanted.name).unlink()
+    assert wanted.key(["x"]) is None
+
+
+def test_a_network_that_changes_under_a_known_trunk_is_refused(wanted: Wanted, tmp_path: Path) -> None:
+    with FeatureCache(tmp_path / "cache") as cache:
+        keep_trunk(cache, wanted, ["x"], shave(wanted.source.load(wanted.name, wanted.asked)))
+        found = find_trunk(cache, wanted, ["x"])
+    assert found is not None
+    model = small_backbone().model
+    model.set_weights([w + 1 for w in model.get_weights()])
+    model.save(wanted.name)
+    with pytest.raises(BuildError, match="changed during the build"):
+        _ = found.model
+
+
+def test_what_was_changed_in_the_cache_is_not_taken(wanted: Wanted, tmp_path: Path) -> None:
+    with FeatureCache(tmp_path / "cache") as cache:
+        keep_trunk(cache, wanted, ["x"], shave(wanted.source.load(wanted.name, wanted.asked)))
+        with sqlite3.connect(cache.path) as db:
+            db.execute("UPDATE payloads SET value = replace(value, 'avg', 'max')")
+        db.close()
+        assert find_trunk(cache, wanted, ["x"]) is None
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_float_file_is_the_reference_only_where_it_gives_what_keras_gives(same: bool, tmp_path: Path) -> None:
+    files = TrunkFiles(shave(small_backbone()), str(tmp_path))
+    files.floats()
+    if not same:
+        files.trunk.model.set_weights([w * 1.01 for w in files.trunk.model.get_weights()])
+    assert is_keras(files, str(tmp_path)) is same
+    files.trunk.model.set_weights([w * 1.01 for w in files.trunk.model.get_weights()])
+    assert is_keras(files, str(tmp_path)) is same  # as it was found the first time
+    assert is_keras(files, "off") is False
