@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from tlc_edge.runtime.bundle.bundle import DIGEST, MANIFEST, Bundle, check_writable
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.files import beside, put_in_place, write_folder
+from tlc_edge.runtime.knn.enroll_warnings import sharpness_of_files
 from tlc_edge.targets import all_targets
 
 _TYPES = {
@@ -137,6 +138,8 @@ def _of_bundle(bundle: Bundle) -> dict[str, bytes]:
     golden = sorted(name for name in bundle.files if name.startswith("golden/") and name.endswith(".png"))
     left_out = {*others, *golden[_GOLDEN:], "report.html", "report.json", "labels.json"}
     contents = {name: data for name, data in bundle.files.items() if name not in left_out}
+    looks = sharpness_of_files([bundle.files[name] for name in golden])
+    contents["golden/sharpness.json"] = json.dumps([round(value, 4) for value in looks]).encode()
     return contents | {DIGEST: f"{hashlib.sha256(bundle.files[MANIFEST]).hexdigest()}\n".encode()}
 
 

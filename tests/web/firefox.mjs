@@ -1,9 +1,10 @@
 /**
  * Opens a site in Firefox, teaches it by files, and asks its runtime; prints what was seen, as JSON.
  *
- *   node firefox.mjs FIREFOX SITE ASKED.json MUGS BOOKS
+ *   node firefox.mjs FIREFOX SITE ASKED.json DOUBTFUL MUGS BOOKS
  *
- * ASKED holds RGBA pictures to prepare, as for pixels.mjs; MUGS and BOOKS are folders of pictures.
+ * ASKED holds RGBA pictures to prepare, as for pixels.mjs; MUGS and BOOKS are folders of pictures, and DOUBTFUL one of
+ * what had better not be taught as a mug.
  */
 
 import fs from "node:fs";
@@ -12,7 +13,7 @@ import path from "node:path";
 import { startFirefox } from "./marionette.mjs";
 import { serve } from "./server.mjs";
 
-const [executable, site, asked, ...classes] = process.argv.slice(2);
+const [executable, site, asked, doubtful, ...classes] = process.argv.slice(2);
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "tlc-site-"));
 fs.cpSync(site, folder, { recursive: true });
 fs.writeFileSync(path.join(folder, "blank.html"), "<!doctype html><title>blank</title>");
@@ -24,7 +25,13 @@ const seen = {};
 const shown = (id) => firefox.evaluate((name) => document.getElementById(name).textContent, id);
 const isOpen = () => firefox.waitFor(() => document.querySelectorAll("#list li").length > 1);
 
-async function teach(label, pictures) {
+const inside = (one) =>
+  fs
+    .readdirSync(one)
+    .sort()
+    .map((name) => path.join(one, name));
+
+async function teach(label, pictures, count = pictures.length) {
   await firefox.evaluate((name) => {
     document.getElementById("new-name").value = name;
     document.querySelector("#new-class button").click();
@@ -36,7 +43,7 @@ async function teach(label, pictures) {
   }, label);
   await firefox.waitFor(() => document.getElementById("class-dialog").open);
   await firefox.choose("#add-files", pictures);
-  await firefox.waitFor((n) => document.querySelectorAll("#pictures button").length === n, pictures.length);
+  await firefox.waitFor((n) => document.querySelectorAll("#pictures button").length === n, count);
   await firefox.evaluate(() => document.getElementById("class-close").click());
 }
 
@@ -73,12 +80,7 @@ try {
   await firefox.goto(server.url);
   await isOpen();
   seen.browser = await firefox.evaluate(() => navigator.userAgent);
-  const files = classes.map((one) =>
-    fs
-      .readdirSync(one)
-      .sort()
-      .map((name) => path.join(one, name)),
-  );
+  const files = classes.map(inside);
   for (const [i, one] of classes.entries()) await teach(path.basename(one), files[i]);
   seen.pages = [];
   for (const [first] of files) {
@@ -87,6 +89,12 @@ try {
     await firefox.waitFor((text) => document.getElementById("best").textContent !== text, before);
     seen.pages.push(await shown("best"));
   }
+  // Undone: only what was said of them counts.
+  await teach(path.basename(classes[0]), inside(doubtful), files[0].length + 1);
+  seen.doubts = await shown("notice");
+  await firefox.evaluate(() => document.getElementById("undo").click());
+  await firefox.waitFor(() => document.getElementById("notice").textContent === "Undone.");
+
   await firefox.evaluate(() => document.getElementById("selftest").click());
   await firefox.waitFor(() => document.getElementById("selftest-result").textContent !== "");
   seen.selftest = await shown("selftest-result");

@@ -32,6 +32,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         with Image.open(path) as image:
             turned = Image.merge("RGB", image.split()[::-1]).rotate(180)
         turned.save(root / "book" / path.name)
+    (root / "doubtful").mkdir()
+    shutil.copy(path, root / "doubtful")
+    Image.new("RGB", (320, 240), (3, 2, 2)).save(root / "doubtful" / "dark.png")
     return [root / "mug", root / "book"]
 
 
@@ -44,7 +47,7 @@ def seen(site: Path, folders: list[Path], tmp_path_factory: pytest.TempPathFacto
         pytest.skip("node is not here")
     asked = tmp_path_factory.mktemp("asked") / "asked.json"
     asked.write_text(json.dumps(pictures(PICTURES)[1]), encoding="utf-8")
-    found: dict[str, Any] = in_node("firefox.mjs", firefox, site, asked, *folders)
+    found: dict[str, Any] = in_node("firefox.mjs", firefox, site, asked, folders[0].parent / "doubtful", *folders)
     assert "Firefox" in found["browser"]
     return found
 
@@ -54,6 +57,10 @@ def test_it_is_taught_by_files_and_keeps_it(seen: dict[str, Any]) -> None:
     assert (seen["taught"]["mug"], seen["taught"]["book"]) == (COUNT, COUNT)
     assert seen["offline"] == f"mug{COUNT}"
     assert seen["selftest"].startswith("Passed")
+
+
+def test_it_says_what_looks_wrong_about_a_picture(seen: dict[str, Any]) -> None:
+    assert seen["doubts"].startswith("mug: 1 pictures learned. There already: 1. Of one colour, or too dark")
 
 
 def test_the_pixels_are_those_of_python(seen: dict[str, Any]) -> None:

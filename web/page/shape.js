@@ -13,6 +13,10 @@
  * @typedef {{labels: string[], created: string, model: string, metrics: Record<string, unknown>,
  *   bytes: number | null}} About
  *
+ * What came of learning: `warnings` is what looks wrong about the pictures (`duplicate`, `blank`, `blur` or `alike`), each
+ * with the class that it is about.
+ * @typedef {{added: number, skipped?: number, warnings?: {kind: string, label: string}[]}} Learned
+ *
  * `selftest` is only where golden samples can be run again.
  * @typedef {{
  *   about(): Promise<About>,
@@ -20,7 +24,7 @@
  *   explain(answer: Answer): Promise<{id: number, label: string, picture: Blob | null}[]>,
  *   prepare(source: Shown | Taken): Promise<Taken>,
  *   pictureOf(taken: Taken): Promise<Blob>,
- *   enroll(label: string, sources: (File | Taken)[]): Promise<{added: number, alike: (string | null)[]}>,
+ *   enroll(label: string, sources: (File | Taken)[]): Promise<Learned>,
  *   forget(label: string): Promise<unknown>,
  *   rename(from: string, to: string, merge: boolean): Promise<unknown>,
  *   remove(examples: number[]): Promise<unknown>,

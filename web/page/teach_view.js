@@ -154,10 +154,9 @@ export class TeachView {
     try {
       const change = await this.classifier.enroll(label, sources);
       this.canUndo = true;
-      const alike = mostOften(change.alike);
       const learned = text(change.added ? "learned" : "nothingNew", { label: nameOf(label), count: change.added });
-      const doubt = alike === undefined ? "" : text("alike", { count: alike.count, label: alike.label });
-      this.#say(`${learned} ${doubt}`.trim(), doubt !== "");
+      const doubts = doubtsOf(label, change);
+      this.#say([learned, ...doubts].join(" "), doubts.length > 0);
       await this.refresh();
     } catch (error) {
       this.complain(error);
@@ -255,13 +254,20 @@ function nameOf(label) {
 }
 
 /**
- * @param {(string | null)[]} labels
- * @returns {{label: string, count: number} | undefined}
+ * What looks wrong about the pictures that were taken, in sentences.
+ * @param {string} label
+ * @param {import("./shape.js").Learned} change
+ * @returns {string[]}
  */
-function mostOften(labels) {
-  /** @type {Map<string, number>} */
-  const counts = new Map();
-  for (const label of labels) if (label !== null) counts.set(label, (counts.get(label) ?? 0) + 1);
-  const [first] = [...counts].sort((a, b) => b[1] - a[1]);
-  return first && { label: first[0], count: first[1] };
+function doubtsOf(label, { added, skipped = 0, warnings = [] }) {
+  const said = added && skipped ? [text("duplicates", { count: skipped })] : [];
+  for (const kind of ["duplicate", "blank", "blur", "alike"]) {
+    /** @type {Map<string, number>} */
+    const counts = new Map();
+    // Of a class's own duplicates it was said already.
+    const about = warnings.filter((one) => one.kind === kind && !(kind === "duplicate" && one.label === label));
+    for (const one of about) counts.set(one.label, (counts.get(one.label) ?? 0) + 1);
+    for (const [other, count] of counts) said.push(text(kind, { count, label: nameOf(other) }));
+  }
+  return said;
 }

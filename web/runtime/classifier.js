@@ -6,9 +6,10 @@ import { selftest, selftestOnce } from "./engines/selftest.js";
 import { UsageError } from "./errors.js";
 import { GalleryClient } from "./gallery/client.js";
 import { cleanLabel, NONE_OF_THESE } from "./gallery/labels.js";
-import { decode } from "./images/load.js";
+import { decode, readRgb } from "./images/load.js";
+import { isOneColour } from "./images/nothing.js";
 import { Bank } from "./knn/bank.js";
-import { lookalikes } from "./knn/enroll_warnings.js";
+import { Doubts, sharpness } from "./knn/enroll_warnings.js";
 import { answer, basis } from "./knn/prediction.js";
 import { readKnownness } from "./knn/unknown.js";
 
@@ -19,6 +20,7 @@ import { readKnownness } from "./knn/unknown.js";
  */
 /** @typedef {import("./knn/prediction.js").Prediction} Prediction */
 /** @typedef {import("./gallery/gallery.js").Change} Change */
+/** @typedef {import("./knn/enroll_warnings.js").EnrollWarning} EnrollWarning */
 
 const THUMBNAIL_QUALITY = 0.9;
 
@@ -39,6 +41,7 @@ export class Classifier {
     this.exemplars = exemplars;
     this.knownness = knownness;
     this.rate = rate;
+    this.doubts = new Doubts(() => bundle.goldenSharpness(), sharpnessOf);
     this.basis = this.#weigh(this.#fresh());
   }
 
@@ -99,24 +102,27 @@ export class Classifier {
    * @param {string} label
    * @param {(Source | Prepared)[]} sources
    * @param {{thumbnails?: boolean}} options
-   * @returns {Promise<Change & {alike: (string | null)[]}>} `alike`: for each image another class that it looks like
+   * @returns {Promise<Change & {warnings: EnrollWarning[]}>} `warnings`: what looks wrong about them
    */
   async enroll(label, sources, options = {}) {
     const name = cleanLabel(label);
     if (!sources.length) throw new UsageError("no pictures to learn from; give at least one");
-    /** @type {Float32Array[]} */
-    const vectors = [];
+    const shape = this.bundle.manifest.preprocessing;
+    /** @type {import("./knn/enroll_warnings.js").NewExample[]} */
+    const fresh = [];
     /** @type {import("./gallery/packed.js").ExampleSource[]} */
     const examples = [];
     for (const source of sources) {
       const { pixels, sha256: digest, name: file } = await this.prepare(source);
-      vectors.push((await this.engine.run(pixels)).embedding);
+      const { embedding } = await this.engine.run(pixels);
+      const looks = { sharpness: sharpness(pixels, shape), isBlank: isOneColour(pixels, shape) };
+      fresh.push({ name: file, sha256: digest, embedding, ...looks });
       const thumbnail = (options.thumbnails ?? true) ? await this.picture(pixels) : null;
       examples.push({ sha256: digest, name: file, thumbnail });
     }
-    // What must not pass is shown because it does.
-    const alike = name === NONE_OF_THESE ? vectors.map(() => null) : lookalikes(name, vectors, this.basis.bank);
-    return { ...(await this.#changed(await this.gallery.add(name, vectors, examples))), alike };
+    const warnings = await this.doubts.about(name, fresh, this.basis.bank, this.gallery);
+    const vectors = fresh.map(({ embedding }) => embedding);
+    return { ...(await this.#changed(await this.gallery.add(name, vectors, examples))), warnings };
   }
 
   /**
@@ -212,6 +218,7 @@ export class Classifier {
    */
   async importGallery(file) {
     const classes = await this.gallery.importFile(new Uint8Array(await file.arrayBuffer()));
+    this.doubts.byClass.clear();
     await this.#follow();
     return classes;
   }
@@ -287,4 +294,13 @@ export class Classifier {
     const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: THUMBNAIL_QUALITY });
     return new Uint8Array(await blob.arrayBuffer());
   }
+}
+
+/**
+ * @param {Uint8Array<ArrayBuffer>} jpeg
+ * @returns {Promise<number | null>}
+ */
+async function sharpnessOf(jpeg) {
+  const { pixels, ...shape } = await readRgb(new Blob([jpeg], { type: "image/jpeg" }));
+  return sharpness(pixels, shape);
 }

@@ -8,6 +8,7 @@ import { fromJson } from "./manifest.js";
 export const MANIFEST = "manifest.json";
 export const DIGEST = "manifest.sha256";
 export const EXEMPLARS = "exemplars.npz";
+const GOLDEN_SHARPNESS = "golden/sharpness.json";
 
 /** @typedef {import("./manifest.js").Manifest} Manifest */
 
@@ -58,6 +59,16 @@ export class Bundle {
     if ((await sha256(bytes)) !== hash)
       throw new BundleError(`${name} is damaged; reload the page, or build the site again`);
     return bytes;
+  }
+
+  /**
+   * Return the sharpness of the golden images, which a site carries in place of most of them; none where it is no site.
+   * @returns {Promise<number[]>}
+   */
+  async goldenSharpness() {
+    const bytes = await download(this.url, GOLDEN_SHARPNESS).catch(() => undefined);
+    const read = bytes === undefined ? [] : JSON.parse(new TextDecoder().decode(bytes));
+    return Array.isArray(read) ? read.filter((value) => Number.isFinite(value)) : [];
   }
 
   /**

@@ -93,6 +93,11 @@ export class GalleryClient {
     return this.#ask("examples", label);
   }
 
+  /** The labels under which each image is enrolled. @param {string[]} sha256 @returns {Promise<string[][]>} */
+  labelsOf(sha256) {
+    return this.#ask("labelsOf", sha256);
+  }
+
   /** @param {number} example @returns {Promise<Uint8Array<ArrayBuffer> | null>} */
   thumbnail(example) {
     return this.#ask("thumbnail", example);

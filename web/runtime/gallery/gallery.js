@@ -201,6 +201,16 @@ export class Gallery {
   }
 
   /**
+   * The labels under which each image is enrolled.
+   * @param {string[]} sha256
+   * @returns {string[][]}
+   */
+  labelsOf(sha256) {
+    const labels = [...rows.counts(this.db).keys()];
+    return sha256.map((image) => labels.filter((label) => rows.holds(this.db, label, image)));
+  }
+
+  /**
    * An example's JPEG, or null where it was enrolled without.
    * @param {number} example
    * @returns {Uint8Array | null}

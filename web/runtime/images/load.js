@@ -79,6 +79,20 @@ export function prepareRgba(rgba, size, spec, simd) {
 }
 
 /**
+ * Return a file's pixels as they are.
+ * @param {Blob} file
+ * @returns {Promise<{pixels: Uint8Array<ArrayBuffer>, width: number, height: number, channels: 3}>} [height, width, 3]
+ * @throws {ImageError} it cannot be read
+ */
+export async function readRgb(file) {
+  const image = /** @type {ImageBitmap} */ (await decode(file));
+  const { data, width, height } = readBack(image);
+  image.close();
+  const pixels = flatten(data, { channels: 3, background: [255, 255, 255] });
+  return { pixels, width, height, channels: 3 };
+}
+
+/**
  * @param {ImageBitmap} image
  * @returns {ImageData}
  */
@@ -124,7 +138,7 @@ function unpadded(rgba, channels) {
 /**
  * Return RGB or grey pixels of RGBA ones, transparent parts laid over the background, as Pillow's paste does.
  * @param {Uint8Array | Uint8ClampedArray} rgba
- * @param {Preprocessing} spec
+ * @param {Pick<Preprocessing, "channels" | "background">} spec
  * @returns {Uint8Array<ArrayBuffer>}
  */
 export function flatten(rgba, spec) {

@@ -14,6 +14,16 @@ const BITS = 22;
  */
 
 /**
+ * How far a filter reaches on each side, and what a pixel at a distance weighs, in pixels of the smaller image.
+ * @typedef {{support: number, weight: (distance: number) => number}} Filter
+ */
+
+/** @type {Filter} */
+const BILINEAR = { support: 1, weight: (distance) => Math.max(0, 1 - Math.abs(distance)) };
+/** The mean of an area. @type {Filter} */
+export const BOX = { support: 0.5, weight: (distance) => (distance > -0.5 && distance <= 0.5 ? 1 : 0) };
+
+/**
  * Resize interleaved pixels of 8 bits to another size.
  *
  * @param {Uint8Array | Uint8ClampedArray} pixels [height, width, channels]
@@ -21,22 +31,25 @@ const BITS = 22;
  * @param {{width: number, height: number}} to
  * @param {number} channels
  * @param {string} passes which comes first, as the manifest's `preprocessing.passes` says
+ * @param {Filter} filter
  * @returns {Uint8Array} [to.height, to.width, channels]
  */
-export function resize(pixels, from, to, channels, passes) {
+export function resize(pixels, from, to, channels, passes, filter = BILINEAR) {
   if (isVerticalFirst(from, to, passes)) {
     return horizontally(
-      vertically(pixels, from, to.height, channels),
+      vertically(pixels, from, to.height, channels, filter),
       { width: from.width, height: to.height },
       to.width,
       channels,
+      filter,
     );
   }
   return vertically(
-    horizontally(pixels, from, to.width, channels),
+    horizontally(pixels, from, to.width, channels, filter),
     { width: to.width, height: from.height },
     to.height,
     channels,
+    filter,
   );
 }
 
@@ -53,11 +66,13 @@ export function isVerticalFirst(from, to, passes) {
 /**
  * @param {number} from
  * @param {number} to
+ * @param {Filter} filter
  * @returns {Taps}
  */
-export function tapsOf(from, to) {
+export function tapsOf(from, to, filter = BILINEAR) {
   const scale = from / to;
-  const support = Math.max(scale, 1);
+  const stretch = Math.max(scale, 1);
+  const support = filter.support * stretch;
   const taps = Math.ceil(support) * 2 + 1;
   const starts = new Int32Array(to);
   const counts = new Int32Array(to);
@@ -69,7 +84,7 @@ export function tapsOf(from, to) {
     const count = Math.min(from, Math.trunc(center + support + 0.5)) - start;
     let sum = 0;
     for (let k = 0; k < count; k++) {
-      window[k] = Math.max(0, 1 - Math.abs((k + start - center + 0.5) * (1 / support)));
+      window[k] = filter.weight((k + start - center + 0.5) * (1 / stretch));
       sum += window[k];
     }
     starts[i] = start;
@@ -87,11 +102,12 @@ export function tapsOf(from, to) {
  * @param {{width: number, height: number}} from
  * @param {number} width
  * @param {number} channels
+ * @param {Filter} filter
  * @returns {Uint8Array}
  */
-function horizontally(pixels, from, width, channels) {
+function horizontally(pixels, from, width, channels, filter) {
   if (width === from.width) return new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.length);
-  const across = tapsOf(from.width, width);
+  const across = tapsOf(from.width, width, filter);
   const out = new Uint8Array(width * from.height * channels);
   for (let y = 0; y < from.height; y++) {
     const row = pixels.subarray(y * from.width * channels, (y + 1) * from.width * channels);
@@ -143,11 +159,12 @@ function greyRow(row, { starts, counts, weights, taps }, out) {
  * @param {{width: number, height: number}} from
  * @param {number} height
  * @param {number} channels
+ * @param {Filter} filter
  * @returns {Uint8Array}
  */
-function vertically(pixels, from, height, channels) {
+function vertically(pixels, from, height, channels, filter) {
   if (height === from.height) return new Uint8Array(pixels.buffer, pixels.byteOffset, pixels.length);
-  const { starts, counts, weights, taps } = tapsOf(from.height, height);
+  const { starts, counts, weights, taps } = tapsOf(from.height, height, filter);
   const row = from.width * channels;
   const out = new Uint8Array(height * row);
   const sums = new Int32Array(row);
