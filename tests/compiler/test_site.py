@@ -63,7 +63,10 @@ def test_the_bundle_in_it_has_what_a_page_reads_and_no_pictures(contents: dict[s
     inside = {name for name in inside if not name.endswith(".gz")}
     assert {"manifest.json", "manifest.sha256", "model.tflite", "golden/00.png"} <= inside
     assert not inside & {"report.html", "report.json", "model.onnx", "golden/01.png"}
-    assert all(contents[f"bundle/{name}"] == bundle.files[name] for name in inside - {"manifest.sha256"})
+    own = {"manifest.sha256", "golden/sharpness.json"}
+    assert all(contents[f"bundle/{name}"] == bundle.files[name] for name in inside - own)
+    images = [name for name in bundle.files if name.startswith("golden/") and name.endswith(".png")]
+    assert len(json.loads(contents["bundle/golden/sharpness.json"])) == len(images) > 1
 
 
 def test_another_file_is_another_version_and_the_same_files_are_the_same_site(built_bundle: Path) -> None:

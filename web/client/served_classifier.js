@@ -88,14 +88,14 @@ export class ServedClassifier {
    * Add examples of a class; on the device's disk when this is done. More than a hundred go in several changes.
    * @param {string} label
    * @param {(Shown | Taken)[]} sources
-   * @returns {Promise<{added: number, alike: (string | null)[]}>} `alike`: the other class that an image looks like
+   * @returns {Promise<import("../page/shape.js").Learned>}
    */
   async enroll(label, sources) {
     const name = cleanLabel(label);
     if (!sources.length) throw new UsageError("no pictures to learn from; give at least one");
-    let added = 0;
-    /** @type {string[]} */
-    const alike = [];
+    let [added, skipped] = [0, 0];
+    /** @type {{kind: string, label: string}[]} */
+    const warnings = [];
     for (let i = 0; i < sources.length; i += MOST) {
       const form = new FormData();
       for (const source of sources.slice(i, i + MOST)) {
@@ -107,9 +107,10 @@ export class ServedClassifier {
           ? await this.api.send("enroll-not", form)
           : await this.api.send("enroll", form, { label: name });
       added += change.added;
-      for (const warning of change.warnings) if (warning.kind === "alike") alike.push(warning.label);
+      skipped += change.skipped;
+      warnings.push(...change.warnings);
     }
-    return { added, alike };
+    return { added, skipped, warnings };
   }
 
   /** @param {string} label @returns {Promise<unknown>} */

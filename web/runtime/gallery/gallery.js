@@ -207,7 +207,7 @@ export class Gallery {
    */
   labelsOf(sha256) {
     const labels = [...rows.counts(this.db).keys()];
-    return sha256.map((image) => labels.filter((label) => rows.holds(this.db, label, image)));
+    return sha256.map((image) => labels.filter((label) => holder(this.db, label, image) !== undefined));
   }
 
   /**
