@@ -125,6 +125,6 @@ def killed() -> Iterator[Killed]:
 
 @pytest.fixture
 def _unrehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load SavedModels and checkpoints in this process at once: to try them first is tested in test_rehearse."""
-    for where in ("tlc_edge.compiler.backbones.saved_model", "tlc_edge.compiler.weights.tf_checkpoint"):
-        monkeypatch.setattr(f"{where}.rehearse", lambda *_: None)
+    """Load SavedModels, checkpoints and ONNX files in this process at once: to try them first is for test_rehearse."""
+    for where in ("backbones.saved_model", "backbones.onnx_file", "weights.tf_checkpoint"):
+        monkeypatch.setattr(f"tlc_edge.compiler.{where}.rehearse", lambda *_: None)

@@ -18,12 +18,19 @@ from tlc_edge.compiler.network.onnx_settle import ImageInput, settle
 from tlc_edge.compiler.network.pixels import PIXELS
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Classifier, Floats, Provenance
+from tlc_edge.compiler.weights.onnx_file import read_onnx, size_with_parts
+from tlc_edge.compiler.weights.rehearse import rehearse
 from tlc_edge.runtime.errors import BuildError
 
 from .adopt import USUAL_SIZE, normalises
 from .refuse import refuse
 from .shave import cannot_cut
 
+_REHEARSED = "tlc_edge.compiler.backbones.rehearse_onnx"
+_EACH_PIXEL = 2_000
+"""Bytes that a network's layers may give together for each pixel, an eighth of it: `rehearse` allows eight times."""
+_LARGE = (512, 512)
+"""The image that is reckoned with where only the file tells its size."""
 FORMATS = ("onnx",)
 """Of the model files that can be made of it."""
 
@@ -56,14 +63,24 @@ def reads(_name: str, _asked: Asked) -> list[Path] | None:
 
 
 def load(name: str, asked: Asked) -> Backbone:
-    """Load the network.
+    """Load the network; it is done in a confined process first (`rehearse`).
 
     Raises:
         BuildError: the file is damaged or has what is no part of a plain network on one image; or it is not known what
             pixels it takes.
     """
-    from tlc_edge.compiler.weights.onnx_file import read_onnx
+    request = {"where": name, "input_size": asked.input_size, "pixels": asked.pixels}
+    height, width = asked.input_size or _LARGE
+    rehearse(_REHEARSED, request, name, size_with_parts(Path(name)) + _EACH_PIXEL * height * width)
+    return read_network(name, asked)
 
+
+def read_network(name: str, asked: Asked) -> Backbone:
+    """Do what `load` does, in this process.
+
+    Raises:
+        BuildError: as `load`.
+    """
     path = Path(name)
     model, digest = read_onnx(path)
     image, notes = image_input(path.name, model, asked)

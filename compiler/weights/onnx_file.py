@@ -6,8 +6,10 @@ network that computes one answer from its input, the same each time, is refused 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,8 @@ from tlc_edge.runtime.quiet import quiet
 from .pins import file_sha256
 
 _LARGEST = 1 << 31  # bytes: what a protocol buffer can hold
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])", re.DOTALL)
+"""The entry of a tensor that names the file of its numbers, up to that name; a group holds its length."""
 _OWN = ("", "ai.onnx")
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -54,6 +58,24 @@ def read_onnx(path: Path) -> tuple[Any, str]:
     if beside:
         digest = hashlib.sha256("\n".join((digest, *beside)).encode()).hexdigest()
     return model, digest
+
+
+def size_with_parts(path: Path) -> int:
+    """Return the bytes of an ONNX file and of the files beside it that it seems to keep numbers in; nothing is parsed.
+
+    Raises:
+        BuildError: it cannot be read.
+    """
+    try:
+        data = path.read_bytes() if path.stat().st_size < _LARGEST else b""
+        total = path.stat().st_size
+    except OSError as e:
+        raise BuildError(f"{path}: cannot be read ({e.strerror or e})") from None
+    for where in {data[found.end() : found.end() + found[1][0]] for found in _LOCATION.finditer(data)}:
+        with contextlib.suppress(OSError, ValueError):
+            beside = path.parent / Path(os.fsdecode(where)).name
+            total += beside.lstat().st_size if beside.is_file() else 0
+    return total
 
 
 def _parsed(path: Path) -> tuple[Any, list[str]]:

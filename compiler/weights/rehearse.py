@@ -1,8 +1,8 @@
-"""What only TensorFlow can do with a stranger's file is done once beforehand, in a confined process.
+"""What only TensorFlow or onnxruntime can do with a stranger's file is done once beforehand, in a confined process.
 
-TensorFlow checks a graph with assertions that end the process, and computes what is constant in it. Done here at once,
-that would be a crash or a machine without memory; done there first, it is a sentence. Only what went well there is
-done here, and gives the same.
+TensorFlow checks a graph with assertions that end the process, and both compute what is constant in it. Done here at
+once, that would be a crash or a machine without memory; done there first, it is a sentence. Only what went well there
+is done here, and gives the same.
 """
 
 from __future__ import annotations
@@ -81,14 +81,17 @@ def _how(code: int) -> str:
         return "came to no answer"
 
 
-def answer(work: Callable[[Mapping[str, Any]], None]) -> None:
-    """Do the work that was asked for, confined, and say what came of it; to be called as all that a module does."""
+def answer(work: Callable[[Mapping[str, Any]], None], libraries: Callable[[], object] | None = None) -> None:
+    """Do the work that was asked for, confined, and say what came of it; to be called as all that a module does.
+
+    `libraries` imports what the work takes, whose memory is not counted; by default TensorFlow.
+    """
     request: Mapping[str, Any] = json.loads(sys.argv[1])
     out = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no answer
     tempfile.tempdir = "/proc/none"  # libraries ask for one at import, and there is none to write in
     confine_to_reading(SECONDS)
-    load_tensorflow()
+    (libraries or load_tensorflow)()
     bound_memory(int(request["memory"]))
     error: str | None = None
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -43,3 +45,35 @@ def find_output(found: dict[str, Any], name: str) -> Any:
     if name not in found:
         raise ValueError(f"the model has no output {name!r}, only {', '.join(sorted(found))}")
     return found[name]
+
+
+def vector_width(name: str, shape: Sequence[Any]) -> int:
+    """Return how wide a model's output is.
+
+    Raises:
+        ValueError: it does not say so.
+    """
+    sizes = _sizes(shape[-1:])
+    if not sizes:
+        raise ValueError(f"its output {name!r} is {list(shape)}, expected [images, width]")
+    return sizes[0]
+
+
+def image_shape(shape: Sequence[Any]) -> tuple[int, ...]:
+    """Return the shape of the image that a model takes, of its input's with the images.
+
+    Raises:
+        ValueError: it leaves its size open.
+    """
+    sizes = _sizes(shape[1:])
+    if not sizes:
+        raise ValueError(f"its input is {list(shape)}, expected [images, height, width, channels]")
+    return sizes
+
+
+def _sizes(shape: Sequence[Any]) -> tuple[int, ...]:
+    """Return sizes; none where one is open, which has a name or nothing."""
+    try:
+        return tuple(operator.index(n) for n in shape)
+    except TypeError:
+        return ()

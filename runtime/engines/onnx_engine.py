@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.quiet import quiet
 
-from .engine import find_output, version_of
+from .engine import find_output, image_shape, vector_width, version_of
 from .onnx_content import refers_outside
 
 
@@ -33,9 +33,9 @@ class OnnxEngine:
         if source.type != "tensor(uint8)":
             raise ValueError(f"its input is {source.type}, expected tensor(uint8)")
         self._input = str(source.name)
-        self.shape = tuple(int(n) for n in source.shape[1:])
+        self.shape = image_shape(source.shape)
         found = {str(o.name): o for o in self._session.get_outputs()}
-        self.widths = tuple(int(find_output(found, name).shape[-1]) for name in outputs)
+        self.widths = tuple(vector_width(name, find_output(found, name).shape) for name in outputs)
         self._outputs = list(outputs)
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:

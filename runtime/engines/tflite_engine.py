@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.quiet import quiet
 
-from .engine import find_output, version_of
+from .engine import find_output, image_shape, vector_width, version_of
 
 
 class TfliteEngine:
@@ -29,9 +29,9 @@ class TfliteEngine:
         self._interpreter = interpreter
         self._input = int(source["index"])
         self._signed = source["dtype"] is np.int8
-        self.shape = tuple(int(n) for n in source["shape"][1:])
+        self.shape = image_shape(source["shape"])
         details = [find_output(found, name) for name in outputs]
-        self.widths = tuple(int(d["shape"][-1]) for d in details)
+        self.widths = tuple(vector_width(str(d["name"]), d["shape"]) for d in details)
         self._outputs = [int(d["index"]) for d in details]
         self._scales: list[tuple[float, int] | None] = [
             None if d["dtype"] is np.float32 else cast("tuple[float, int]", d["quantization"]) for d in details

@@ -25,6 +25,8 @@ from tlc_edge.compiler.records import Trunk
 from tlc_edge.runtime.engines.onnx_engine import OnnxEngine
 from tlc_edge.runtime.errors import BuildError, TlcError, UsageError
 
+pytestmark = pytest.mark.usefixtures("_unrehearsed")
+
 IMAGES = np.random.default_rng(3).integers(0, 256, (6, SIZE, SIZE, 3), np.uint8)
 Pixels = Callable[[NDArray[np.float32]], Any]
 

@@ -136,3 +136,40 @@ def test_reading_is_all_that_is_left(tmp_path: Path) -> None:
     assert rest == ["words", "no"]
     new = tmp_path / "new"
     assert not new.exists() or ("landlock" not in means and new.stat().st_size == 0)
+
+
+def onnx_of(folder: Path, *sizes: float) -> str:
+    """Write an ONNX network that adds ones of a shape that no inference sees: it is computed from numbers."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    node = helper.make_node
+    ones = numpy_helper.from_array(np.ones(1, np.float32))
+    nodes = [
+        node("Exp", ["logs"], ["powers"]),
+        node("Round", ["powers"], ["rounded"]),
+        node("Cast", ["rounded"], ["sizes"], to=TensorProto.INT64),
+        node("ConstantOfShape", ["sizes"], ["ones"], value=ones),
+        node("ReduceMean", ["ones"], ["one"], axes=[2, 3], keepdims=1),
+        node("Conv", ["image", "kernel"], ["map"], name="conv"),
+        node("Mul", ["map", "one"], ["out"], name="out"),
+    ]
+    constants = [
+        numpy_helper.from_array(np.log(np.asarray(sizes, np.float32)), "logs"),
+        numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "kernel"),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])
+    gives = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4, 8, 8])
+    graph = helper.make_graph(nodes, "g", [image], [gives], constants)
+    path = folder / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return str(path)
+
+
+def test_an_onnx_file_whose_constants_take_all_memory_is_told(tmp_path: Path) -> None:
+    from tlc_edge.compiler.backbones import onnx_file
+
+    with pytest.raises(BuildError, match=r"cannot be run on 8x8 pixels.*memory|more memory|tried in") as error:
+        onnx_file.load(onnx_of(tmp_path, 1, 4, 400_000, 200_000), Asked(pixels="0..1"))
+    assert len(str(error.value)) <= 600
+    assert onnx_file.load(onnx_of(tmp_path, 1, 4, 5, 5), Asked(pixels="0..1")).default_shave == "out"

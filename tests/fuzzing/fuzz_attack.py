@@ -42,8 +42,8 @@ def guided(engine: str) -> Iterator[None]:
 
 
 with guided("atheris" if "--engine=atheris" in sys.argv else "own"):
+    from fuzz_kinds import TARGETS, Target
     from fuzz_mutations import mutated
-    from fuzz_targets import TARGETS, Target
 
     from tlc_edge.runtime.errors import LONGEST, TlcError, is_hidden
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -243,6 +244,23 @@ def test_damaged_model_bytes_are_an_engine_error(
     with pytest.raises(EngineError, match=rf"^{kind.name} cannot run m\.x \([^\n]+\); try another --engine$"):
         open_model(kind, data, 1, file="m.x")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("what", ["input", "output"])
+def test_a_model_that_leaves_its_sizes_open_is_an_engine_error(what: str) -> None:
+    installed(ONNX)
+    onnx: Any = pytest.importorskip("onnx")
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    steps = [("Cast", "image", "floats", {"to": floats}), ("NonZero", "floats", "places", {})]
+    last = ("Cast", "places" if what == "output" else "floats", "embedding", {"to": floats})
+    nodes = [helper.make_node(kind, [given], [made], **more) for kind, given, made, more in (*steps, last)]
+    sizes = [1, 1, 1, 3] if what == "output" else [1, "height", "width", 3]
+    image = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, sizes)
+    gives = helper.make_tensor_value_info("embedding", floats, None)
+    graph = helper.make_graph(nodes, "g", [image], [gives])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(EngineError, match=rf"^onnxruntime cannot run the model \(its {what} .*, expected \[images, "):
+        open_model(ONNX, model.SerializeToString(), 1, ("embedding",))
 
 
 @pytest.mark.parametrize("kind", [LITERT, ONNX], ids=lambda kind: kind.name)

@@ -17,13 +17,18 @@ from pathlib import Path
 
 import pytest
 from fuzz_attack import COLUMNS, Attack, HangError, attack, is_clean
+from fuzz_kinds import TARGETS, Target
 from fuzz_mutations import mutated
-from fuzz_targets import TARGETS, Target
 
 from tlc_edge.runtime.errors import DataError
 
-TRIES = {"gallery": 25, "rows of a gallery": 25, "recover": 40, "HDF5": 12, ".keras": 6, "SavedModel": 0, "tar": 60}
+TRIES = {
+    **{"gallery": 25, "rows of a gallery": 25, "recover": 40, "HDF5": 12, ".keras": 6, "SavedModel": 0, "tar": 60},
+    **{"words in a report": 3},
+}
 """Inputs; by default 150. A process for each, or a disk that is waited for, costs more. A SavedModel: tools/attack."""
+WORDS = ("words in a report",)
+"""What is always taken: never refused, but must not become part of what is made."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +49,7 @@ def test_whatever_is_handed_over_is_taken_or_refused_in_a_clean_sentence(target:
     attack(found, 60, seed=3, most=TRIES.get(target.name, 150))
     assert found.said == []
     assert [found.counts[c] for c in COLUMNS[3:]] == [0, 0, 0]
-    assert found.counts["refused"]
+    assert found.counts["refused"] or target.name in WORDS
     assert found.counts["harmless"]  # the corpus itself, at least
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tlc_edge.compiler.backbones import onnx_file
 from tlc_edge.compiler.data.forms import address, archive, npz
 from tlc_edge.compiler.weights import extent, read_confined, read_hdf5, rehearse
 from tlc_edge.runtime.errors import LONGEST
@@ -64,6 +65,15 @@ COSTS: tuple[tuple[str, str, str, str, str], ...] = (
         f"{rehearse.SECONDS} s of the processor and of waiting; then as long again",
         "nothing",
         "test_rehearse:test_however_it_ends_it_is_a_sentence",
+    ),
+    (
+        "an ONNX file",
+        f"{rehearse._LEAST_MEMORY >> 30} GiB, eight times the files, {8 * onnx_file._EACH_PIXEL // 1000} kB for each "
+        f"pixel of its image ({onnx_file._LARGE[0]}x{onnx_file._LARGE[1]}, or --input-size), and "
+        f"{rehearse._THREAD >> 20} MiB for each core, in the process that tries it",
+        f"{rehearse.SECONDS} s of the processor and of waiting; then as long again",
+        "nothing",
+        "test_rehearse:test_an_onnx_file_whose_constants_take_all_memory_is_told",
     ),
     (
         "TensorFlow.js",
