@@ -59,6 +59,14 @@ listen(page);
 async function enter() {
   await page.goto(url);
   await page.waitForFunction(() => document.getElementById("enter-dialog").open);
+  const [paint] = await page.evaluate(() =>
+    performance.getEntriesByName("first-contentful-paint").map(({ startTime }) => startTime),
+  );
+  seen.firstPaint = paint;
+  seen.loaded = await page.evaluate(() => {
+    const all = performance.getEntries().filter(({ name }) => !name.includes("/api/"));
+    return all.reduce((sum, { transferSize }) => sum + (transferSize ?? 0), 0);
+  });
   await page.fill("#token", "wrong");
   await page.click("#enter button");
   await said(page, "enter-result", "wrong");
@@ -68,10 +76,15 @@ async function enter() {
   await answered(page);
   seen.address = page.url();
   seen.scriptSees = await page.evaluate(() => document.cookie);
-  const [paint] = await page.evaluate(() =>
-    performance.getEntriesByName("first-contentful-paint").map(({ startTime }) => startTime),
-  );
-  seen.firstPaint = paint;
+}
+
+/** In the page: what the device gets of the picture that is shown, as base64. */
+async function sent() {
+  const { Pictures } = await import("./client/pictures.js");
+  const { preprocessing } = await (await fetch("api/v1/bundles/one/manifest")).json();
+  const picture = await new Pictures(preprocessing).make(document.getElementById("still"));
+  const bytes = new Uint8Array(await picture.arrayBuffer());
+  return btoa(String.fromCharCode(...bytes));
 }
 
 /** The camera here: teach, ask, take a picture away and bring it back. */
@@ -93,6 +106,7 @@ async function teachHere() {
     await page.setInputFiles("#open", path.join(out, `${name}.png`));
     await shown(page, "still");
     seen[`${name}.png`] = await best(page);
+    fs.writeFileSync(path.join(out, `${name}-sent.png`), Buffer.from(await page.evaluate(sent), "base64"));
     await page.click("#camera-on");
     await shown(page, "video");
   }

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sites import in_node
 from test_web_page import HEIGHT, WIDTH, scenes, write_film
 
 from tlc_edge.runtime import Bundle, Classifier
+from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.serve.tokens import Tokens
 
 pytestmark = pytest.mark.slow
@@ -70,7 +72,7 @@ def seen(chromium: str, bundle: Path, tmp_path_factory: pytest.TempPathFactory) 
     }
     (out / "asked.json").write_text(json.dumps(asked))
     found = in_node("serve_page.mjs", out / "asked.json")
-    print(f"first paint: {found['firstPaint']:.0f} ms")
+    print(f"first paint after {found['firstPaint']:.0f} ms; {found['loaded']} bytes of the page")
     return found, out
 
 
@@ -83,6 +85,15 @@ def test_it_learns_from_the_camera_here_and_says_unknown(seen: tuple[dict[str, A
     assert found["answers"]["green"].startswith("Unknown ")
     assert found["reloaded"] == found["taught"]  # a picture was removed and brought back, and all is kept
     assert found["errors"] == []
+
+
+def test_the_device_gets_the_pixels_that_it_would_make_itself(seen: tuple[dict[str, Any], Path], bundle: Path) -> None:
+    _, out = seen
+    spec = Bundle.open(bundle).manifest.preprocessing
+    for name in ("red", "blue"):
+        with Image.open(out / f"{name}-sent.png") as picture:
+            assert picture.size == (spec.width, spec.height)
+            assert np.array_equal(np.asarray(picture.convert("RGB")), load_image(out / f"{name}.png", spec))
 
 
 def test_it_learns_from_the_camera_of_the_device(seen: tuple[dict[str, Any], Path]) -> None:
