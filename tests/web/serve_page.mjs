@@ -244,7 +244,9 @@ async function teachPlain() {
   await page.setInputFiles("#take", path.join(out, "blue.png"));
   await shown(page, "still");
   await teach(page, "photographed");
-  seen.photographed = (await counts(page)).photographed;
+  await teach(page, "None of these");
+  const { photographed, "None of these": unwanted } = await counts(page);
+  Object.assign(seen, { photographed, unwanted });
 }
 
 const steps = { enter, teachHere, teachThere, together, loseAndFind, sort, exchange, choose, look, teachPlain };

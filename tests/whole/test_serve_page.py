@@ -153,6 +153,7 @@ def test_over_plain_http_a_picture_is_taken_and_learned_from(seen: tuple[dict[st
     found, _ = seen
     assert found["ways"].startswith("This page came over plain http")
     assert found["photographed"] == "1"
+    assert found["unwanted"] == "1"
 
 
 def test_a_token_is_in_no_address_and_no_script_reads_it(seen: tuple[dict[str, Any], Path]) -> None:
