@@ -306,7 +306,7 @@ class _Server(uvicorn.Server):
     async def _beat(self) -> None:
         while True:
             self._alive.beat()
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._alive.ending()

@@ -1,4 +1,4 @@
-"""A systemd unit that runs `tlc watch`.
+"""A systemd unit that runs `tlc watch`, or `tlc serve`.
 
 Source: systemd.service(5), systemd.exec(5), and systemd.syntax(7) for what must be escaped.
 """
@@ -15,11 +15,13 @@ from pathlib import Path
 from tlc_edge.runtime.errors import DeviceError, UsageError
 from tlc_edge.runtime.files import write_file
 
-_MARK = "# Written by tlc service install; written anew it is replaced."
+_MARK = "# Written by tlc service {command}; written anew it is replaced."
+_COMMANDS = {"watch": "install", "serve": "serve"}
+_STOP = "TimeoutStopSec=45\nUMask=0077\n"  # the server lets what is under way come to its end
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _UNIT = """{mark}
 [Unit]
-Description=tlc watch ({name})
+Description=tlc {what} ({name})
 Wants=network-online.target
 After=network-online.target
 
@@ -37,7 +39,7 @@ EnvironmentFile=-/etc/{name}.env
 WatchdogSec=60
 Restart=on-failure
 RestartSec=5
-ProtectSystem=strict
+{stop}ProtectSystem=strict
 PrivateTmp=yes
 NoNewPrivileges=yes
 
@@ -46,8 +48,8 @@ WantedBy=multi-user.target
 """
 
 
-def watch_unit(name: str, command: Sequence[str], folders: Sequence[Path], user: str) -> str:
-    """Return the text of a unit for which all but `folders` and its own in /var/lib is read-only.
+def service_unit(runs: str, name: str, command: Sequence[str], folders: Sequence[Path], user: str) -> str:
+    """Return the text of a unit that `runs` tlc watch or tlc serve; all but `folders` and its own is read-only to it.
 
     Raises:
         UsageError: the name or the user's name is none, or an option holds what a unit cannot.
@@ -59,7 +61,9 @@ def watch_unit(name: str, command: Sequence[str], folders: Sequence[Path], user:
     if any(not word.isprintable() for word in words):
         raise UsageError("a word with a line break or another control character cannot stand in a unit")
     return _UNIT.format(
-        mark=_MARK,
+        mark=_mark(runs),
+        what=runs,
+        stop=_STOP if runs == "serve" else "",
         name=name,
         start=" ".join([_quoted(command[0]), *(_quoted(word).replace("$", "$$") for word in command[1:])]),
         folder=str(Path.cwd()).replace("%", "%%"),
@@ -67,6 +71,10 @@ def watch_unit(name: str, command: Sequence[str], folders: Sequence[Path], user:
         writable=" ".join(_quoted(str(folder)) for folder in folders),
         trust=_trust_line(user),
     )
+
+
+def _mark(runs: str) -> str:
+    return _MARK.format(command=_COMMANDS[runs])
 
 
 def _trust_line(user: str) -> str:
@@ -99,7 +107,7 @@ def write_unit(path: Path, text: str) -> Path:
         DeviceError: it cannot be written, or something else stands there.
     """
     try:
-        if path.exists() and not path.read_text("utf-8").startswith(_MARK):
+        if path.exists() and not path.read_text("utf-8").startswith(tuple(map(_mark, _COMMANDS))):
             raise DeviceError(f"{path}: is there, and tlc did not write it; give another --name, or remove it")
         write_file(path, text.encode(), private=True)
     except (OSError, ValueError) as e:

@@ -13,13 +13,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from command_runs import COMMAND, here
+from test_json_shapes import hold
 
 from tlc_edge.runtime.errors import UsageError
 from tlc_edge.runtime.watch.alive import Alive, wait
-from tlc_edge.runtime.watch.unit import watch_unit, writable_folders
+from tlc_edge.runtime.watch.unit import service_unit, writable_folders
 
 
 def start(text: str) -> list[str]:
@@ -140,9 +142,9 @@ def test_a_long_wait_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_unit_lets_serial_numbers_of_signed_bundles_be_kept(bundle_path: Path) -> None:
-    text = watch_unit("hall", ["tlc", "watch"], [bundle_path.parent], getpass.getuser())
+    text = service_unit("watch", "hall", ["tlc", "watch"], [bundle_path.parent], getpass.getuser())
     assert f"ReadWritePaths=-{Path('~' + getpass.getuser()).expanduser()}/.config/tlc/trust" in text.splitlines()
-    assert "trust" not in watch_unit("hall", ["tlc", "watch"], [bundle_path.parent], "no-such-user")
+    assert "trust" not in service_unit("watch", "hall", ["tlc", "watch"], [bundle_path.parent], "no-such-user")
 
 
 def test_systemd_takes_the_unit(capfd: pytest.CaptureFixture[str], bundle_path: Path, tmp_path: Path) -> None:
@@ -190,4 +192,48 @@ def test_mistakes_are_told_before_anything_is_written(
 
 def test_a_line_break_cannot_begin_another_line_of_the_unit(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="control character cannot stand in a unit"):
-        watch_unit("a", ["tlc", "watch", "x\nExecStartPre=/bin/sh"], [tmp_path], "pi")
+        service_unit("watch", "a", ["tlc", "watch", "x\nExecStartPre=/bin/sh"], [tmp_path], "pi")
+
+
+# --- `tlc service serve`
+
+
+def test_a_server_as_a_service(
+    capfd: pytest.CaptureFixture[str], bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle_path.parent)
+    options = ["--host", "0.0.0.0", "--tls", "--port", "8443", "--queue", str(tmp_path / "q" / "new")]
+    (tmp_path / "q").mkdir()
+    words = ["--user", "pi", "--to", tmp_path / "a.service", "--avahi", tmp_path / "b.service", "photos.tlc", *options]
+    done = here(capfd, "service", "serve", *words, "--json").json()
+    hold("service-serve", done)
+    assert start(done["unit"])[-len(options) - 2 :] == ["serve", str(bundle_path), *options]
+    lines = {*done["unit"].splitlines()}
+    assert {"Type=notify", "WatchdogSec=60", "StateDirectory=tlc-serve", "TimeoutStopSec=45", "UMask=0077"} <= lines
+    assert f"ReadWritePaths={bundle_path.parent} {tmp_path / 'q'}" in lines
+    assert (tmp_path / "a.service").read_text() == done["unit"]
+    found = ElementTree.fromstring((tmp_path / "b.service").read_text())
+    assert [found.findtext(f"service/{name}") for name in ("type", "port", "txt-record")] == [
+        "_https._tcp",
+        "8443",
+        "path=/",
+    ]
+    (tmp_path / "b.service").write_text("something else")
+    assert "tlc did not write it" in here(capfd, "service", "serve", *words).failed()
+    here(capfd, "service", "serve", "photos.tlc", "--to", "-", "--port", "x").failed(2)
+    here(capfd, "service", "serve", "nothing.tlc", "--to", "-").failed()
+
+
+def test_a_server_says_that_it_is_ready_that_it_lives_and_that_it_ends(
+    told: socket.socket, bundle_path: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "NOTIFY_SOCKET": told.getsockname(), "WATCHDOG_USEC": "400000"}
+    command = [*COMMAND, "serve", str(bundle_path), "--port", "0", "--state", str(tmp_path / "state")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as running:
+        assert [told.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
+        running.send_signal(signal.SIGTERM)
+        while (last := told.recv(100)) == b"WATCHDOG=1":
+            pass
+        _, said = running.communicate(timeout=60)
+    assert last == b"STOPPING=1"
+    assert (running.returncode, b"serving photos at http://127.0.0.1:" in said) == (0, True)

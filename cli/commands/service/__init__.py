@@ -1,4 +1,4 @@
-"""Have systemd start `tlc watch` with the machine, and again after a failure."""
+"""Have systemd start `tlc watch` or `tlc serve` with the machine, and again after a failure."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from tlc_edge.cli.output import put, put_json, say
 def install(name: str, user: str | None, to: str | None, bundle: str, options: tuple[str, ...], as_json: bool) -> None:
     from tlc_edge.cli.commands.watch import watch
     from tlc_edge.runtime.bundle.bundle import Bundle
-    from tlc_edge.runtime.watch.unit import program, usual_user, watch_unit, writable_folders, write_unit
+    from tlc_edge.runtime.watch.unit import program, service_unit, usual_user, writable_folders, write_unit
 
     # A mistake is told now, not in the journal. click keeps the help option that a command first made, so it is the
     # one that the root asks for.
@@ -34,7 +34,7 @@ def install(name: str, user: str | None, to: str | None, bundle: str, options: t
     Bundle.open(bundle)
     path = Path(bundle).absolute()
     folders = writable_folders(name, path, given["gallery"], given["save_unknown"])
-    text = watch_unit(name, [*program(), "watch", str(path), *options], folders, user or usual_user())
+    text = service_unit("watch", name, [*program(), "watch", str(path), *options], folders, user or usual_user())
     where = None if to == "-" else write_unit(Path(to or f"/etc/systemd/system/{name}.service"), text)
     if as_json:
         put_json({"name": name, "path": None if where is None else str(where), "unit": text})
