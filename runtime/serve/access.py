@@ -14,6 +14,8 @@ from .tokens import Tokens
 
 _WRONG_PER_MINUTE = 10
 _CHANGES_PER_SECOND, _CHANGES_AT_ONCE = 50, 200
+_BROUGHT = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""What proxies add: who asks through one is not on this machine."""
 
 
 class RefusedError(Exception):
@@ -81,10 +83,12 @@ class Access:
         """Return who asks.
 
         Raises:
-            RefusedError: their token is missing or wrong.
+            RefusedError: their token is missing or wrong, or they come through a proxy to a server that asks for none.
             DeviceError: it cannot be told which tokens there are.
         """
         if self.tokens is None:
+            if any(name in headers for name in _BROUGHT):
+                raise RefusedError(403, "a proxy brought this here; start `tlc serve` with --token or --host-name")
             return Client(address, not self.read_only)
         secret = _secret(headers, self.cookie)
         if secret is None:

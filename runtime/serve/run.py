@@ -183,8 +183,11 @@ def addresses_of(host: str) -> list[str]:
 
 
 def needs_token(options: Options) -> bool:
-    """Return whether who asks has to have a token: not where this machine alone can reach the server."""
-    return options.token or bool(options.names) or not is_loopback(options.host)
+    """Return whether who asks has to have a token: not where this machine alone can reach the server.
+
+    A further name, or a path under which it is shown, means that a proxy brings others here.
+    """
+    return options.token or bool(options.names or options.prefix) or not is_loopback(options.host)
 
 
 def open_bundles(options: Options, say: Callable[[str], None]) -> list[Served]:

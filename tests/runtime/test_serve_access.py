@@ -44,16 +44,28 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def test_who_asks_from_beyond_needs_a_token_and_who_asks_from_here_none() -> None:
-    for host, names, token, needed in (
-        ("127.0.0.1", (), False, False),
-        ("::1", (), False, False),
-        ("localhost", (), False, False),
-        ("0.0.0.0", (), False, True),
-        ("192.168.1.5", (), False, True),
-        ("127.0.0.1", ("tlc.example.org",), False, True),  # a proxy brings others here
-        ("127.0.0.1", (), True, True),
+    for host, names, prefix, token, needed in (
+        ("127.0.0.1", (), "", False, False),
+        ("::1", (), "", False, False),
+        ("localhost", (), "", False, False),
+        ("0.0.0.0", (), "", False, True),
+        ("192.168.1.5", (), "", False, True),
+        ("127.0.0.1", ("tlc.example.org",), "", False, True),  # a proxy brings others here
+        ("127.0.0.1", (), "/tlc", False, True),
+        ("127.0.0.1", (), "", True, True),
     ):
-        assert needs_token(Options(["a.tlc"], host=host, names=names, token=token)) is needed
+        assert needs_token(Options(["a.tlc"], host=host, names=names, prefix=prefix, token=token)) is needed
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+def test_who_comes_through_a_proxy_to_a_server_that_asks_for_no_token_is_refused(
+    bundle_path: Path, tmp_path: Path, header: str
+) -> None:
+    with running(bundle_path, state=tmp_path / "state") as server, server.client() as client:
+        brought = client.get("classes", headers={header: "192.0.2.7"})
+        assert brought.status_code == 403
+        assert "--host-name" in brought.text
+        assert client.get("classes").status_code == 200
 
 
 def test_without_a_token_nothing_is_told(guarded: Running) -> None:
