@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 @click.option("--token", is_flag=True, help="Ask for a token on this machine too.")
 @click.option("--host-name", "names", multiple=True, metavar="NAME", help="A further name of this server. Repeatable.")
 @click.option("--path-prefix", "prefix", default="", metavar="/PATH", help="Where a reverse proxy shows it.")
+@click.option("--trust-proxy", metavar="ADDRESS", help="Take this reverse proxy's word on who asks, and how.")
 @state_option
 @unknown_option("rate")
 @device_options

@@ -48,6 +48,8 @@ class Options:
     names: Sequence[str] = ()
     """Further host names."""
     prefix: str = ""
+    trust_proxy: str | None = None
+    """The address of a reverse proxy, whose word on who asks is taken."""
     token: bool = False
     """Ask for a token on loopback too."""
     camera: str | None = None
@@ -119,9 +121,9 @@ def serving(options: Options, state: Path, say: Callable[[str], None]) -> Genera
         app.start()
         trust = make_trust(options, state, access)
         app.authority = None if trust is None else trust.authority
-        server = _Server(_config(app, None if trust is None else trust.context), app)
+        server = _Server(_config(app, options, None if trust is None else trust.context), app)
         scheme = "http" if trust is None else "https"
-        address = f"{scheme}://{shown_host(options, access.names)}:{port}{options.prefix}/"
+        address = page_address(options, scheme, shown_host(options, access.names), port)
         if tokens is not None:
             remember_address(state, address)
         link = None
@@ -144,6 +146,8 @@ def check(options: Options) -> None:
         raise UsageError("--tls makes a certificate, --cert brings one; choose")
     if options.tls:
         check_names(options.names)
+    if options.trust_proxy is not None and not is_address(options.trust_proxy):
+        raise UsageError(f"--trust-proxy {options.trust_proxy}: expected its address in numbers, such as 127.0.0.1")
     camera, queue = options.camera, options.queue
     watched = Path(camera).resolve() if camera is not None and is_folder(camera) else None
     if queue is not None and watched is not None and Path(queue).resolve().is_relative_to(watched):
@@ -247,11 +251,17 @@ def shown_host(options: Options, names: Iterable[str]) -> str:
     return f"[{options.host}]" if ":" in options.host else options.host
 
 
+def page_address(options: Options, scheme: str, host: str, port: int) -> str:
+    """Return where the page is: behind a proxy not where the server listens, but where the proxy shows it."""
+    where = f"https://{host}" if options.trust_proxy is not None and options.names else f"{scheme}://{host}:{port}"
+    return f"{where}{options.prefix}/"
+
+
 def _is_path(prefix: str) -> bool:
     return all(c.isascii() and (c.isalnum() or c in "/._~-") for c in prefix) and "//" not in prefix
 
 
-def _config(app: App, trust: ssl.SSLContext | None) -> uvicorn.Config:
+def _config(app: App, options: Options, trust: ssl.SSLContext | None) -> uvicorn.Config:
     config = uvicorn.Config(
         app.guard,
         http=protocol(),
@@ -260,7 +270,8 @@ def _config(app: App, trust: ssl.SSLContext | None) -> uvicorn.Config:
         log_config=None,
         log_level="critical",  # it would log paths, and so labels
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=options.trust_proxy is not None,
+        forwarded_allow_ips=options.trust_proxy,
         server_header=False,
         date_header=True,
         timeout_keep_alive=15,

@@ -385,6 +385,7 @@ def test_the_authority_is_kept_and_signs_for_a_home_alone(tmp_path: Path) -> Non
         ({"prefix": "tlc"}, "--path-prefix"),
         ({"prefix": "/tlc/"}, "--path-prefix"),
         ({"prefix": "/a;b"}, "--path-prefix"),
+        ({"trust_proxy": "proxy"}, "--trust-proxy"),
         ({"gallery": "g", "bundles": ["a", "b"]}, "--gallery"),
     ],
 )
