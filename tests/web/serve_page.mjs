@@ -12,7 +12,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
-import { answers, barriers, best, browse, counts, learned, photograph, scene, teach } from "./steps.mjs";
+import { answers, barriers, best, browse, counts, hold, learned, photograph, scene, teach } from "./steps.mjs";
 
 const asked = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
 const { url, plain, tokens, out } = asked;
@@ -166,7 +166,7 @@ async function together() {
   await learned(page, "lamp");
 }
 
-/** The server is killed and comes back. */
+/** The server is killed and comes back; what was held meanwhile is learned then. */
 async function loseAndFind() {
   const before = await counts(page);
   await kill(server);
@@ -179,6 +179,15 @@ async function loseAndFind() {
   seen.afterKill = { before, after: await counts(page) };
   await page.waitForFunction(() => document.getElementById("device").naturalWidth > 0);
   await teach(page, "lamp");
+  await page.click("#camera-on");
+  await shown(page, "video");
+  await kill(server);
+  await shown(page, "connection");
+  await hold(page, "mug");
+  server = await start();
+  await said(page, "notice", "^mug: \\d+ pictures learned");
+  seen.heldMeanwhile = { before: before.mug, after: (await counts(page)).mug };
+  await page.click("#device-on");
 }
 
 /** What the device was unsure of is sorted by a tap. */

@@ -67,20 +67,25 @@ export const learned = (page, label, count = undefined) =>
     [label, count ?? null],
   );
 
-/** Hold the button of a class, once the camera shows a scene. */
-export async function teach(page, label, name) {
-  if (!(label in (await counts(page)))) {
-    await page.fill("#new-name", label);
-    await page.click("#new-class button");
-  }
+/** Hold the button of a class for a while. */
+export async function hold(page, label) {
   const button = page.locator("#list .hold", { hasText: label });
   await button.evaluate((b) => b.scrollIntoView({ block: "start" }));
-  if (name !== undefined) await scene(page, name);
   const { x, y } = await button.boundingBox();
   await page.mouse.move(x + 20, y + 15);
   await page.mouse.down();
   await page.waitForTimeout(1500);
   await page.mouse.up();
+}
+
+/** Hold the button of a class, once the camera shows a scene, and wait until it is learned. */
+export async function teach(page, label, name) {
+  if (!(label in (await counts(page)))) {
+    await page.fill("#new-name", label);
+    await page.click("#new-class button");
+  }
+  if (name !== undefined) await scene(page, name);
+  await hold(page, label);
   await page.waitForFunction(
     (l) => document.getElementById("notice").textContent.startsWith(`${l}: `) && !document.querySelector(".holding"),
     label,

@@ -59,13 +59,23 @@ def seen(chromium: str, bundle: Path, tmp_path_factory: pytest.TempPathFactory) 
     program = (
         f"import os, sys; os.environ['TLC_SERVE'] = {str(state)!r}; from tlc_edge.cli import main; sys.exit(main())"
     )
-    served = ["serve", str(bundle), str(bundle.with_name("two.tlc")), "--port", str(port), "--host-name", "device.test"]
+    served = [
+        "serve",
+        str(bundle),
+        str(bundle.with_name("two.tlc")),
+        "--port",
+        str(port),
+        "--host-name",
+        "device.test",
+        "--path-prefix",
+        "/tlc",
+    ]
     asked = {
         "chromium": chromium,
         "film": str(film),
         "command": [sys.executable, "-c", program, *served, "--camera", str(video), "--queue", str(out / "unsure")],
-        "url": f"http://127.0.0.1:{port}/",
-        "plain": f"http://device.test:{port}/",
+        "url": f"http://127.0.0.1:{port}/tlc/",
+        "plain": f"http://device.test:{port}/tlc/",
         "tokens": tokens,
         "gallery": str(gallery),
         "out": str(out),
@@ -111,6 +121,7 @@ def test_a_killed_server_is_told_and_comes_back_with_all_that_was_learned(seen: 
     assert found["lost"] == "127.0.0.1 does not answer. Trying again…"
     assert found["found"] == "127.0.0.1 answers again."
     assert found["afterKill"]["before"] == found["afterKill"]["after"]
+    assert int(found["heldMeanwhile"]["after"]) > int(found["heldMeanwhile"]["before"])
 
 
 def test_what_was_unsure_is_sorted_by_a_tap(seen: tuple[dict[str, Any], Path]) -> None:

@@ -5,6 +5,7 @@ import * as errors from "../runtime/errors.js";
 const KINDS = new Map(Object.entries(errors));
 const TRIES = 4;
 const LONGEST_WAIT = 10; // seconds that a person waits for a device that is busy
+const AGAIN = 2000; // milliseconds until a device that did not answer is asked again, where nobody says that it is there
 const PATIENCE = 60_000; // milliseconds without an answer after which the device is taken for gone
 
 /** The device does not answer, or not like one. */
@@ -27,6 +28,8 @@ export class Api {
     this.said = said;
     /** Called with whether the latest request reached the device. @type {(reached: boolean) => void} */
     this.onReached = () => {};
+    /** Resolves when the device is there again. @type {() => Promise<void>} */
+    this.untilFound = () => new Promise((resolve) => setTimeout(resolve, AGAIN));
   }
 
   /**
@@ -69,6 +72,25 @@ export class Api {
    */
   async send(path, body, query) {
     return (await this.ask("POST", path, { body, query })).json();
+  }
+
+  /**
+   * Send what may come twice without harm, as examples may: the device knows one that it has. Where the device is gone,
+   * this waits until it is back.
+   * @param {string} path
+   * @param {FormData} body
+   * @param {Record<string, string>} [query]
+   * @returns {Promise<any>}
+   */
+  async sendSurely(path, body, query) {
+    for (;;) {
+      try {
+        return await this.send(path, body, query);
+      } catch (error) {
+        if (!(error instanceof UnreachableError)) throw error;
+        await this.untilFound();
+      }
+    }
   }
 
   /**

@@ -2,6 +2,9 @@
 
 /** @typedef {import("./api.js").Api} Api */
 
+const TRIES = 10;
+const PAUSE = 100; // milliseconds
+
 /** Shows it in an image element. */
 export class DeviceCamera {
   /**
@@ -12,6 +15,8 @@ export class DeviceCamera {
     this.api = api;
     this.image = image;
     this.isOn = false;
+    /** The frame that was taken last. @type {Blob | undefined} */
+    this.before = undefined;
     document.addEventListener("visibilitychange", () => this.again());
   }
 
@@ -36,8 +41,29 @@ export class DeviceCamera {
     else this.image.removeAttribute("src");
   }
 
-  /** What it sees now. @returns {Promise<Blob>} a JPEG */
-  frame() {
-    return this.api.blob("frame.jpg");
+  /**
+   * What it sees now: another frame than the one before, if there is another within a second.
+   * @returns {Promise<Blob>} a JPEG
+   */
+  async frame() {
+    for (let tried = 1; ; tried++) {
+      const frame = await this.api.blob("frame.jpg");
+      if (tried === TRIES || this.before === undefined || !(await isSame(frame, this.before))) {
+        this.before = frame;
+        return frame;
+      }
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    }
   }
+}
+
+/**
+ * @param {Blob} a
+ * @param {Blob} b
+ * @returns {Promise<boolean>}
+ */
+async function isSame(a, b) {
+  if (a.size !== b.size) return false;
+  const [one, other] = [new Uint8Array(await a.arrayBuffer()), new Uint8Array(await b.arrayBuffer())];
+  return one.every((byte, i) => byte === other[i]);
 }

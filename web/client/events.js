@@ -30,6 +30,11 @@ export class Events extends EventTarget {
     if (!this.isLost) this.#again();
   }
 
+  /** Wait until the device greets the next time. @returns {Promise<void>} */
+  untilFound() {
+    return new Promise((resolve) => this.addEventListener("hello", () => resolve(), { once: true }));
+  }
+
   #open() {
     if (this.source !== undefined) return;
     const source = new EventSource(this.url);

@@ -85,7 +85,8 @@ export class ServedClassifier {
   }
 
   /**
-   * Add examples of a class; on the device's disk when this is done. More than a hundred go in several changes.
+   * Add examples of a class; on the device's disk when this is done, and not before the device is there. More than a
+   * hundred go in several changes.
    * @param {string} label
    * @param {(Shown | Taken)[]} sources
    * @returns {Promise<import("../page/shape.js").Learned>}
@@ -104,8 +105,8 @@ export class ServedClassifier {
       }
       const change =
         name === NONE_OF_THESE
-          ? await this.api.send("enroll-not", form)
-          : await this.api.send("enroll", form, { label: name });
+          ? await this.api.sendSurely("enroll-not", form)
+          : await this.api.sendSurely("enroll", form, { label: name });
       added += change.added;
       skipped += change.skipped;
       warnings.push(...change.warnings);

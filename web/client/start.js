@@ -165,6 +165,7 @@ class Visit {
   #follow() {
     const events = new Events(this.api.url("events"), KINDS);
     this.api.onReached = (reached) => reached || events.doubt();
+    this.api.untilFound = () => events.untilFound();
     const on = (/** @type {string} */ kind, /** @type {(detail: any) => unknown} */ act) =>
       events.addEventListener(kind, (event) => act(/** @type {CustomEvent} */ (event).detail));
     on("hello", ({ server }) => this.#met(server));
