@@ -51,6 +51,11 @@ def test_the_worker_lists_every_file_as_it_is(contents: dict[str, bytes]) -> Non
     assert {"index.html", "app.webmanifest", "page/app.js", "runtime/classifier.js"} <= set(files)
 
 
+def test_the_page_is_told_that_the_runtime_is_in_the_browser(contents: dict[str, bytes]) -> None:
+    assert json.loads(contents["site.json"]) == {"mode": "browser"}
+    assert not [name for name in contents if name.startswith("client/")]
+
+
 def test_the_page_asks_for_nothing_that_is_not_there(contents: dict[str, bytes]) -> None:
     named = re.findall(r'(?:src|href)="([^"#]+)"', contents["index.html"].decode())
     assert named

@@ -123,6 +123,26 @@ async function teachHere() {
   seen.reloaded = await counts(page);
 }
 
+/** The page in another language, from right to left too, with classes on it and a picture to be sorted. */
+async function speak() {
+  seen.spoken = {};
+  for (const language of ["de", "ar", "en"]) {
+    await page.click("#about-button");
+    await page.selectOption("#language", language);
+    await page.click("#about-close");
+    await page.waitForFunction((l) => document.documentElement.lang === l, language);
+    await page.waitForTimeout(500);
+    const [direction, ways, queue, wide] = await page.evaluate(() => [
+      document.documentElement.dir,
+      document.getElementById("ways").textContent,
+      document.getElementById("queue-hint").textContent,
+      document.documentElement.scrollWidth,
+    ]);
+    seen.spoken[language] = { direction, ways, queue, wide };
+    seen.serious.push(...(await barriers(page)));
+  }
+}
+
 /** The device's own camera: it answers by itself, and is learned from by holding. */
 async function teachThere() {
   await page.click("#camera-on");
@@ -258,7 +278,7 @@ async function teachPlain() {
   Object.assign(seen, { photographed, unwanted });
 }
 
-const steps = { enter, teachHere, teachThere, together, loseAndFind, sort, exchange, choose, look, teachPlain };
+const steps = { enter, teachHere, speak, teachThere, together, loseAndFind, sort, exchange, choose, look, teachPlain };
 try {
   for (const [name, step] of Object.entries(steps)) {
     seen.step = name;

@@ -152,6 +152,14 @@ def test_each_bundle_has_its_own_classes(seen: tuple[dict[str, Any], Path], bund
     assert seen[0]["two"] == {**dict.fromkeys(labels, "0"), "None of these": "0"}
 
 
+def test_it_changes_its_language_whole(seen: tuple[dict[str, Any], Path]) -> None:
+    spoken = seen[0]["spoken"]
+    assert {name: said["direction"] for name, said in spoken.items()} == {"de": "ltr", "ar": "rtl", "en": "ltr"}
+    for part in ("ways", "queue"):
+        assert len({said[part] for said in spoken.values()}) == 3
+    assert max(said["wide"] for said in spoken.values()) <= 390
+
+
 def test_who_may_only_look_cannot_teach_and_is_told(seen: tuple[dict[str, Any], Path]) -> None:
     found, _ = seen
     assert found["hint"] == "This link is for looking only: nothing can be taught with it."

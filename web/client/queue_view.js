@@ -2,6 +2,7 @@
 
 import { element, make, pictureOf } from "../page/dom.js";
 import { text } from "../page/texts.js";
+import { GalleryError } from "../runtime/errors.js";
 import { NONE_OF_THESE } from "../runtime/gallery/labels.js";
 
 /** Shows the latest that waits, and all that it could be. */
@@ -55,11 +56,7 @@ export class QueueView {
 
   /** @param {string} id */
   async #cardOf(id) {
-    /** @type {[Blob, import("../page/shape.js").Answer]} */
-    const [jpeg, { label: nearest, ranked }] = await Promise.all([
-      this.api.blob(`queue/${id}`),
-      this.api.get(`queue/${id}/prediction`),
-    ]);
+    const [jpeg, { label: nearest, ranked }] = await Promise.all([this.api.blob(`queue/${id}`), this.#guess(id)]);
     const picture = pictureOf(jpeg, text("queuePicture", { label: nearest }));
     if (!this.maySort) return make("div", { className: "queued" }, picture);
     // What it is nearest to comes first.
@@ -75,6 +72,20 @@ export class QueueView {
       this.#button(text("discard"), id, { discard: true }, ""),
     );
     return make("div", { className: "queued" }, picture, answers);
+  }
+
+  /**
+   * What it is taken for now; a bundle that has no class yet takes it for nothing.
+   * @param {string} id
+   * @returns {Promise<{label: string, ranked: {label: string}[]}>}
+   */
+  async #guess(id) {
+    try {
+      return await this.api.get(`queue/${id}/prediction`);
+    } catch (error) {
+      if (error instanceof GalleryError) return { label: "", ranked: [] };
+      throw error;
+    }
   }
 
   /**
