@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.backbones.find import load_backbone
 from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.bundle.assemble import DECISION
 from tlc_edge.compiler.bundle.exemplars import choose_exemplars
 from tlc_edge.compiler.bundle.unknown import measure_knownness
 from tlc_edge.compiler.cache.folder import caching
+from tlc_edge.compiler.data.augment import copies
 from tlc_edge.compiler.data.calibration_set import choose_calibration
 from tlc_edge.compiler.data.decode import images_of
 from tlc_edge.compiler.data.looks import LOOKS
@@ -29,13 +31,15 @@ from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.features.align import Alignment, align
 from tlc_edge.compiler.features.featurize import TrunkFile, featurize, trunk_file
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
-from tlc_edge.compiler.options import PER_CLASS
-from tlc_edge.compiler.records import Floats, Looks, Neck
+from tlc_edge.compiler.options import DEFAULT_AUGMENT, PER_CLASS
+from tlc_edge.compiler.records import Floats, Head, Looks, Neck
+from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.neck import make_neck
 from tlc_edge.compiler.train.whiten import whiten
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
+from tlc_edge.runtime.knn.prediction import answer, basis
 from tlc_edge.runtime.knn.unknown import Knownness
 from tlc_edge.runtime.labels import NONE_OF_THESE
 from tlc_edge.runtime.vectors import quantize_rows, row_lengths, unit_rows
@@ -43,6 +47,7 @@ from tlc_edge.runtime.vectors import quantize_rows, row_lengths, unit_rows
 _CALIBRATION = 100
 _APART = 1_000_000  # ids from here on are of what must not pass
 _LOOKED_AT = 300
+_RATE = 0.05
 
 
 class Featurizer:
@@ -91,6 +96,15 @@ class Replayed:
     exemplar_classes: NDArray[np.int64]
     labels: tuple[str, ...]
     knownness: Knownness
+    head: Head | None = None
+    """Where it was asked for."""
+
+    def answers(self, bank: Bank, paths: Sequence[Path]) -> list[str]:
+        """Return what the device says these are, whether it is known or not."""
+        assert self.head is not None
+        based = basis(bank, DECISION, self.knownness, _RATE)
+        probabilities = self.head.probabilities(self.alignment.apply(self.featurizer.as_int8(paths)))
+        return [answer(p, e, based, {}).label for p, e in zip(probabilities, self.embed(paths), strict=True)]
 
     def embed(self, paths: Sequence[Path], view: View = PLAIN) -> Floats:
         """Return images as the device embeds them, [N, D]."""
@@ -124,8 +138,13 @@ class Replayed:
         bank.append(none)
 
 
-def replay(trial: Trial, featurizer: Featurizer, *, head: bool = True, seed: int = 0) -> Replayed:
-    """Make of a trial's base images what a build makes of its training images; without a head none are shipped."""
+def replay(
+    trial: Trial, featurizer: Featurizer, *, head: bool = True, trained: bool = False, seed: int = 0
+) -> Replayed:
+    """Make of a trial's base images what a build makes of its training images; without a head none are shipped.
+
+    Training one takes seconds, so only where it is asked for (`trained`) is one made.
+    """
     labels = tuple(sorted({label for _, label in trial.base}))
     paths = [path for path, _ in trial.base]
     classes = np.array([labels.index(label) for _, label in trial.base], np.int64)
@@ -142,4 +161,10 @@ def replay(trial: Trial, featurizer: Featurizer, *, head: bool = True, seed: int
     knownness = measure_knownness(neck, views, device, classes, chosen, seed, looks, shipped=head)
     shipped = chosen if head else chosen[:0]
     exemplars = whitened.project(device[shipped])
-    return Replayed(featurizer, whitened, alignment, exemplars, classes[shipped], labels if head else (), knownness)
+    made = None
+    if trained:
+        varied = [featurizer.as_int8(paths, view) for view in copies(DEFAULT_AUGMENT, 1, seed)]
+        seen = [*map(alignment.apply, varied), plain, alignment.apply(rounded)]
+        made = train_head("linear", seen, classes, labels, seed)
+    names = labels if head else ()
+    return Replayed(featurizer, whitened, alignment, exemplars, classes[shipped], names, knownness, made)

@@ -37,8 +37,8 @@ def correct_onnx(
 ) -> tuple[Any, Correction | None]:
     """Return a float32 ONNX trunk with biases for weights that are rounded to int8, and what they are worth.
 
-    The model itself comes back where the features of images that set no bias would lie no nearer to float's, and where
-    there is nothing to correct (there is no `Correction` then).
+    The model itself comes back where the features of images that set no bias would lie no nearer to float's; and, with
+    no `Correction`, where there is nothing to correct or onnxruntime does not run a node by itself.
 
     Args:
         model: from uint8 images to features; it stays as it is.
@@ -52,12 +52,15 @@ def correct_onnx(
     walk = _Walk(made, exclude)
     if not walk.rounded:
         return model, None
-    first = walk.largest(calibration[:1])
-    count = min(len(calibration), _USED, max(_FEWEST, _BYTES // first))
-    unseen = count // 3 if count > 2 else count - 1
-    seen, judging = calibration[: count - unseen], calibration[count - unseen : count]
-    walk.correct(seen)
-    floats, plain, corrected = (_features(m, judging) for m in (model, walk.plain(model), walk.plain(made)))
+    try:
+        first = walk.largest(calibration[:1])
+        count = min(len(calibration), _USED, max(_FEWEST, _BYTES // first))
+        unseen = count // 3 if count > 2 else count - 1
+        judging = calibration[count - unseen : count]
+        walk.correct(calibration[: count - unseen])
+        floats, plain, corrected = (_features(m, judging) for m in (model, walk.plain(model), walk.plain(made)))
+    except Exception:  # onnxruntime's errors share no base
+        return model, None
     before, after = _distance(plain, floats), _distance(corrected, floats)
     taken = after < before
     correction = Correction(len(judging), _cosine(plain, floats), _cosine(corrected, floats), taken)

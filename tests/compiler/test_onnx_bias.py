@@ -107,6 +107,12 @@ def test_where_nothing_is_rounded_away_nothing_changes() -> None:
     assert correction.before == pytest.approx(1.0)
 
 
+def test_what_does_not_run_by_itself_is_left_as_it_is() -> None:
+    model = network()
+    model.graph.node[-1].op_type = "Unheard"
+    assert correct_onnx(model, IMAGES) == (model, None)
+
+
 @pytest.mark.parametrize("images", [None, IMAGES[:0], IMAGES[:1]])
 def test_there_must_be_images_that_judge(images: NDArray[np.uint8] | None) -> None:
     model = network()
