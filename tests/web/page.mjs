@@ -4,20 +4,20 @@
  *   node page.mjs CHROMIUM SITE FILM.y4m GALLERY OUT
  *
  * The film shows three scenes in turn, told by the colour of their corner: red, blue and green. GALLERY is a file that
- * tlc made; OUT takes the exported gallery, pictures of the scenes, and screenshots.
+ * tlc made; OUT takes the exported gallery, pictures of the scenes, and screenshots of every view, light and dark.
  */
 
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import axe from "../../build/node/node_modules/axe-core/axe.js";
 import { chromium } from "../../build/node/node_modules/playwright-core/index.mjs";
+import { audit } from "./audit.mjs";
 import { serve } from "./server.mjs";
 
 const [executablePath, site, film, gallery, out] = process.argv.slice(2);
 const SCENES = { red: [200, 30, 30], blue: [30, 30, 200], green: [30, 160, 30] };
 const PATIENCE = 120_000;
-const seen = { foreign: [], errors: [] };
+const seen = { foreign: [], errors: [], serious: [], wide: {} };
 
 const server = await serve(site);
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), "tlc-page-"));
@@ -105,7 +105,33 @@ try {
   await page.screenshot({ path: path.join(out, "phone.png") });
   await page.click("#why");
   await page.waitForFunction(() => !document.getElementById("reasons").hidden);
-  seen.wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  seen.why = await page.$$eval("#reasons figcaption", (all) => all.map((one) => one.textContent));
+  await audit(page, "why", seen, out);
+  await page.click("#about-button");
+  await page.waitForSelector("#about-dialog[open]");
+  await audit(page, "about", seen, out);
+  for (const language of ["de", "ar"]) {
+    await page.selectOption("#language", language);
+    await page.click("#about-close");
+    await audit(page, language, seen, out);
+    seen[language] = await page.evaluate(() => [
+      document.documentElement.dir,
+      document.querySelector("h2").textContent,
+    ]);
+    await page.click("#about-button");
+  }
+  await page.selectOption("#language", "en");
+  await page.click("#about-close");
+  // As on a desk, with the camera, the answer and what is taught side by side.
+  await page.setViewportSize({ width: 1000, height: 620 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await scene("blue");
+  const before = await page.$eval("#reasons", (reasons) => reasons.innerHTML);
+  await page.click("#why");
+  await page.waitForFunction((html) => document.getElementById("reasons").innerHTML !== html, before);
+  await page.screenshot({ path: path.join(out, "desk.png") });
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 390, height: 844 });
 
   for (const name of ["red", "blue"]) {
     await scene(name);
@@ -145,14 +171,9 @@ try {
     (n) => document.querySelectorAll("#pictures button").length === n - 1,
     Number(seen.taught.mug),
   );
-  seen.serious = [];
-  for (const view of ["dialog", "page"]) {
-    await page.evaluate(axe.source);
-    const { violations } = await page.evaluate(() => globalThis.axe.run());
-    for (const { id, impact } of violations)
-      if (["serious", "critical"].includes(impact)) seen.serious.push(`${view}: ${id}`);
-    if (view === "dialog") await page.click("#class-close");
-  }
+  await audit(page, "class", seen, out);
+  await page.click("#class-close");
+  await audit(page, "page", seen, out);
   seen.removed = await counts();
   await page.click("#undo");
   await page.waitForFunction(
@@ -185,10 +206,6 @@ try {
   await page.setInputFiles("#import", film);
   await page.waitForFunction(() => document.getElementById("notice").textContent.includes("not a gallery"));
   seen.afterBadImport = await counts();
-
-  await page.setViewportSize({ width: 1200, height: 800 });
-  await page.emulateMedia({ colorScheme: "dark" });
-  await page.screenshot({ path: path.join(out, "desk.png") });
 } finally {
   await page.screenshot({ path: path.join(out, "last.png") }).catch(() => {});
   await context.close();

@@ -113,8 +113,19 @@ def test_it_opens_what_tlc_taught_and_refuses_what_is_none(seen: tuple[dict[str,
 def test_it_asks_nobody_else_fits_a_phone_and_can_be_read_out(seen: tuple[dict[str, Any], Path]) -> None:
     found, _ = seen
     assert found["foreign"] == []
-    assert found["wide"] <= 390
+    assert found["wide"].keys() == {"why", "about", "de", "ar", "class", "page"}
+    assert all(wide <= 390 for wide in found["wide"].values()), found["wide"]
     assert found["serious"] == []
+
+
+def test_it_speaks_three_languages_one_of_them_from_right_to_left(seen: tuple[dict[str, Any], Path]) -> None:
+    found, _ = seen
+    assert found["de"] == ["ltr", "Beibringen"]
+    assert found["ar"] == ["rtl", "علّم"]
+
+
+def test_why_shows_what_is_nearest(seen: tuple[dict[str, Any], Path]) -> None:
+    assert seen[0]["why"]
 
 
 def test_a_killed_browser_loses_nothing_that_was_acknowledged(chromium: str, site: Path) -> None:

@@ -34,7 +34,7 @@ async function start() {
     return;
   }
   if (lacking !== undefined) {
-    status.textContent = text("notSecure");
+    status.textContent = text("needsHttps");
     return;
   }
   try {

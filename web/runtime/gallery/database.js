@@ -62,7 +62,11 @@ export class Database {
       this.run("COMMIT");
       return result;
     } catch (error) {
-      this.run("ROLLBACK");
+      try {
+        this.run("ROLLBACK");
+      } catch {
+        // A full disk, say, has ended it already; what is told is why.
+      }
       throw error;
     }
   }

@@ -65,6 +65,9 @@ async function open(fingerprint, width) {
 function told(message) {
   if (/quota|SQLITE_FULL|disk is full/i.test(message))
     return "the browser's storage is full; nothing was changed. Make room and try again";
+  // SQLite's files do not pass on the browser's reason, and browsers do not say how much room there is.
+  if (/SQLITE_IOERR/.test(message))
+    return "the browser cannot write what it keeps: its storage is full, or fails; nothing was changed. Make room and try again";
   if (/Access Handle|NoModificationAllowed/i.test(message)) return "another tab has the gallery open; close it";
   return message;
 }
