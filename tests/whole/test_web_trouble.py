@@ -1,4 +1,4 @@
-"""What a page says where something is wrong, in words: an address without https, an old browser, a full disk, doubts."""
+"""What a page says where something is wrong: an address without https, an old browser, a full disk, doubtful pictures."""
 
 from __future__ import annotations
 
