@@ -1,4 +1,4 @@
-"""What a page says where something is wrong: an address without https, an old browser, a full disk, doubtful pictures."""
+"""What a page says where something is wrong: an address without https, an old browser, a full disk, doubtful photos."""
 
 from __future__ import annotations
 
