@@ -40,13 +40,13 @@ def print_merged(done: Merged, rule: str, as_json: bool) -> None:
     put(f"enrolled: {listed(done.classes)}")
     if done.conflicts:
         kept = {"first": "the label it had stands", "last": "the incoming label stands", "both": "both stand"}
-        count = len(done.conflicts)
+        count = len(done.conflicts) + done.more_conflicts
         came = "1 image came under a label it" if count == 1 else f"{count} images came under a label they"
         say(f"{came} did not have; {kept[rule]}:")
         for conflict in done.conflicts[:_SHOWN]:
             say(f"  {conflict.name}: {', '.join(conflict.held)} here, {conflict.incoming} there")
-        if len(done.conflicts) > _SHOWN:
-            say(f"  … and {len(done.conflicts) - _SHOWN} more; --json lists all")
+        if count > _SHOWN:
+            say(f"  … and {count - _SHOWN} more; --json lists {'more' if done.more_conflicts else 'all'}")
 
 
 def listed(classes: Mapping[str, int]) -> str:

@@ -68,7 +68,7 @@ class Gallery:
         meta = {"fingerprint": fingerprint, "width": str(width)}
         gallery = cls._open(Path(path), meta, create, read_only, clock)
         try:
-            gallery._expect(fingerprint, width)
+            gallery.expect(fingerprint, width)
         except BaseException:
             gallery.close()
             raise
@@ -131,7 +131,13 @@ class Gallery:
             db.close()
             raise
 
-    def _expect(self, fingerprint: str, width: int) -> None:
+    def expect(self, fingerprint: str, width: int) -> None:
+        """Raise where it is not a gallery of these embeddings.
+
+        Raises:
+            FingerprintError: it is of another model.
+            GalleryError: its embeddings have another width.
+        """
         if self.fingerprint != fingerprint:
             raise FingerprintError(
                 f"{self.path}: the gallery belongs to the model {self.fingerprint[:12]}, the bundle is "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tlc_edge.runtime.bundle.bundle import Bundle
@@ -13,8 +15,12 @@ from tlc_edge.runtime.progress import Count, silent
 
 from .gallery import Gallery
 from .migrate import embed_again
-from .path import default_gallery
-from .transfer import Conflict, Intake, delete, new_file, stored, take_in
+from .path import SUFFIX, default_gallery
+from .transfer import Conflict, Receiver, check_rule, delete, new_file, stored, take_in
+
+MOST_CONFLICTS = 10_000
+"""That a merge tells one by one."""
+_FILES = 256  # a transaction
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Merged:
     """Examples of another model without a thumbnail, which could not be."""
     conflicts: tuple[Conflict, ...]
     classes: dict[str, int]
+    more_conflicts: int = 0
+    """Those of a merge beyond MOST_CONFLICTS, which are counted only."""
 
 
 def import_file(
@@ -68,7 +76,18 @@ def import_file(
         ):
             intake = take_in(mine, stored(source), "import", file.name, conflicts)
     delete(growing)
-    return _sum(path, [intake], whole)
+    change = intake.change
+    return Merged(
+        path,
+        change.added,
+        change.skipped,
+        change.removed,
+        change.gone,
+        whole.moved,
+        whole.lost,
+        tuple(intake.conflicts),
+        dict(change.classes),
+    )
 
 
 def merge(
@@ -78,28 +97,63 @@ def merge(
     conflicts: str = "first",
     engine: str | None = None,
     progress: Count = silent,
+    each: Count = silent,
 ) -> Merged:
-    """Make one new file of several galleries or exports; they stay as they are.
+    """Make one new file of several galleries or exports, one after the other; they stay as they are.
 
-    In conflicts the files rank as they are named: with `first` the earlier label stands.
+    A folder stands for the files in it whose names end with `.gallery`. In conflicts the files rank as they are named
+    (those of a folder by name): with `first` the earlier label stands. What it holds in memory does not grow with their
+    number, but for their names.
 
     Raises:
         UsageError: `conflicts` is not a rule of `take_in`.
-        GalleryError: a file is missing or damaged, or `out` exists or cannot be written.
+        GalleryError: a file is missing or damaged, a folder has none, or `out` exists or cannot be written.
         BundleError, EngineError: the bundle cannot be used.
     """
     manifest = bundle.manifest
     whole = _Embedding(bundle, engine, progress)
-    intakes: list[Intake] = []
+    named = _named(files)
+    check_rule(conflicts)
+    sums = _Sums()
     growing: list[Path] = []
     with new_file(out, manifest.fingerprint, manifest.embedding_width) as new:
-        for number, file in enumerate(files):
-            growing.append(out.with_name(f"{out.name}.{number}.importing"))
-            with Gallery.open_any(file) as other, whole.of(other, growing[-1]) as source:
-                intakes.append(take_in(new, stored(source), "merge", file.name, conflicts))
+        for start in range(0, len(named), _FILES):
+            with new.writing() as db:
+                for number, file in enumerate(named[start : start + _FILES], start):
+                    beside = out.with_name(f"{out.name}.{number}.importing")
+                    with Gallery.open_any(file) as other, whole.of(other, beside) as source:
+                        if source is not other:
+                            growing.append(beside)
+                        taken = Receiver(db, partial(_begin, new, file.name), conflicts)
+                        taken.take_all(stored(source), new.path)
+                    sums.add(taken)
+                    each(number + 1, len(named))
+        classes = new.classes()
     for path in growing:
         delete(path)
-    return _sum(out, intakes, whole)
+    return sums.result(out, whole, classes)
+
+
+def _begin(gallery: Gallery, name: str) -> int:
+    return gallery.operation("merge", name)[0]
+
+
+def _named(files: Sequence[Path]) -> list[Path]:
+    """Return the files, with those of folders in their place.
+
+    Raises:
+        GalleryError: a folder has none.
+    """
+    found: list[Path] = []
+    for file in files:
+        if file.is_dir():
+            inside = sorted(f for f in file.iterdir() if f.suffix == SUFFIX and f.is_file())
+            if not inside:
+                raise GalleryError(f"{file}: no file in this folder ends with {SUFFIX}; name the files of the devices")
+            found += inside
+        else:
+            found.append(file)
+    return found
 
 
 class _Embedding:
@@ -111,28 +165,50 @@ class _Embedding:
         self._progress = progress
         self.moved = self.lost = 0
 
-    def of(self, other: Gallery, growing: Path) -> Gallery:
-        """Return a gallery of the bundle's model with what `other` holds: itself, or `growing`."""
+    @contextlib.contextmanager
+    def of(self, other: Gallery, growing: Path) -> Generator[Gallery]:
+        """Yield a gallery of the bundle's model with what `other` holds: itself, or `growing`."""
         manifest = self._bundle.manifest
         if other.fingerprint == manifest.fingerprint:
-            return Gallery.open(other.path, manifest.fingerprint, manifest.embedding_width, read_only=True)
+            other.expect(manifest.fingerprint, manifest.embedding_width)
+            yield other
+            return
         runner, _ = open_engine(self._bundle, self._name)
         moved, lost = embed_again(other, growing, manifest, runner, self._progress)
         self.moved += moved
         self.lost += lost
-        return Gallery.open(growing, manifest.fingerprint, manifest.embedding_width, read_only=True)
+        with Gallery.open(growing, manifest.fingerprint, manifest.embedding_width, read_only=True) as embedded:
+            yield embedded
 
 
-def _sum(path: Path, intakes: Sequence[Intake], whole: _Embedding) -> Merged:
-    changes = [intake.change for intake in intakes]
-    return Merged(
-        path,
-        added=sum(c.added for c in changes),
-        duplicates=sum(c.skipped for c in changes),
-        removed=sum(c.removed for c in changes),
-        gone=sum(c.gone for c in changes),
-        embedded=whole.moved,
-        lost=whole.lost,
-        conflicts=tuple(c for intake in intakes for c in intake.conflicts),
-        classes=dict(changes[-1].classes) if changes else {},
-    )
+@dataclass
+class _Sums:
+    """What many files came to."""
+
+    added: int = 0
+    skipped: int = 0
+    removed: int = 0
+    conflicts: list[Conflict] = field(default_factory=list[Conflict])
+    more: int = 0
+
+    def add(self, taken: Receiver) -> None:
+        self.added += taken.added
+        self.skipped += taken.skipped
+        self.removed += taken.removed
+        room = max(0, MOST_CONFLICTS - len(self.conflicts))
+        self.conflicts += taken.conflicts[:room]
+        self.more += len(taken.conflicts[room:])
+
+    def result(self, path: Path, whole: _Embedding, classes: dict[str, int]) -> Merged:
+        return Merged(
+            path,
+            added=self.added,
+            duplicates=self.skipped,
+            removed=self.removed,
+            gone=0,  # a new file has no limits while it is filled
+            embedded=whole.moved,
+            lost=whole.lost,
+            conflicts=tuple(self.conflicts),
+            classes=classes,
+            more_conflicts=self.more,
+        )

@@ -112,14 +112,10 @@ def take_in(
         UsageError: `conflicts` is none of these.
         GalleryError: the file cannot be written, and is unchanged.
     """
-    if conflicts not in CONFLICTS:
-        raise UsageError(f"the rule for conflicts is {conflicts!r}, expected one of {', '.join(CONFLICTS)}")
+    check_rule(conflicts)
     with gallery.writing() as db:
         intake = Receiver(db, lambda: gallery.operation(kind, label)[0], conflicts)
-        for number, example in enumerate(incoming, 1):
-            intake.take(example)
-            if number % _PORTION == 0:
-                bound_steps(db, gallery.path)  # the work is as much as came in, not as was there
+        intake.take_all(incoming, gallery.path)
         gone = make_room(db, rows.counts(db), intake.operation) if intake.operation else {}
         if intake.removed:
             rows.count_rewrite(db)
@@ -127,6 +123,12 @@ def take_in(
             kind, label, intake.added, intake.removed, intake.skipped, rows.counts(db), gone=sum(gone.values())
         )
     return Intake(change, intake.conflicts)
+
+
+def check_rule(conflicts: str) -> None:
+    """Raise UsageError where it is no rule for conflicts."""
+    if conflicts not in CONFLICTS:
+        raise UsageError(f"the rule for conflicts is {conflicts!r}, expected one of {', '.join(CONFLICTS)}")
 
 
 class Receiver:
@@ -141,6 +143,13 @@ class Receiver:
         self.operation = 0
         self.conflicts: list[Conflict] = []
         self.added = self.skipped = self.removed = 0
+
+    def take_all(self, incoming: Iterable[StoredExample], path: Path) -> None:
+        """Take examples in, into the gallery at `path`, one after the other."""
+        for number, example in enumerate(incoming):
+            if number % _PORTION == 0:
+                bound_steps(self._db, path)  # the work is as much as came in, not as was there
+            self.take(example)
 
     def take(self, example: StoredExample) -> None:
         """Take one in, or leave it out, by the rules of `take_in`."""

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tlc_edge.runtime import Bundle, Classifier
 from tlc_edge.runtime.errors import FingerprintError, GalleryError, UsageError
+from tlc_edge.runtime.gallery import merge as merging
 from tlc_edge.runtime.gallery.compact import compact
 from tlc_edge.runtime.gallery.contact_sheet import write_sheet, write_thumbnails
 from tlc_edge.runtime.gallery.gallery import Gallery
@@ -311,6 +312,32 @@ def test_a_merge_ranks_the_files_as_they_are_named(taught: Bundle, tmp_path: Pat
     with pytest.raises(GalleryError, match="no such gallery"):
         merge(taught, [files[0], tmp_path / "absent"], tmp_path / "new")
     assert alone(tmp_path / "out") + alone(tmp_path / "new") == ["out"]
+
+
+def test_a_folder_of_many_files_is_merged_one_after_the_other(
+    taught: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    width, print_ = taught.manifest.embedding_width, taught.manifest.fingerprint
+    folder = tmp_path / "fleet"
+    folder.mkdir()
+    with pytest.raises(GalleryError, match="no file in this folder ends with"):
+        merge(taught, [folder], tmp_path / "none")
+    for i in range(7):
+        with Gallery.open(folder / f"{6 - i}.gallery", print_, width, create=True) as gallery:
+            keys = ("all", f"{i}", f"{i + 1}")  # each shares two with others, one under another label
+            gallery.add(f"c{i % 2}", vectors(*keys, width=width), [source(k) for k in keys])
+    (folder / "notes.txt").write_text("no gallery")
+    done: list[tuple[int, int]] = []
+    whole_ = merge(taught, [folder], tmp_path / "whole", each=lambda d, t: done.append((d, t)))
+    assert done == [(i, 7) for i in range(1, 8)]
+    assert (whole_.added, whole_.duplicates, whole_.classes) == (9, 3, {"c0": 6, "c1": 3})
+    monkeypatch.setattr(merging, "_FILES", 2)
+    monkeypatch.setattr(merging, "MOST_CONFLICTS", 3)
+    parts = merge(taught, sorted(folder.glob("*.gallery")), tmp_path / "parts")
+    with of(taught, tmp_path / "whole") as one, of(taught, tmp_path / "parts") as other:
+        assert [e[1:] for e in whole(one)] == [e[1:] for e in whole(other)]
+        assert other.limits() == Limits()
+    assert (parts.conflicts, parts.more_conflicts) == (whole_.conflicts[:3], len(whole_.conflicts) - 3)
 
 
 def test_a_merge_of_galleries_of_several_models(taught: Bundle, tmp_path: Path, photos: Path) -> None:

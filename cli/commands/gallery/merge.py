@@ -1,4 +1,7 @@
-"""Make one new file of several devices' galleries or exports, for BUNDLE's model."""
+"""Make one new file of several devices' galleries or exports, for BUNDLE's model.
+
+A folder stands for the files in it whose names end with .gallery, by name.
+"""
 
 from __future__ import annotations
 
@@ -26,5 +29,13 @@ def merge(
 
     with StepLines(quiet=as_json) as progress:
         opened = Bundle.open(bundle)
-        done = run(opened, files, output, conflicts, engine, lambda d, t: progress("embed again", d, t))
+        done = run(
+            opened,
+            files,
+            output,
+            conflicts,
+            engine,
+            lambda d, t: progress("embed again", d, t),
+            lambda d, t: progress("merge", d, t),
+        )
     print_merged(done, conflicts, as_json)
