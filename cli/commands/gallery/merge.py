@@ -16,7 +16,7 @@ from tlc_edge.cli.output import StepLines
 
 @click.command(help=__doc__)
 @bundle_argument
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|DIR…")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The new file.")
 @conflicts_option
 @engine_option()
