@@ -6,6 +6,7 @@ Latency: one client that asks again and again over a kept connection, beside `Cl
 a process of its own. Predictions a second: 1, 8 and 50 clients (one thread, that does nothing but send and receive),
 beside the bare engine, run from one thread per core on an image that is decoded already, and beside
 `Classifier.predict` from as many threads. The image is brought to the model's input size first, as the page sends it.
+On a busy machine the processor time of each prediction says more: it does not count who else computes.
 Memory: the server's own (RssAnon) with 50 clients.
 """
 
@@ -54,7 +55,9 @@ def runtime(bundle: str, image: str) -> None:
             if how == "latency":
                 print(json.dumps(latencies(work[what], float(seconds))), flush=True)
             else:
-                print(json.dumps(rate(work[what], float(seconds), CORES)), flush=True)
+                before = time.process_time()
+                found, done = rate(work[what], float(seconds), CORES)
+                print(json.dumps((found, (time.process_time() - before) * 1e3 / done)), flush=True)
 
 
 def latencies(work: Callable[[], object], seconds: float) -> list[float]:
@@ -65,7 +68,7 @@ def latencies(work: Callable[[], object], seconds: float) -> list[float]:
     return found
 
 
-def rate(work: Callable[[], object], seconds: float, threads: int) -> float:
+def rate(work: Callable[[], object], seconds: float, threads: int) -> tuple[float, int]:
     done = [0] * threads
     start = time.perf_counter()
 
@@ -79,7 +82,7 @@ def rate(work: Callable[[], object], seconds: float, threads: int) -> float:
         thread.start()
     for thread in running:
         thread.join()
-    return sum(done) / (time.perf_counter() - start)
+    return sum(done) / (time.perf_counter() - start), sum(done)
 
 
 # --- clients
@@ -107,8 +110,8 @@ def more(connection: socket.socket) -> bytes:
     return piece
 
 
-def clients(port: int, request: bytes, count: int, seconds: float) -> float:
-    """Return predictions a second of some clients, each of which asks again once it is answered."""
+def clients(port: int, request: bytes, count: int, seconds: float) -> tuple[float, int]:
+    """Return predictions a second, and how many, of some clients, each of which asks again once it is answered."""
     chosen = selectors.DefaultSelector()
     for _ in range(count):
         connection = socket.create_connection(("127.0.0.1", port))
@@ -123,7 +126,7 @@ def clients(port: int, request: bytes, count: int, seconds: float) -> float:
     found = done / (time.perf_counter() - start)
     for key in list(chosen.get_map().values()):
         key.fileobj.close()  # type: ignore[union-attr]
-    return found
+    return found, done
 
 
 def one_client(port: int, request: bytes, seconds: float) -> list[float]:
@@ -141,6 +144,12 @@ def one_client(port: int, request: bytes, seconds: float) -> list[float]:
 def own_memory(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+
+
+def processor_time(pid: int) -> float:
+    """Return the milliseconds that a process has computed."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1e3 / os.sysconf("SC_CLK_TCK")
 
 
 def compare(bundle: str, image: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -169,14 +178,16 @@ def compare(bundle: str, image: str, rounds: int, seconds: float) -> list[dict[s
             idle = own_memory(server.pid)
             api: list[float] = []
             http: list[float] = []
-            shares: dict[int, list[tuple[float, float, float]]] = {1: [], 8: [], 50: []}
+            shares: dict[int, list[tuple[float, ...]]] = {1: [], 8: [], 50: []}
             for _ in range(rounds):
                 api += ask("predict", "latency")
                 http += one_client(port, request, seconds)
                 for count, found in shares.items():
-                    bare, whole = ask("engine", "rate"), ask("predict", "rate")
-                    served = clients(port, request, count, seconds)
-                    found.append((served, served / bare, served / whole))
+                    (bare, bare_ms), (whole, whole_ms) = ask("engine", "rate"), ask("predict", "rate")
+                    before = processor_time(server.pid)
+                    served, done = clients(port, request, count, seconds)
+                    used = (processor_time(server.pid) - before) / done
+                    found.append((served, served / bare, served / whole, used, bare_ms / used, whole_ms / used))
             busy = own_memory(server.pid)
         finally:
             server.terminate()
@@ -187,10 +198,13 @@ def compare(bundle: str, image: str, rounds: int, seconds: float) -> list[dict[s
         row("over HTTP at p50", statistics.median(http), "ms"),
     ]
     for count, found in shares.items():
-        served, bare, whole = (statistics.median(values) for values in zip(*found, strict=True))
+        served, bare, whole, used, of_bare, of_whole = map(statistics.median, zip(*found, strict=True))
         rows.append(row(f"predictions a second, {count} clients", served, "1/s"))
         rows.append(row(f"the same, of the bare engine on {CORES} cores", bare, "share", "0.9 or more"))
         rows.append(row("the same, of Classifier.predict there", whole, "share"))
+        rows.append(row(f"processor time of each, {count} clients", used, "ms"))
+        rows.append(row("the bare engine's, of it", of_bare, "share"))
+        rows.append(row("Classifier.predict's, of it", of_whole, "share"))
     rows.append(row("memory of its own, 1 client", idle / 1e6, "MB"))
     rows.append(row("memory of its own, 50 clients", busy / 1e6, "MB"))
     return rows

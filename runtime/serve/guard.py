@@ -173,7 +173,8 @@ class _Body:
         if self.is_read:
             return await self._receive()  # it waits for the end of the connection
         try:
-            message = await asyncio.wait_for(self._receive(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                message = await self._receive()
         except TimeoutError:
             raise _too_slow() from None
         if message["type"] != "http.request":

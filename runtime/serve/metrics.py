@@ -30,6 +30,7 @@ class Metrics:
         own = self._registry = CollectorRegistry()
         self._requests = Counter("tlc_requests", "Requests answered.", ["method", "route", "status"], registry=own)
         self._seconds = Histogram("tlc_request_seconds", "Time to answer.", ["route"], buckets=_SECONDS, registry=own)
+        self._counted: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         gauges = {
             "tlc_waiting_predictions": ("Predictions that wait for a worker.", lambda: predicting.waiting),
             "tlc_running_predictions": ("Predictions that run.", lambda: predicting.working),
@@ -50,9 +51,15 @@ class Metrics:
 
     def seen(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(method if method in ("GET", "HEAD", "POST", "DELETE") else "other", route, status).inc()
+        counted = self._counted.get((method, route, status))
+        if counted is None:  # to find these two takes longer than to count
+            known = method if method in ("GET", "HEAD", "POST", "DELETE") else "other"
+            counted = self._requests.labels(known, route, status), self._seconds.labels(route)
+            if known == method:
+                self._counted[method, route, status] = counted
+        counted[0].inc()
         if route not in ("/events", "/stream.mjpg"):
-            self._seconds.labels(route).observe(seconds)
+            counted[1].observe(seconds)
 
     def text(self) -> tuple[bytes, str]:
         """Return all figures, and their media type."""

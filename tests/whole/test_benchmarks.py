@@ -53,6 +53,15 @@ def test_the_device_beside_tensorflow(built_bundle: Path) -> None:
     assert rows[1]["value"] < 0.5
 
 
+def test_a_server_beside_the_runtime(built_bundle: Path, photos: Path) -> None:
+    found = run("serve.py", str(built_bundle), str(photos / "1" / "0.png"), "--json")
+    rows = {row["what"]: row for row in json.loads("\n".join(found))}
+    assert rows["memory of its own, 50 clients"]["value"] > 10
+    for count in (1, 8, 50):
+        assert rows[f"predictions a second, {count} clients"]["value"] > 0
+        assert rows[f"processor time of each, {count} clients"]["value"] > 0
+
+
 @pytest.mark.parametrize("part", ["heads", "views", "handmade"])
 def test_what_a_head_is_trained_on(part: str) -> None:
     pytest.importorskip("mlxtend")
