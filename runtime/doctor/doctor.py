@@ -99,6 +99,7 @@ def diagnose(bundle: str | os.PathLike[str] | None = None) -> Diagnosis:
         engines=engines,
         extras=(
             *(_extra(*extra) for extra in _EXTRAS),
+            _extra("tlc serve", "starlette", ("starlette",), pip_line("serve")),
             _extra("tlc build", "tensorflow", ("tensorflow",), pip_line("compiler")),
         ),
         bundle=problem,

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from command_runs import here
+from command_runs import apart, here, without
 from serving import Running, picture, running
 from test_json_shapes import hold
 from test_serve import holds
@@ -171,6 +171,17 @@ def test_a_qr_code_can_be_read_back() -> None:
     rows = [[c in "█▀" for c in line] if half == 0 else [c in "█▄" for c in line] for line in lines for half in (0, 1)]
     image = np.kron(np.array(rows, np.uint8) * 255, np.ones((8, 8), np.uint8))
     assert cv2.QRCodeDetector().detectAndDecode(image)[0] == "https://raspberrypi.local:8000/#token=" + "x" * 43
+
+
+def test_without_the_extra_it_is_one_sentence_and_tokens_can_be_kept(tmp_path: Path, bundle_path: Path) -> None:
+    for library in ("starlette", "uvicorn", "python_multipart", "prometheus_client", "segno"):
+        said = apart("serve", bundle_path, **without(tmp_path, library)).failed()
+        assert f"`tlc serve` needs {library}, which is not installed; run: pip install" in said
+        assert "[serve]" in said
+    assert apart("token", "list", "--state", tmp_path / "s", **without(tmp_path, "starlette", "uvicorn")).code == 0
+    add = ("token", "add", "--state", tmp_path / "s", "--address", "http://a/")
+    assert "segno" in apart(*add, **without(tmp_path, "segno")).failed()
+    assert apart("token", "list", "--state", tmp_path / "s", "--json").json() == {"tokens": []}
 
 
 # --- whose page asks, and under which name

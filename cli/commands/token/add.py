@@ -20,6 +20,8 @@ def add(name: str | None, read_only: bool, address: str | None, state: str | Non
 
     folder = state_folder(state)
     where = address or known_address(folder)
+    if where is not None and not as_json:
+        qr_lines(where)  # where that cannot be drawn, no token is made that nobody sees
     token, secret = Tokens(folder).add(name, read_only)
     link = None if where is None else link_of(where, secret)
     if as_json:
