@@ -3,7 +3,8 @@
  *
  *   node update.mjs CHROMIUM VERSIONS PICTURE…
  *
- * VERSIONS holds three sites: `first`, `half`, of which not all files are as its list says, and `second`.
+ * VERSIONS holds four sites: `first`, `half`, of which not all files are as its list says, `second`, and `model`, which has
+ * another model.
  */
 
 import fs from "node:fs";
@@ -45,6 +46,15 @@ async function reload() {
   });
 }
 
+/** Put a version there, and let it take over when it is offered. */
+async function takeOver(version) {
+  put(version);
+  await reload();
+  await page.waitForSelector("#update", { state: "visible" });
+  await Promise.all([page.waitForEvent("load"), page.click("#reload")]);
+  await isOpen();
+}
+
 function state() {
   return page.evaluate(async () => {
     const style = await (await fetch("page/style.css")).text();
@@ -75,12 +85,11 @@ try {
   seen.half = await state();
   seen.offeredHalf = await page.isVisible("#update");
 
-  put("second");
-  await reload();
-  await page.waitForSelector("#update", { state: "visible" });
-  await Promise.all([page.waitForEvent("load"), page.click("#reload")]);
-  await isOpen();
+  await takeOver("second");
   seen.second = await state();
+  await takeOver("model");
+  seen.said = await page.textContent("#notice");
+  seen.model = await state();
 
   await server.close();
   await page.reload();

@@ -51,6 +51,7 @@ export class Page {
     this.#listen();
     await this.teaching.refresh();
     await this.#tellWhereKept();
+    element("notice").textContent = this.surroundings.notice ?? "";
     if (this.surroundings.device === undefined) await this.#startCamera();
     else this.#showDevice();
     this.#look();

@@ -9,7 +9,18 @@ import { text } from "./texts.js";
  * @param {URL} bundle its folder
  */
 export async function start(bundle) {
-  await run(await Classifier.open(bundle), { kept, mayTeach: true, pace: 0 });
+  const classifier = await Classifier.open(bundle);
+  await run(classifier, { kept, mayTeach: true, pace: 0, notice: noticeOf(classifier.migration) });
+}
+
+/**
+ * What to say of a model that is new here.
+ * @param {Classifier["migration"]} migration
+ */
+function noticeOf(migration) {
+  if (migration === null) return "";
+  if (migration instanceof Error) return text("notBroughtOver", { reason: migration.message });
+  return text(migration.lost ? "broughtOverSome" : "broughtOver", { count: migration.moved, lost: migration.lost });
 }
 
 /** Say where what is taught is kept, and whether the browser promised to keep it. */

@@ -38,11 +38,12 @@
  * }} PageClassifier
  *
  * Where the classifier is: `kept` says where what is taught is kept, `mayTeach` whether this visitor may, `pace` is the
- * milliseconds to leave between two frames, `device` the camera that a device has.
+ * milliseconds to leave between two frames, `device` the camera that a device has, `notice` what to say at first.
  * @typedef {{
  *   kept(): Promise<string>,
  *   mayTeach: boolean,
  *   pace: number,
+ *   notice?: string,
  *   device?: import("../client/device_camera.js").DeviceCamera,
  * }} Surroundings
  */

@@ -6,6 +6,7 @@ import { selftest, selftestOnce } from "./engines/selftest.js";
 import { UsageError } from "./errors.js";
 import { GalleryClient } from "./gallery/client.js";
 import { cleanLabel, NONE_OF_THESE } from "./gallery/labels.js";
+import { migrate } from "./gallery/migrate.js";
 import { decode, readRgb } from "./images/load.js";
 import { isOneColour } from "./images/nothing.js";
 import { Bank } from "./knn/bank.js";
@@ -41,6 +42,8 @@ export class Classifier {
     this.exemplars = exemplars;
     this.knownness = knownness;
     this.rate = rate;
+    /** What came over from an earlier model of this address, or why it did not. */
+    this.migration = /** @type {import("./gallery/migrate.js").Migration | Error | null} */ (null);
     this.doubts = new Doubts(() => bundle.goldenSharpness(), sharpnessOf);
     this.basis = this.#weigh(this.#fresh());
   }
@@ -64,6 +67,7 @@ export class Classifier {
       const [exemplars, knownness] = [await bundle.exemplars(), await readKnownness(bundle)];
       const gallery = await GalleryClient.open(manifest.fingerprint, manifest.embeddingWidth);
       const self = new Classifier(bundle, engine, gallery, exemplars, knownness, rate);
+      await self.#bringOver();
       await self.#follow();
       return self;
     } catch (error) {
@@ -239,6 +243,18 @@ export class Classifier {
     const bank = this.#fresh();
     bank.append(await this.gallery.load());
     this.basis = this.#weigh(bank);
+  }
+
+  /** Show the model what an earlier one of this address was taught. */
+  async #bringOver() {
+    const { fingerprint, embeddingWidth: width } = this.bundle.manifest;
+    const embed = (/** @type {Blob} */ picture) => this.embed(picture).catch(() => null);
+    try {
+      this.migration = await migrate(this.bundle.url, { fingerprint, width }, this.gallery, embed);
+    } catch (error) {
+      // The classifier works without: it is tried again when it is opened next.
+      this.migration = /** @type {Error} */ (error);
+    }
   }
 
   /** A bank before anything is enrolled. */
