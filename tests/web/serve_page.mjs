@@ -2,38 +2,21 @@
  * Uses the page of a server as a person would, in Chromium with a camera that shows a film, and kills the server; prints
  * what was seen, as JSON.
  *
- *   node serve_page.mjs ASKED.json
+ *   node serve_page.mjs CHROMIUM ASKED.json
  *
- * ASKED: `chromium`; `film` for the camera here; `command`, which serves; `url`, of the page on loopback, and `plain`, by
+ * ASKED: `film` for the camera here; `command`, which serves; `url`, of the page on loopback, and `plain`, by
  * a name that is no loopback's to the browser; `tokens` `{all, look}`; `gallery`, a file that tlc made; `out`, a folder.
  */
 
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
+import { kill, start } from "./served.mjs";
 import { answers, barriers, best, browse, counts, hold, learned, photograph, scene, teach } from "./steps.mjs";
 
-const asked = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
+const [executable, file] = process.argv.slice(2);
+const asked = JSON.parse(fs.readFileSync(file, "utf8"));
 const { url, plain, tokens, out } = asked;
 const seen = { foreign: [], errors: [], serious: [] };
-
-/** Start the server, and wait until it answers. */
-async function start() {
-  const [program, ...rest] = asked.command;
-  const server = spawn(program, rest, { stdio: ["ignore", "ignore", "inherit"] });
-  for (;;) {
-    if (server.exitCode !== null) throw new Error(`the server ended with ${server.exitCode}`);
-    const answer = await fetch(`${url}healthz`).catch(() => undefined);
-    if (answer?.ok) return server;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-}
-
-async function kill(server, signal = "SIGKILL") {
-  server.kill(signal);
-  if (server.exitCode === null && server.signalCode === null) await once(server, "exit");
-}
 
 function listen(page) {
   page.on("request", (request) => {
@@ -48,8 +31,8 @@ const said = (page, id, pattern) =>
 const shown = (page, id) => page.waitForFunction((i) => !document.getElementById(i).hidden, id);
 const answered = (page) => page.waitForFunction(() => document.getElementById("best").textContent !== "");
 
-let server = await start();
-const { context, close } = await browse(asked.chromium, asked.film, [
+let server = await start(asked);
+const { context, close } = await browse(executable, asked.film, [
   `--host-resolver-rules=MAP ${new URL(plain).hostname} 127.0.0.1`,
 ]);
 const page = context.pages()[0];
@@ -193,7 +176,7 @@ async function loseAndFind() {
   await shown(page, "connection");
   seen.lost = await page.textContent("#connection");
   await page.screenshot({ path: path.join(out, "lost.png") });
-  server = await start();
+  server = await start(asked);
   await page.waitForFunction(() => document.getElementById("connection").hidden);
   seen.found = await page.textContent("#notice");
   seen.afterKill = { before, after: await counts(page) };
@@ -204,9 +187,14 @@ async function loseAndFind() {
   await kill(server);
   await shown(page, "connection");
   await hold(page, "mug");
-  server = await start();
+  const held = (await counts(page)).mug;
+  server = await start(asked);
   await said(page, "notice", "^mug: \\d+ pictures learned");
-  seen.heldMeanwhile = { before: before.mug, after: (await counts(page)).mug };
+  await page.waitForFunction(
+    (n) => ![...document.querySelectorAll("#list .hold")].some((b) => b.textContent === `mug${n}`),
+    held,
+  );
+  seen.heldMeanwhile = { before: held, after: (await counts(page)).mug };
   await page.click("#device-on");
 }
 

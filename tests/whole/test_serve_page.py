@@ -1,4 +1,4 @@
-"""The page of `tlc serve` in Chromium, used as a person would: taught by hand, its server killed and back."""
+"""The page of `tlc serve` in Chromium and Firefox, used as a person would: taught by hand, its server killed and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sites import in_node
+from sites import in_node, write_mugs
 from test_web_page import HEIGHT, WIDTH, scenes, write_film
 
 from tlc_edge.runtime import Bundle, Classifier
@@ -20,6 +20,10 @@ from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.serve.tokens import Tokens
 
 pytestmark = pytest.mark.slow
+
+
+NAMES = ("film.y4m", "device.avi", "taught.gallery", "state")
+PROGRAM = "import sys; from tlc_edge.cli import main; sys.exit(main())"
 
 
 def free_port() -> int:
@@ -47,43 +51,35 @@ def bundle(built_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def seen(chromium: str, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    out = tmp_path_factory.mktemp("seen")
-    film, video, gallery = out / "film.y4m", out / "device.avi", out / "taught.gallery"
+def asked(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the scripts are told, as JSON: how to start the server, and who may."""
+    out = tmp_path_factory.mktemp("asked")
+    film, video, gallery, state, port = (*(out / name for name in NAMES), free_port())
     write_film(film)
     write_video(video)
     with Classifier.open(bundle, gallery) as classifier:
         classifier.enroll("brought", [np.asarray(image) for image in scenes()["green"][:3]])
-    state, port = out / "state", free_port()
-    tokens = {"all": Tokens(state).add("all")[1], "look": Tokens(state).add("look", read_only=True)[1]}
-    program = (
-        f"import os, sys; os.environ['TLC_SERVE'] = {str(state)!r}; from tlc_edge.cli import main; sys.exit(main())"
-    )
-    served = [
-        "serve",
-        str(bundle),
-        str(bundle.with_name("two.tlc")),
-        "--port",
-        str(port),
-        "--host-name",
-        "device.test",
-        "--path-prefix",
-        "/tlc",
-    ]
-    asked = {
-        "chromium": chromium,
+    bundles = [str(bundle), str(bundle.with_name("two.tlc"))]
+    options = ["--port", str(port), "--host-name", "device.test", "--path-prefix", "/tlc", "--state", str(state)]
+    shown = ["--camera", str(video), "--queue", str(out / "unsure")]
+    told = {
         "film": str(film),
-        "command": [sys.executable, "-c", program, *served, "--camera", str(video), "--queue", str(out / "unsure")],
+        "command": [sys.executable, "-c", PROGRAM, "serve", *bundles, *options, *shown],
         "url": f"http://127.0.0.1:{port}/tlc/",
         "plain": f"http://device.test:{port}/tlc/",
-        "tokens": tokens,
+        "tokens": {"all": Tokens(state).add("all")[1], "look": Tokens(state).add("look", read_only=True)[1]},
         "gallery": str(gallery),
         "out": str(out),
     }
-    (out / "asked.json").write_text(json.dumps(asked))
-    found = in_node("serve_page.mjs", out / "asked.json")
+    (out / "asked.json").write_text(json.dumps(told))
+    return out / "asked.json"
+
+
+@pytest.fixture(scope="module")
+def seen(chromium: str, asked: Path) -> tuple[dict[str, Any], Path]:
+    found = in_node("serve_page.mjs", chromium, asked)
     print(f"first paint after {found['firstPaint']:.0f} ms; {found['loaded']} bytes of the page")
-    return found, out
+    return found, asked.parent
 
 
 def test_it_learns_from_the_camera_here_and_says_unknown(seen: tuple[dict[str, Any], Path]) -> None:
@@ -186,3 +182,16 @@ def test_it_asks_nobody_else_fits_a_phone_and_can_be_read_out(seen: tuple[dict[s
     assert found["foreign"] == []
     assert found["wide"] <= 390
     assert found["serious"] == []
+
+
+def test_it_works_in_firefox_too(asked: Path, tmp_path: Path) -> None:
+    firefox = shutil.which("firefox-esr") or shutil.which("firefox")
+    if firefox is None:
+        pytest.skip("firefox is not here")
+    if shutil.which("node") is None:
+        pytest.skip("node is not here")
+    found = in_node("serve_firefox.mjs", firefox, asked, *write_mugs(tmp_path, 3))
+    assert found["there"]
+    assert found["still"].startswith("vase ")
+    assert found["found"] == "127.0.0.1 answers again."
+    assert found["taught"] == "vase3"
