@@ -1,4 +1,4 @@
-"""The page of `tlc serve` in Chromium and Firefox, used as a person would: taught by hand, its server killed and back."""
+"""The page of `tlc serve` in Chromium and Firefox, used as a person would: taught, its server killed and back."""
 
 from __future__ import annotations
 
