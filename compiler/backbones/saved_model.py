@@ -227,24 +227,41 @@ def _frozen_graph() -> Any:
     base: Any = keras.layers.Layer
 
     class FrozenGraph(base):  # type: ignore[misc]  # Keras is untyped
-        """A graph with its weights as constants, from one tensor to another."""
+        """A graph with its weights as constants; where it takes one image, each goes through by itself."""
 
         def __init__(self, function: Any, dtype: Any, shape: tuple[int, ...], digest: str, **rest: Any) -> None:
             super().__init__(trainable=False, **rest)
             self._digest = digest
-            signature = tf.TensorSpec([None, *shape], dtype)
             with quiet():
-                concrete = tf.function(function).get_concrete_function(signature)
-                frozen = convert_variables_to_constants_v2(concrete)
-                _check_extent(frozen.graph)
-                _check_chance(frozen)
-                self._frozen = frozen if dtype == tf.float32 else take_floats(frozen, "the SavedModel")
+                try:
+                    self._frozen = self._made(function, dtype, [None, *shape])
+                    self._frozen(tf.zeros((2, *shape)))
+                    self._single = False
+                except BuildError:
+                    raise
+                except Exception:  # whatever a graph for one image makes of two
+                    self._frozen = self._made(function, dtype, [1, *shape])
+                    self._single = True
             # The layer has no weights; this stands for them wherever weights are hashed.
             seal = np.frombuffer(bytes.fromhex(digest), np.uint8).astype(np.float32)
             self._seal = self.add_weight(shape=seal.shape, trainable=False, name="sha256")
             self._seal.assign(seal)
 
+        def _made(self, function: Any, dtype: Any, shape: list[int | None]) -> Any:
+            concrete = tf.function(function).get_concrete_function(tf.TensorSpec(shape, dtype))
+            frozen = convert_variables_to_constants_v2(concrete)
+            _check_extent(frozen.graph)
+            _check_chance(frozen)
+            return frozen if dtype == tf.float32 else take_floats(frozen, "the SavedModel")
+
         def call(self, image: Any) -> Any:
+            if not self._single or image.shape[0] == 1:
+                return self._one(image)
+            shape = self._one(tf.zeros((1, *image.shape[1:]))).shape[1:]
+            each = tf.map_fn(lambda one: self._one(one[None])[0], image, fn_output_signature=tf.TensorSpec(shape))
+            return tf.ensure_shape(each, [None, *shape])
+
+        def _one(self, image: Any) -> Any:
             output = self._frozen(image)
             return output[0] if isinstance(output, list | tuple) else output
 

@@ -199,3 +199,30 @@ def test_chance_that_is_for_training_alone_is_no_hindrance(tmp_path: Path) -> No
     tf.saved_model.save(network, str(tmp_path), signatures={"serving_default": network.serve})
     found = np.asarray(shave(load_backbone(str(tmp_path), Asked(pixels="0..1"))).model(IMAGES))
     np.testing.assert_allclose(found, answers(), atol=1e-5)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_a_graph_for_one_image_takes_several(told: bool, kind: str, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Network(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(KERNEL)
+
+        @tf.function(input_signature=[tf.TensorSpec([1 if told else None, 8, 8, 3], kind)])
+        def serve(self, image: Any) -> Any:
+            flat = tf.reshape(tf.cast(image, tf.float32), [1, 64, 3])  # as converters write it
+            return {"features": tf.reduce_mean(flat, 1) @ self.kernel}
+
+    network = Network()
+    tf.saved_model.save(network, str(tmp_path), signatures={"serving_default": network.serve})
+    trunk = shave(load_backbone(str(tmp_path), Asked(pixels="0..255")))
+    pixels = np.random.default_rng(4).integers(0, 256, (3, 8, 8, 3)).astype(np.float32)
+    spec = trunk.backbone.input
+    given = (pixels - spec.mean) / spec.std
+    wanted = pixels.mean(axis=(1, 2)) @ KERNEL
+    np.testing.assert_allclose(np.asarray(trunk.model(given)), wanted, rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(trunk.model(given[:1])), wanted[:1], rtol=1e-4)
+    np.testing.assert_allclose(trunk.model.predict(given, verbose=0), wanted, rtol=1e-4)
