@@ -1,6 +1,6 @@
 /** The runtime's face in a browser: open a bundle, predict, and learn new classes from a few examples. */
 
-import { Bundle, sha256 } from "./bundle/bundle.js";
+import { Bundle, folder, sha256 } from "./bundle/bundle.js";
 import { Engine } from "./engines/engine.js";
 import { selftest, selftestOnce } from "./engines/selftest.js";
 import { UsageError } from "./errors.js";
@@ -51,7 +51,8 @@ export class Classifier {
   /**
    * Open a bundle and the gallery that this browser has for its model.
    * @param {string | URL} url of the bundle's folder
-   * @param {{unknown?: number, selftest?: boolean}} options `unknown`: false-alarm rate in place of the bundle's, 0 is off
+   * @param {{unknown?: number, selftest?: boolean, lib?: string | URL}} options `unknown`: false-alarm rate in place of the
+   *   bundle's, 0 is off; `lib`: a site's folder of that name, if it does not lie beside `runtime`
    * @returns {Promise<Classifier>}
    * @throws {import("./errors.js").TlcError} the bundle, the engine or the gallery cannot be used
    */
@@ -61,13 +62,14 @@ export class Classifier {
     const rate = options.unknown ?? manifest.unknown.rate;
     if (!(rate >= 0 && rate < 1))
       throw new UsageError(`the false-alarm rate is ${rate}, expected 0 (off) up to, not including, 1`);
-    const engine = await Engine.open(bundle);
+    const lib = folder(options.lib ?? new URL("../lib/", import.meta.url));
+    const engine = await Engine.open(bundle, lib);
     try {
       if (options.selftest ?? true) await selftestOnce(bundle, engine);
       const [exemplars, knownness] = [await bundle.exemplars(), await readKnownness(bundle)];
-      const gallery = await GalleryClient.open(manifest.fingerprint, manifest.embeddingWidth);
+      const gallery = await GalleryClient.open(manifest.fingerprint, manifest.embeddingWidth, lib);
       const self = new Classifier(bundle, engine, gallery, exemplars, knownness, rate);
-      await self.#bringOver();
+      await self.#bringOver(lib);
       await self.#follow();
       return self;
     } catch (error) {
@@ -245,12 +247,12 @@ export class Classifier {
     this.basis = this.#weigh(bank);
   }
 
-  /** Show the model what an earlier one of this address was taught. */
-  async #bringOver() {
+  /** Show the model what an earlier one of this address was taught. @param {URL} lib */
+  async #bringOver(lib) {
     const { fingerprint, embeddingWidth: width } = this.bundle.manifest;
     const embed = (/** @type {Blob} */ picture) => this.embed(picture).catch(() => null);
     try {
-      this.migration = await migrate(this.bundle.url, { fingerprint, width }, this.gallery, embed);
+      this.migration = await migrate(this.bundle.url, { fingerprint, width }, this.gallery, embed, lib);
     } catch (error) {
       // The classifier works without: it is tried again when it is opened next.
       this.migration = /** @type {Error} */ (error);

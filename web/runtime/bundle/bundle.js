@@ -36,14 +36,13 @@ export class Bundle {
    * @throws {BundleError} there is none, or it is not as it was written
    */
   static async open(url) {
-    const folder = new URL(url, globalThis.location?.href);
-    if (!folder.pathname.endsWith("/")) folder.pathname += "/";
-    const bytes = await download(folder, MANIFEST);
-    const digest = new TextDecoder().decode(await download(folder, DIGEST)).trim();
+    const at = folder(url);
+    const bytes = await download(at, MANIFEST);
+    const digest = new TextDecoder().decode(await download(at, DIGEST)).trim();
     if (digest !== (await sha256(bytes))) {
       throw new BundleError(`${MANIFEST} is not as it was written; build the site again`);
     }
-    return new Bundle(folder, fromJson(new TextDecoder().decode(bytes)));
+    return new Bundle(at, fromJson(new TextDecoder().decode(bytes)));
   }
 
   /**
@@ -100,12 +99,23 @@ export class Bundle {
 }
 
 /**
- * @param {URL} folder
+ * Return the address of a folder, with a slash at its end.
+ * @param {string | URL} url as the page sees it
+ * @returns {URL}
+ */
+export function folder(url) {
+  const found = new URL(url, globalThis.location?.href);
+  if (!found.pathname.endsWith("/")) found.pathname += "/";
+  return found;
+}
+
+/**
+ * @param {URL} at
  * @param {string} name
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
-async function download(folder, name) {
-  const response = await fetch(new URL(name, folder)).catch(() => undefined);
+async function download(at, name) {
+  const response = await fetch(new URL(name, at)).catch(() => undefined);
   if (!response?.ok) {
     throw new BundleError(
       `${name} cannot be had (${response ? `HTTP ${response.status}` : "no connection"}); try again`,

@@ -28,17 +28,18 @@ export class Engine {
   /**
    * Load the bundle's TFLite file, checked by its hash.
    * @param {Bundle} bundle
+   * @param {URL} lib the folder with `litert/`
    * @returns {Promise<Engine>}
    * @throws {EngineError} this browser cannot run it
    */
-  static async open(bundle) {
+  static async open(bundle, lib) {
     const model = bundle.manifest.models.find((one) => one.format === "tflite");
     if (model === undefined) throw new EngineError("the bundle has no TFLite file; build it with --target web");
     const bytes = await bundle.read(model.file);
     const worker = new Worker(new URL("./engine_worker.js", import.meta.url));
     const engine = new Engine(worker, bundle.manifest.preprocessing, model);
     try {
-      await engine.#ask({ kind: "open", model: bytes }, [bytes.buffer]);
+      await engine.#ask({ kind: "open", model: bytes, lib: lib.href }, [bytes.buffer]);
     } catch (error) {
       engine.close();
       throw new EngineError(

@@ -2,21 +2,21 @@
  * The worker of the engine: prepares images and runs the model, off the page's own thread.
  *
  * A classic worker, not a module: LiteRT.js loads its glue by `importScripts`. What it needs of ours it imports when it
- * is needed. `lib/litert/` lies beside `runtime/`.
+ * is needed.
  */
 
 /** @typedef {import("../images/load.js").Preprocessing} Preprocessing */
 /** @typedef {import("../images/load.js").Decoded} Decoded */
 /**
- * @typedef {{id: number, kind: "open", model: Uint8Array}
+ * @typedef {{id: number, kind: "open", model: Uint8Array, lib: string}
  *   | {id: number, kind: "run", pixels: Uint8Array, spec: Preprocessing}
  *   | {id: number, kind: "prepare" | "answer", image: Decoded, spec: Preprocessing}} Task
  */
 
-const here = self.location.href;
-const lib = new URL("../../lib/litert/", here);
+/** LiteRT.js's folder. */
+let litert = "";
 
-/** @type {any} */ (self).Module = { locateFile: (/** @type {string} */ file) => new URL(`wasm/${file}`, lib).href };
+/** @type {any} */ (self).Module = { locateFile: (/** @type {string} */ file) => new URL(`wasm/${file}`, litert).href };
 
 /** @type {any} */
 let engine;
@@ -46,7 +46,7 @@ async function answer(request) {
  * @returns {Promise<[unknown, Transferable[]]>}
  */
 async function serve(request) {
-  if (request.kind === "open") return [await open(request.model), []];
+  if (request.kind === "open") return [await open(request.model, request.lib), []];
   const pixels = request.kind === "run" ? request.pixels : await prepared(request.image, request.spec);
   if (request.kind === "prepare") return [pixels, [pixels.buffer]];
   const { height, width, channels } = request.spec;
@@ -67,10 +67,14 @@ async function prepared(image, spec) {
   }
 }
 
-/** @param {Uint8Array} file */
-async function open(file) {
-  engine ??= await import(new URL("index.js", lib).href);
-  await engine.loadLiteRt(new URL("wasm/", lib).href);
+/**
+ * @param {Uint8Array} file
+ * @param {string} lib
+ */
+async function open(file, lib) {
+  litert = new URL("litert/", lib).href;
+  engine ??= await import(new URL("index.js", litert).href);
+  await engine.loadLiteRt(new URL("wasm/", litert).href);
   model = await engine.loadAndCompile(file, { accelerator: "wasm" });
   return "LiteRT.js";
 }

@@ -38,14 +38,15 @@ export class GalleryClient {
    * Open the gallery of a model, made if there is none.
    * @param {string} fingerprint
    * @param {number} width
+   * @param {URL} lib the folder with `sqlite/`
    * @returns {Promise<GalleryClient>}
    * @throws {errors.GalleryError} another tab has it
    */
-  static async open(fingerprint, width) {
+  static async open(fingerprint, width, lib = new URL("../../lib/", import.meta.url)) {
     const client = new GalleryClient(new Worker(new URL("./worker.js", import.meta.url), { type: "module" }));
     try {
       await client.#lock(`tlc-gallery-${fingerprint.slice(0, 16)}`);
-      await client.#ask("open", fingerprint, width);
+      await client.#ask("open", fingerprint, width, lib.href);
     } catch (error) {
       client.end();
       throw error;

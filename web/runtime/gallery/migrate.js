@@ -21,10 +21,11 @@ import { GalleryClient } from "./client.js";
  * @param {Owner} owner of the gallery now
  * @param {GalleryClient} gallery
  * @param {(picture: Blob) => Promise<Float32Array | null>} embed with the new model; null for what it cannot read
+ * @param {URL} lib as `GalleryClient.open` takes it
  * @returns {Promise<Migration | null>}
  * @throws {import("../errors.js").GalleryError} the old gallery is in use, or damaged; it is tried again next time
  */
-export async function migrate(address, owner, gallery, embed) {
+export async function migrate(address, owner, gallery, embed, lib) {
   const mark = `tlc-gallery ${address.href}`;
   const earlier = read(globalThis.localStorage?.getItem(mark));
   const done = earlier === null || earlier.fingerprint === owner.fingerprint ? null : await bringOver(earlier);
@@ -36,7 +37,7 @@ export async function migrate(address, owner, gallery, embed) {
    * @returns {Promise<Migration>}
    */
   async function bringOver({ fingerprint, width }) {
-    const old = await GalleryClient.open(fingerprint, width);
+    const old = await GalleryClient.open(fingerprint, width, lib);
     try {
       const found = { moved: 0, lost: 0 };
       const examples = await old.examples();

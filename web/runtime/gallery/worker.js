@@ -22,7 +22,7 @@ self.onmessage = async ({ data: { id, method, args } }) => {
  */
 async function serve(method, args) {
   if (method === "open") {
-    storage = open(args[0], args[1]);
+    storage = open(args[0], args[1], args[2]);
     await storage;
     return null;
   }
@@ -43,10 +43,11 @@ async function serve(method, args) {
 /**
  * @param {string} fingerprint
  * @param {number} width
+ * @param {string} lib
  * @returns {Promise<Storage>}
  */
-async function open(fingerprint, width) {
-  const { default: init } = await import(new URL("../../lib/sqlite/index.js", import.meta.url).href);
+async function open(fingerprint, width, lib) {
+  const { default: init } = await import(new URL("sqlite/index.js", lib).href);
   const sqlite = await init({ print() {}, printErr() {} });
   const pool = await sqlite.installOpfsSAHPoolVfs({
     name: `tlc-gallery-${fingerprint.slice(0, 16)}`,
