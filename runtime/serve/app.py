@@ -25,6 +25,7 @@ from .served import Served
 from .workers import Workers
 
 _MOST_WAITING = 128
+_LONGEST_TOKEN = 4096  # bytes of the JSON with it
 _PAGES = ("/", "/index.html", "/app.webmanifest", "/page/{path:path}", "/client/{path:path}", "/runtime/{path:path}")
 
 
@@ -171,6 +172,7 @@ class _Rest:
     async def _enter(self, request: Request) -> Response:
         """Take a token and give a cookie, so that the token is in no address and no script can read it."""
         request.scope["tlc.route"] = "/session"
+        request.scope["tlc.body"].most = _LONGEST_TOKEN  # it is anybody who asks
         try:
             given: Any = json.loads(await request.body())
             token = given["token"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,6 +41,8 @@ class Trust:
     """The certificate to trust, in PEM; None where it is not this device's own."""
     fingerprint: str
     """SHA-256 of that certificate, for the person to compare."""
+    renew: Callable[[], None] = lambda: None
+    """Take a new certificate where the old one soon ends; connections that are open go on."""
 
 
 def given_trust(certificate: str, key: str) -> Trust:
@@ -65,11 +67,22 @@ def own_trust(folder: Path, names: Iterable[str]) -> Trust:
     kept = _Authority(folder)
     wanted = sorted(name for name in set(names) if kept.may_sign(name))
     server = folder / _SERVER
-    if not kept.has_signed(server, wanted):
-        kept.sign(server, wanted)
+
+    def sign() -> bool:
+        stale = not kept.has_signed(server, wanted)
+        if stale:
+            kept.sign(server, wanted)
+        return stale
+
+    def renew() -> None:
+        if sign():
+            context.load_cert_chain(server)
+
+    sign()
+    context = _context(server, server)
     digest = kept.certificate.fingerprint(kept.hashes.SHA256()).hex().upper()
     shown = ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
-    return Trust(_context(server, server), kept.pem, shown)
+    return Trust(context, kept.pem, shown, renew)
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -217,7 +217,8 @@ def _route(scope: Scope) -> str:
 
 
 def _too_large(most: int) -> RefusedError:
-    return RefusedError(413, f"the request is larger than the limit of {most >> 20} MB")
+    limit = f"{most >> 20} MB" if most >= 1 << 20 else f"{most} bytes"
+    return RefusedError(413, f"the request is larger than the limit of {limit}")
 
 
 def _too_slow() -> RefusedError:

@@ -17,7 +17,7 @@ import uvicorn
 
 from tlc_edge.runtime.classifier import Classifier
 from tlc_edge.runtime.engines.open import threads_for
-from tlc_edge.runtime.errors import DeviceError, UsageError
+from tlc_edge.runtime.errors import DeviceError, TlcError, UsageError
 from tlc_edge.runtime.watch.alive import Alive
 from tlc_edge.runtime.watch.frames import is_folder
 from tlc_edge.runtime.watch.save_bounds import MOST, MOST_MEGABYTES
@@ -33,6 +33,7 @@ from .patient import protocol
 from .served import Served, names_of
 from .tokens import Tokens
 
+_DAY = 86_400.0
 _GRACE = 30
 """Seconds that requests under way have to their end, once the server's was asked for."""
 
@@ -121,7 +122,7 @@ def serving(options: Options, state: Path, say: Callable[[str], None]) -> Genera
         app.start()
         trust = make_trust(options, state, access)
         app.authority = None if trust is None else trust.authority
-        server = _Server(_config(app, options, None if trust is None else trust.context), app)
+        server = _Server(_config(app, options, None if trust is None else trust.context), app, trust, say)
         scheme = "http" if trust is None else "https"
         address = page_address(options, scheme, shown_host(options, access.names), port)
         if tokens is not None:
@@ -286,9 +287,9 @@ def _config(app: App, options: Options, trust: ssl.SSLContext | None) -> uvicorn
 class _Server(uvicorn.Server):
     """Tells systemd how it goes, and ends the streams when its own end is asked for."""
 
-    def __init__(self, config: uvicorn.Config, app: App) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, trust: Trust | None, say: Callable[[str], None]) -> None:
         super().__init__(config)
-        self._app = app
+        self._app, self._trust, self._say = app, trust, say
         self._alive = Alive()
 
     def stop(self) -> None:
@@ -315,15 +316,24 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._alive.ready()
-        self._beating = asyncio.create_task(self._beat())
+        self._beating = [asyncio.create_task(self._beat()), asyncio.create_task(self._renew())]
 
     async def _beat(self) -> None:
         while True:
             self._alive.beat()
             await asyncio.sleep(0.1)
 
+    async def _renew(self) -> None:
+        while self._trust is not None:
+            await asyncio.sleep(_DAY)
+            try:
+                self._trust.renew()
+            except (TlcError, OSError) as e:  # of the disk, say; the old certificate holds for a month yet
+                self._say(f"the certificate cannot be renewed: {e}")
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._alive.ending()
         self._app.drain()
         await super().shutdown(sockets)
-        self._beating.cancel()
+        for task in self._beating:
+            task.cancel()

@@ -61,6 +61,7 @@ def test_what_is_installed_and_works() -> None:
         "pillow-heif",
         "paho-mqtt",
         "cryptography",
+        "starlette",
         "tensorflow",
     }
     assert all(p.install for p in found.extras)

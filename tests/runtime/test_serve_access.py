@@ -255,6 +255,11 @@ def test_what_is_too_large_is_refused_before_it_is_read(guarded: Running) -> Non
     assert guarded.app.guard.bodies.held == 0
 
 
+def test_nobody_brings_much_without_a_token(guarded: Running) -> None:
+    with guarded.client() as client:
+        assert client.post(f"{guarded.url}api/v1/session", json={"token": "x" * 5000}).status_code == 413
+
+
 def test_too_many_images_and_forms_that_are_none(guarded: Running) -> None:
     with guarded.client(headers=bearer(guarded.token)) as client:
         many = [("images", (f"{i}.jpg", b"x")) for i in range(101)]
@@ -365,6 +370,24 @@ def test_https_by_the_devices_own_authority(bundle_path: Path, tmp_path: Path) -
             assert client.get(f"https://localhost:{port}/healthz").status_code == 200
         with httpx.Client() as client, pytest.raises(httpx.ConnectError):
             client.get(server.url)
+
+
+def test_a_certificate_that_soon_ends_is_renewed_while_it_serves(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlc_edge.runtime.serve.authority._SERVER_DAYS", 10)
+    monkeypatch.setattr("tlc_edge.runtime.serve.run._DAY", 0.1)
+    with running(bundle_path, state=tmp_path / "state", tls=True) as server:
+        trusting = ssl.create_default_context(cadata=str(server.authority and server.authority.decode()))
+        port = int(server.url.rstrip("/").rpartition(":")[2])
+        shown: set[bytes] = set()
+        for _ in range(600):
+            plain = socket.create_connection(("127.0.0.1", port))
+            with trusting.wrap_socket(plain, server_hostname="localhost") as secure:
+                shown.add(secure.getpeercert(binary_form=True) or b"")
+            if len(shown) > 1:
+                break
+        assert len(shown) > 1
 
 
 def test_the_authority_is_kept_and_signs_for_a_home_alone(tmp_path: Path) -> None:

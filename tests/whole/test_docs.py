@@ -81,7 +81,7 @@ def test_the_examples_of_the_help_can_be_read_by_their_commands() -> None:
     examples = [line for b in BLOCKS if b.page == "docs/cli.md" for line in b.text.splitlines()]
     assert len(examples) > 5
     for example in examples:
-        words = example.split()[1:]
+        words = example[example.index("tlc ") :].split()[1:]
         command: click.Command = cli
         while isinstance(command, click.Group):
             found = command.get_command(click.Context(command), words.pop(0))
