@@ -39,7 +39,7 @@ def test_it_holds_the_runtime_alone_and_node_imports_it(folder: Path) -> None:
     held = {p.relative_to(installed).as_posix() for p in installed.rglob("*") if p.is_file()}
     assert held == own | {"package.json", "README.md"}
     script = (
-        'import { Classifier } from "tlc-edge"; import { resize } from "tlc-edge/images/resize.js";'
+        'import { Classifier } from "tlc-edge"; import { resize } from "tlc-edge/runtime/images/resize.js";'
         "const size = { width: 2, height: 1 }, half = { width: 1, height: 1 };"
         "const pixels = [...resize(new Uint8Array([10, 20]), size, half, 1, '')];"
         "console.log(JSON.stringify([typeof Classifier.open, pixels]))"
