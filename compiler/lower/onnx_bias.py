@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.network.onnx_graph import add_constant, attribute, constants, fresh, readers, session
+from tlc_edge.compiler.network.onnx_graph import (
+    add_constant,
+    attribute,
+    constants,
+    drop_unread,
+    fresh,
+    readers,
+    session,
+)
 from tlc_edge.compiler.records import Correction
 from tlc_edge.runtime.quiet import quiet
 
@@ -58,6 +66,7 @@ def correct_onnx(
         unseen = count // 3 if count > 2 else count - 1
         judging = calibration[count - unseen : count]
         walk.correct(calibration[: count - unseen])
+        drop_unread(made.graph)
         floats, plain, corrected = (_features(m, judging) for m in (model, walk.plain(model), walk.plain(made)))
     except Exception:  # onnxruntime's errors share no base
         return model, None
@@ -202,7 +211,7 @@ class _Walk:
         while len(node.input) <= place:
             node.input.append("")
         old = self._known.get(node.input[place], np.zeros(biased.channels, np.float32))
-        name = fresh(self._known, f"{node.name}_corrected")
+        name = fresh(self._known, f"b{len(self._known)}")  # short: the quantizer makes four names of each
         self._known[name] = np.asarray(old + shift, np.float32)
         node.input[place] = add_constant(self._graph, name, self._known[name])
 

@@ -41,8 +41,8 @@ _OF_THE_CUT = ("few", "claimed", "lengths")
 CLEARLY = 0.03
 """How much nearer to what must not pass is clearly nearer: less turns away more of what is known, more, less of what is
 not."""
-_LEFT = 0.25  # of the stated rate, for what examples of what must not pass turn away, once there are many
-_SHOWN = 5  # of these, with which half of that is left
+_LEFT = 0.4  # of the stated rate, for what examples of what must not pass turn away, once there are many
+_SHOWN = 3  # of these, with which half of that is left
 _TRUST = 10  # enrolled examples whose word weighs as much as the build's
 _COPIES = 0.99  # nearer to each other than this share of the build's images: frames of one scene, not two examples
 
@@ -210,7 +210,7 @@ def is_unwanted(near: Nearby) -> bool:
 def find_limits(knownness: Knownness, rate: float, bank: Bank) -> Limits:
     """Return what images have to reach at this rate of false alarms, 0 to 1, by what the bank holds now.
 
-    What must not pass turns away some of what is known; up to a quarter of the rate is left to it.
+    What must not pass turns away some of what is known; up to two fifths of the rate are left to it.
     """
     own, taught = bank.counts()[0], bank.taught()
     if knownness.measured is not None and rate > 0:

@@ -17,9 +17,9 @@ export const KNOWNNESS = "unknown.npz";
 /** Nearer to what must not pass by this is clearly nearer. */
 const CLEARLY = 0.03;
 /** Share of the stated rate that is left to what examples of what must not pass turn away, once there are many. */
-const LEFT = 0.25;
+const LEFT = 0.4;
 /** Of these, with which half of that is left. */
-const SHOWN = 5;
+const SHOWN = 3;
 /** Enrolled examples whose word weighs as much as the build's. */
 const TRUST = 10;
 /** Nearer to each other than this share of the build's images: frames of one scene, not two examples. */
@@ -80,7 +80,7 @@ export async function readKnownness(bundle) {
 
 /**
  * Return what images have to reach at this rate of false alarms, 0 to 1, by what the bank holds now. What must not pass
- * turns away some of what is known; up to a quarter of the rate is left to it.
+ * turns away some of what is known; up to two fifths of the rate are left to it.
  * @param {Knownness} knownness
  * @param {number} rate
  * @param {import("./bank.js").Bank} bank
