@@ -7,100 +7,29 @@
  * tlc made; OUT takes the exported gallery, pictures of the scenes, and screenshots of every view, light and dark.
  */
 
-import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
-import { chromium } from "../../build/node/node_modules/playwright-core/index.mjs";
 import { audit } from "./audit.mjs";
 import { serve } from "./server.mjs";
+import { answers, best, browse, counts, photograph, scene, teach } from "./steps.mjs";
 
-const [executablePath, site, film, gallery, out] = process.argv.slice(2);
-const SCENES = { red: [200, 30, 30], blue: [30, 30, 200], green: [30, 160, 30] };
-const PATIENCE = 120_000;
+const [executable, site, film, gallery, out] = process.argv.slice(2);
 const seen = { foreign: [], errors: [], serious: [], wide: {} };
 
 const server = await serve(site);
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), "tlc-page-"));
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath,
-  headless: true,
-  args: [
-    "--no-sandbox",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    `--use-file-for-fake-video-capture=${film}`,
-  ],
-  viewport: { width: 390, height: 844 },
-  acceptDownloads: true,
-  locale: "en",
-});
-context.setDefaultTimeout(PATIENCE);
+const { context, close } = await browse(executable, film);
 const page = context.pages()[0];
 page.on("request", (request) => {
   if (/^https?:/.test(request.url()) && !request.url().startsWith(server.url)) seen.foreign.push(request.url());
 });
 page.on("pageerror", (error) => seen.errors.push(error.message));
 
-/** Wait until the camera shows a scene, with a second of it to come. */
-async function scene(name) {
-  const shows = ([[red, green, blue], isIt]) => {
-    const canvas = new OffscreenCanvas(8, 8);
-    const context = canvas.getContext("2d");
-    context.drawImage(document.getElementById("video"), 0, 0, 8, 8, 0, 0, 8, 8);
-    const [r, g, b] = context.getImageData(2, 2, 1, 1).data;
-    return Math.abs(r - red) + Math.abs(g - green) + Math.abs(b - blue) < 120 === isIt;
-  };
-  await page.waitForFunction(shows, [SCENES[name], false]);
-  await page.waitForFunction(shows, [SCENES[name], true]);
-  await page.waitForTimeout(400);
-}
-
-const best = () => page.textContent("#best");
-const counts = () =>
-  page.$$eval("#list .hold", (all) => Object.fromEntries(all.map((b) => [...b.children].map((c) => c.textContent))));
-
-async function teach(label, name) {
-  if (!(label in (await counts()))) {
-    await page.fill("#new-name", label);
-    await page.click("#new-class button");
-  }
-  const button = page.locator("#list .hold", { hasText: label });
-  await button.evaluate((b) => b.scrollIntoView({ block: "start" }));
-  await scene(name);
-  const { x, y } = await button.boundingBox();
-  await page.mouse.move(x + 20, y + 15);
-  await page.mouse.down();
-  await page.waitForTimeout(1500);
-  await page.mouse.up();
-  await page.waitForFunction(
-    (l) => document.getElementById("notice").textContent.startsWith(`${l}: `) && !document.querySelector(".holding"),
-    label,
-  );
-  await page.waitForFunction(
-    (l) =>
-      [...document.querySelectorAll("#list .hold")].some(
-        (b) => b.children[0].textContent === l && b.children[1].textContent !== "0",
-      ),
-    label,
-  );
-}
-
-async function answers() {
-  const found = {};
-  for (const name of Object.keys(SCENES)) {
-    await scene(name);
-    found[name] = await best();
-  }
-  return found;
-}
-
 try {
   await page.goto(server.url);
   await page.waitForFunction(() => document.getElementById("best").textContent !== "");
-  await teach("mug", "red");
-  await teach("book", "blue");
-  seen.taught = await counts();
-  seen.answers = await answers();
+  await teach(page, "mug", "red");
+  await teach(page, "book", "blue");
+  seen.taught = await counts(page);
+  seen.answers = await answers(page);
   await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: path.join(out, "phone.png") });
   await page.click("#why");
@@ -125,7 +54,7 @@ try {
   // As on a desk, with the camera, the answer and what is taught side by side.
   await page.setViewportSize({ width: 1000, height: 620 });
   await page.emulateMedia({ colorScheme: "dark" });
-  await scene("blue");
+  await scene(page, "blue");
   const before = await page.$eval("#reasons", (reasons) => reasons.innerHTML);
   await page.click("#why");
   await page.waitForFunction((html) => document.getElementById("reasons").innerHTML !== html, before);
@@ -134,18 +63,11 @@ try {
   await page.setViewportSize({ width: 390, height: 844 });
 
   for (const name of ["red", "blue"]) {
-    await scene(name);
-    const url = await page.evaluate(() => {
-      const video = document.getElementById("video");
-      const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-      canvas.getContext("2d").drawImage(video, 0, 0);
-      return canvas.toDataURL("image/png");
-    });
-    fs.writeFileSync(path.join(out, `${name}.png`), Buffer.from(url.split(",")[1], "base64"));
+    await scene(page, name);
+    await photograph(page, path.join(out, `${name}.png`));
     await page.setInputFiles("#open", path.join(out, `${name}.png`));
     await page.waitForFunction(() => !document.getElementById("still").hidden);
-    seen[`${name}.png`] = await best();
+    seen[`${name}.png`] = await best(page);
     await page.click("#camera-on");
     await page.waitForFunction(() => !document.getElementById("video").hidden);
   }
@@ -174,7 +96,7 @@ try {
   await audit(page, "class", seen, out);
   await page.click("#class-close");
   await audit(page, "page", seen, out);
-  seen.removed = await counts();
+  seen.removed = await counts(page);
   await page.click("#undo");
   await page.waitForFunction(
     (n) => [...document.querySelectorAll("#list .hold")].some((b) => b.textContent === `mug${n}`),
@@ -186,7 +108,7 @@ try {
 
   await page.reload();
   await page.waitForFunction(() => document.getElementById("best").textContent !== "");
-  seen.reloaded = await counts();
+  seen.reloaded = await counts(page);
   const other = await context.newPage();
   await other.goto(server.url);
   await other.waitForFunction(() => document.getElementById("status").textContent.includes("tab"));
@@ -196,21 +118,20 @@ try {
   await server.close();
   await page.reload();
   await page.waitForFunction(() => document.getElementById("best").textContent !== "");
-  seen.offline = await counts();
-  await scene("red");
-  seen.offlineAnswer = await best();
+  seen.offline = await counts(page);
+  await scene(page, "red");
+  seen.offlineAnswer = await best(page);
 
   await page.setInputFiles("#import", gallery);
   await page.waitForFunction(() => document.getElementById("notice").textContent.startsWith("Imported"));
-  seen.imported = await counts();
+  seen.imported = await counts(page);
   await page.setInputFiles("#import", film);
   await page.waitForFunction(() => document.getElementById("notice").textContent.includes("not a gallery"));
-  seen.afterBadImport = await counts();
+  seen.afterBadImport = await counts(page);
 } finally {
   await page.screenshot({ path: path.join(out, "last.png") }).catch(() => {});
-  await context.close();
+  await close();
   await server.close();
-  fs.rmSync(profile, { recursive: true, force: true });
   process.stdout.write(JSON.stringify(seen));
 }
 process.exit(0);

@@ -10,13 +10,14 @@
 
 import fs from "node:fs";
 import path from "node:path";
+import { audit } from "./audit.mjs";
 import { kill, start } from "./served.mjs";
-import { answers, barriers, best, browse, counts, hold, learned, photograph, scene, teach } from "./steps.mjs";
+import { answers, best, browse, counts, hold, learned, photograph, scene, teach } from "./steps.mjs";
 
 const [executable, file] = process.argv.slice(2);
 const asked = JSON.parse(fs.readFileSync(file, "utf8"));
 const { url, plain, tokens, out } = asked;
-const seen = { foreign: [], errors: [], serious: [] };
+const seen = { foreign: [], errors: [], serious: [], wide: {} };
 
 function listen(page) {
   page.on("request", (request) => {
@@ -53,7 +54,7 @@ async function enter() {
   await page.fill("#token", "wrong");
   await page.click("#enter button");
   await said(page, "enter-result", "wrong");
-  seen.serious.push(...(await barriers(page)));
+  await audit(page, "enter", seen, out);
   await page.goto("about:blank");
   await page.goto(`${url}#token=${tokens.all}`);
   await answered(page);
@@ -82,7 +83,7 @@ async function teachHere() {
   await shown(page, "reasons");
   await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: path.join(out, "phone.png") });
-  seen.wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  await audit(page, "why", seen, out);
   for (const name of ["red", "blue"]) {
     await scene(page, name);
     await photograph(page, path.join(out, `${name}.png`));
@@ -96,9 +97,9 @@ async function teachHere() {
   await page.locator("#list li", { hasText: "mug" }).locator(".more").click();
   await page.locator("#pictures button").first().click();
   await learned(page, "mug", Number(seen.taught.mug) - 1);
-  seen.serious.push(...(await barriers(page)));
+  await audit(page, "class", seen, out);
   await page.click("#class-close");
-  seen.serious.push(...(await barriers(page)));
+  await audit(page, "page", seen, out);
   await page.click("#undo");
   await learned(page, "mug", seen.taught.mug);
   await page.reload();
@@ -115,14 +116,13 @@ async function speak() {
     await page.click("#about-close");
     await page.waitForFunction((l) => document.documentElement.lang === l, language);
     await page.waitForTimeout(500);
-    const [direction, ways, queue, wide] = await page.evaluate(() => [
+    const [direction, ways, queue] = await page.evaluate(() => [
       document.documentElement.dir,
       document.getElementById("ways").textContent,
       document.getElementById("queue-hint").textContent,
-      document.documentElement.scrollWidth,
     ]);
-    seen.spoken[language] = { direction, ways, queue, wide };
-    seen.serious.push(...(await barriers(page)));
+    seen.spoken[language] = { direction, ways, queue };
+    await audit(page, language, seen, out);
   }
 }
 
@@ -202,9 +202,8 @@ async function loseAndFind() {
 async function sort() {
   const before = await counts(page);
   await page.waitForFunction(() => document.querySelector("#queued .answers button") !== null);
-  seen.serious.push(...(await barriers(page)));
+  await audit(page, "queue", seen, out);
   await page.locator("#queue").scrollIntoViewIfNeeded();
-  await page.screenshot({ path: path.join(out, "queue.png") });
   const first = await page.$("#queued .queued");
   await page.locator("#queued .answers > button", { hasText: "mug" }).first().click();
   await learned(page, "mug", Number(before.mug) + 1);
@@ -250,7 +249,7 @@ async function look() {
   await looking.setInputFiles("#take", path.join(out, "red.png"));
   await shown(looking, "still");
   seen.lookedAt = await best(looking);
-  seen.serious.push(...(await barriers(looking)));
+  await audit(looking, "look", seen, out);
   await looking.close();
 }
 

@@ -3,7 +3,6 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import axe from "../../build/node/node_modules/axe-core/axe.js";
 import { chromium } from "../../build/node/node_modules/playwright-core/index.mjs";
 
 export const SCENES = { red: [200, 30, 30], blue: [30, 30, 200], green: [30, 160, 30] };
@@ -112,11 +111,4 @@ export async function photograph(page, file) {
     return canvas.toDataURL("image/png");
   });
   fs.writeFileSync(file, Buffer.from(url.split(",")[1], "base64"));
-}
-
-/** What axe finds that keeps somebody from using the page. */
-export async function barriers(page) {
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => globalThis.axe.run());
-  return violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).map(({ id }) => id);
 }
