@@ -27,6 +27,7 @@ from tlc_edge.compiler.lower.formats import make_model
 from tlc_edge.compiler.lower.tflite_content import left_in_float
 from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.neck import make_neck
+from tlc_edge.compiler.train.training import FeatureView, Whole
 from tlc_edge.compiler.train.whiten import whiten
 from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, judge
 from tlc_edge.runtime.errors import BuildError, EngineError
@@ -68,6 +69,8 @@ class DeviceFeatures:
     """Of changed copies of the images, aligned, as the last TFLite trunk, or else ONNX trunk, gives them."""
     looks: Looks
     """Of some of the images as cameras and messengers change them, by the same trunk, as the neck is to read them."""
+    whole: Sequence[FeatureView] = ()
+    """What the head is trained on where there are too many images to hold: all of them, as copies and as `aligned`."""
 
     @property
     def aligned(self) -> dict[TrunkKind, Floats]:
@@ -135,8 +138,9 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
 
     with step("train head") as tell:  # on what float and device trunks give: it learns to bear the difference
         views = [*device.copies, *device.aligned.values()]
+        every = Whole(device.whole, data.classes[data.parts.train]) if device.whole else None
         head = train_head(
-            options.head, views, data.train.classes, data.labels, options.seed, tell, files.trunk.backbone.own
+            options.head, views, data.train.classes, data.labels, options.seed, tell, files.trunk.backbone.own, every
         )
         neck = whiten(plain, list(aligned.values()), data.train.classes, device.looks)
         embedded = neck.project(data.train.features)
@@ -181,10 +185,21 @@ def featurize_again(
 ) -> DeviceFeatures:
     """Run the training images through every trunk that rounds and is not too slow to be run here."""
     options, spec, train, width = order.options, data.preprocessing, data.train, files.trunk.width
+    # Of too many images all train the head, and some stand for them everywhere else.
+    of_head = train.samples if data.studied is None else tuple(data.samples[i] for i in data.parts.train)
+    studied = None if data.studied is None else np.searchsorted(data.parts.train, data.studied)
+    whole: dict[TrunkKind | str, Floats] = {}
+
+    def of_studied(key: TrunkKind | str, features: Floats) -> Floats:
+        if studied is None:
+            return features
+        whole[key] = features
+        return np.asarray(features[studied], np.float32)
+
     with caching(options.cache) as cache:
 
         def through(trunk: TrunkFile, view: View = PLAIN, some: NDArray[np.int64] | None = None) -> Floats:
-            samples = train.samples if some is None else [train.samples[i] for i in some]
+            samples = of_head if some is None else [train.samples[i] for i in some]
             if order.stored is not None and some is None:
                 made = order.stored.features(trunk, view, samples, progress)
                 if made is not None:
@@ -192,19 +207,19 @@ def featurize_again(
             return featurize(trunk, samples, spec, options.threads, progress, cache=cache, view=view).features
 
         if order.stored is not None:
-            order.stored.prepare(looks_again(order, files, trunks), train.samples, progress)
+            order.stored.prepare(looks_again(order, files, trunks), of_head, progress)
         floats: TrunkKind = (files.form, FLOAT32.name)
         raw: dict[TrunkKind, Floats] = {floats: train.features}
         last, device = floats, files.as_float()
         for kind, trunk in trunks.items():
             if kind not in raw and (trunk.format == files.form or SCHEMES[trunk.scheme].calibrated):
                 try:
-                    raw[kind] = through(trunk_file(trunk, width))
+                    raw[kind] = of_studied(kind, through(trunk_file(trunk, width)))
                 except EngineError as e:
                     raise RefusedError(kind, trunk, e) from None
                 if trunk.format == files.form:
                     last, device = kind, trunk_file(trunk, width)
-        varied = [through(device, view) for view in order.views]
+        varied = [of_studied(view.id, through(device, view)) for view in order.views]
         some = np.sort(choose_calibration(train.classes, np.arange(len(train.samples)), _LOOKED_AT, options.seed))
         looked = [through(device, view, some) for view in LOOKS.values()]
     aligned = [kind for kind in raw if neck.kernel is not None and kind != floats]
@@ -212,4 +227,14 @@ def featurize_again(
     if last in alignments:
         varied = [alignments[last].apply(x) for x in varied]
         looked = [alignments[last].for_neck(x) for x in looked]
-    return DeviceFeatures(raw, alignments, varied, Looks(some, tuple(looked)))
+    views: list[FeatureView] = []
+    if studied is not None:
+        of_copies = alignments[last].apply if last in alignments else None
+        views = [FeatureView(whole[view.id], apply=of_copies) for view in order.views]
+        views.append(FeatureView(data.features, data.parts.train))
+        views += [
+            FeatureView(whole[kind], apply=alignments[kind].apply if kind in alignments else None)
+            for kind in raw
+            if kind != floats
+        ]
+    return DeviceFeatures(raw, alignments, varied, Looks(some, tuple(looked)), views)

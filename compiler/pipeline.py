@@ -20,7 +20,7 @@ from tlc_edge.compiler.fine_tune.checkpoints import remove_checkpoints
 from tlc_edge.compiler.fine_tune.step import checkpoints_beside
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.report.evidence import ODD_THUMBNAILS, Evidence, Exemplars, Pictures
-from tlc_edge.compiler.report.settings import Settings
+from tlc_edge.compiler.report.settings import Settings, told_sampled
 from tlc_edge.compiler.site.site import make_site, write_site
 from tlc_edge.compiler.study.study import Study, study
 from tlc_edge.compiler.verify.demands import recalls, refuse
@@ -55,6 +55,9 @@ from .result import Built, Result, Rung
 from .spread import plan_for_cluster
 from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow
+
+MOST_EXEMPLARS = 20_000
+"""Of all classes together, or one of each: they are decoded at once."""
 
 
 def build(options: Options, progress: Progress = no_progress) -> Result:
@@ -117,6 +120,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
 
     with step("choose exemplars"):  # training images that cover their class, to travel with the bundle
         count = options.exemplars if fitted.fused.head.layers else PER_CLASS
+        count = min(count, max(1, MOST_EXEMPLARS // len(data.labels)))
         chosen = choose_exemplars(fitted.embedded, data.train.classes, len(data.labels), count)
 
     with step("calibrate unknown"):  # how near new images come to stored ones; test images only count mistakes
@@ -134,7 +138,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             exemplars=decode_exemplars(data, chosen),
             unknown=unknown,
             study=studied,
-            settings=settings_of(options, calibration, rungs, fine_tuned=files.trunk is not trunk),
+            settings=settings_of(options, data, calibration, rungs, fine_tuned=files.trunk is not trunk),
             foreign=decode_foreign(listed, data),
             pictures=pictures,
         )
@@ -157,6 +161,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
             *([trunk.reason] if trunk.reason else []),
             *([costs] if costs else []),
             *data.notes,
+            *([told_sampled(data.sampled)] if data.sampled else []),
             *fitted.notes,
         ),
         restored=backbone.restored,
@@ -216,7 +221,7 @@ def pick_pictures(fitted: Fitted, data: Data, studied: Study) -> Pictures:
 
 def decode_exemplars(data: Data, chosen: NDArray[np.int64]) -> Exemplars:
     """Return exemplars with their images; `chosen` are training images."""
-    return Exemplars(data.decode(data.parts.train[chosen]), data.train.classes[chosen])
+    return Exemplars(data.decode(data.train_rows[chosen]), data.train.classes[chosen])
 
 
 def decode_foreign(listed: ImageList, data: Data) -> NDArray[np.uint8] | None:
@@ -228,7 +233,9 @@ def decode_foreign(listed: ImageList, data: Data) -> NDArray[np.uint8] | None:
     return decode_all(listed.foreign, data.preprocessing)[1] if listed.foreign else None
 
 
-def settings_of(options: Options, calibration: CalibrationSet, rungs: Sequence[Rung], *, fine_tuned: bool) -> Settings:
+def settings_of(
+    options: Options, data: Data, calibration: CalibrationSet, rungs: Sequence[Rung], *, fine_tuned: bool
+) -> Settings:
     """Return what was asked for, and what was made of it."""
     return Settings(
         seed=options.seed,
@@ -239,6 +246,7 @@ def settings_of(options: Options, calibration: CalibrationSet, rungs: Sequence[R
         fine_tune=None if options.fine_tune is None else options.fine_tune.layers,
         fine_tuned=fine_tuned,
         ladder=ladder_text(rungs),
+        sampled=data.sampled,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tlc_edge.compiler.backbones.cuts import cuts_of
 from tlc_edge.compiler.backbones.known import Wanted, find_trunk, keep_trunk
 from tlc_edge.compiler.backbones.own_labels import labels_from
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.cache.folder import caching
-from tlc_edge.compiler.data.calibration_set import CalibrationSet
+from tlc_edge.compiler.data.calibration_set import CalibrationSet, choose_calibration
 from tlc_edge.compiler.data.duplicates import find_groups, join_groups, list_groups
 from tlc_edge.compiler.data.foreign import load_foreign
 from tlc_edge.compiler.data.load import Origin, load_dataset
@@ -25,6 +28,7 @@ from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.network.facts import of_onnx
 from tlc_edge.compiler.study.cuts import choose_cut
 from tlc_edge.compiler.train.heads import check_fit, check_head
+from tlc_edge.compiler.train.streamed import STREAMED
 from tlc_edge.runtime.errors import BuildError, DataError, UsageError
 from tlc_edge.runtime.progress import Count
 
@@ -32,6 +36,12 @@ from .options import POOLS, FineTune
 from .order import Order
 from .records import Backbone, LoweredTrunk, Trunk
 from .steps import Steps
+
+STUDIED = 10_000
+"""Training images that all but the head is made from, where more than `STREAMED` train; more where classes are many."""
+_OF_A_CLASS = 5
+MEASURED = 10_000
+"""Held-out images that are decoded and measured on, at most, or one of each class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +246,8 @@ def split_data(
     groups = find_groups(found.thumbnails)
     parts = split_samples(found.samples, skipped, seed, join_groups(groups, found.samples))
     labels, classes = number_classes(found.samples, labels)
+    studied = _some(classes, parts.train, STREAMED, max(STUDIED, _OF_A_CLASS * len(labels)), seed)
+    measured = _some(classes, parts.held_out, MEASURED, max(MEASURED, len(labels)), seed)
     return Data(
         samples=found.samples,
         labels=labels,
@@ -249,7 +261,16 @@ def split_data(
         cached=found.cached,
         notes=(*listed.dataset.notes, *([found.problem] if found.problem else [])),
         recognised=listed.dataset.recognised,
+        studied=studied,
+        measured=measured,
     )
+
+
+def _some(
+    classes: NDArray[np.int64], rows: NDArray[np.int64], bound: int, count: int, seed: int
+) -> NDArray[np.int64] | None:
+    """Return `count` of the images `rows`, spread over the classes, ascending; None for no more than `bound`."""
+    return None if len(rows) <= bound else np.sort(choose_calibration(classes, rows, count, seed))
 
 
 def tune(order: Order, asked: FineTune, files: TrunkFiles, data: Data, step: Steps) -> tuple[TrunkFiles, Data]:

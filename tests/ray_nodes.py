@@ -12,6 +12,7 @@ NODE = "127.0.0.2"  # Ray turns 127.0.0.1 into the machine's own address, and th
 def main() -> None:
     """Start the nodes, print where they are, obey lines of standard input until it ends."""
     os.umask(0o077)
+    os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - Ray spells it so; a busy machine needs more than 30
     from ray.cluster_utils import Cluster
 
     given: dict[str, Any] = {"node_ip_address": NODE, "num_cpus": 1, "object_store_memory": 80_000_000}

@@ -219,6 +219,8 @@ def _check_source(data: str | None, features: str | None, cluster: str | None, s
         raise click.UsageError(
             "--data and --features: the store knows its images; leave --data out, or name a --cluster"
         )
+    if cluster is not None and not cluster.strip():
+        raise click.UsageError("--cluster is empty; expected auto, ray://HOST:PORT or HOST:PORT")
     if shards is not None and cluster is None:
         raise click.UsageError("--shards is for --cluster")
 

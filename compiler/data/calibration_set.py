@@ -53,7 +53,10 @@ def choose_calibration(
     A class seen more often in training must not decide the ranges alone. Seeded; classes take turns.
     """
     generator = np.random.default_rng(seed)
-    queues = [generator.permutation(train[targets[train] == c]).tolist() for c in np.unique(targets[train])]
+    own = targets[train]
+    by_class = np.argsort(own, kind="stable")
+    parts = np.split(train[by_class], np.flatnonzero(np.diff(own[by_class])) + 1)
+    queues = [generator.permutation(part).tolist() for part in parts]
     chosen: list[int] = []
     while len(chosen) < min(count, len(train)):
         for queue in queues:

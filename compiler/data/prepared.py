@@ -66,6 +66,10 @@ class Data:
     """What the data were taken for; a line for people."""
     digests: tuple[bytes, ...] = ()
     """SHA-256 of each image: of its file, or of its pixels where it has none. Empty where nobody asked."""
+    studied: NDArray[np.int64] | None = None
+    """The training images that all but the head is made from, ascending, where there are too many; None: all."""
+    measured: NDArray[np.int64] | None = None
+    """The held-out images that are measured on, ascending, where there are too many; None: all."""
 
     @property
     def sha256(self) -> str:
@@ -79,13 +83,28 @@ class Data:
 
     @cached_property
     def train(self) -> Part:
-        """The images to learn from."""
-        return self._part(self.parts.train)
+        """The images to learn from; of too many, those that are studied."""
+        return self._part(self.train_rows)
+
+    @property
+    def train_rows(self) -> NDArray[np.int64]:
+        """Which images these are, ascending."""
+        return self.parts.train if self.studied is None else self.studied
 
     @cached_property
     def held_out(self) -> Part:
-        """The images to measure on."""
-        return self._part(self.parts.held_out)
+        """The images to measure on; of too many, some."""
+        return self._part(self.parts.held_out if self.measured is None else self.measured)
+
+    @property
+    def sampled(self) -> dict[str, int]:
+        """How many images stand for how many more; empty where all are looked at."""
+        found: dict[str, int] = {}
+        if self.studied is not None:
+            found |= {"training": len(self.parts.train), "studied": len(self.studied)}
+        if self.measured is not None:
+            found |= {"held_out": len(self.parts.held_out), "measured": len(self.measured)}
+        return found
 
     @property
     def counts(self) -> Counter[str]:
@@ -107,11 +126,14 @@ class Data:
         Raises:
             DataError: as in `decode`.
         """
-        rows, part = self.parts.held_out, self.held_out
+        part = self.held_out
+        rows = self.parts.held_out if self.measured is None else self.measured
         return HeldOut(part.samples, self.decode(rows), part.classes, np.isin(rows, self.parts.test))
 
     def _part(self, rows: NDArray[np.int64]) -> Part:
-        return Part(tuple(self.samples[i] for i in rows), self.features[rows], self.classes[rows])
+        return Part(
+            tuple(self.samples[i] for i in rows), np.asarray(self.features[rows], np.float32), self.classes[rows]
+        )
 
 
 def split_samples(

@@ -20,6 +20,7 @@ from tlc_edge.runtime.vectors import unit_rows
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 _FEWEST = 2  # training images of the smallest class from which on a fraction says something
 _REPEATS = 3  # draws of a fraction; which images are in it matters most where they are few
+_MANY_CLASSES = 2000  # beyond, there is no curve
 _STRENGTH = 0.3  # inverse, of the linear head that stands in for one without a strength of its own
 
 
@@ -75,6 +76,8 @@ def draw_curve(head: Head, material: Material, count: int, seed: int, progress: 
     fractions = [f for f in FRACTIONS if f == 1 or f * fewest >= _FEWEST]
     if len(fractions) < 2:
         return Curve("", (), f"too little data: the smallest class has {fewest} training images, 4 are needed")
+    if count > _MANY_CLASSES:
+        return Curve("", (), f"{count} classes: thirteen more heads of as many would take longer than the build")
     from threadpoolctl import threadpool_limits
 
     import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited

@@ -64,7 +64,7 @@ def study(fused: Fused, data: Data, seed: int, progress: Count = silent) -> Stud
     extra += 0 if fused.neck.kernel is None else fused.neck.kernel.size
     return Study(
         train_accuracy=accuracy,
-        train_counts=np.bincount(train.classes, minlength=count).astype(np.int64),
+        train_counts=np.bincount(data.classes[data.parts.train], minlength=count).astype(np.int64),
         curve=draw_curve(head, material, count, seed, progress),
         map=draw_map(embedded, train.classes, held_out_embedded, held_out.classes, seed),
         train_names=tuple(s.name for s in train.samples),

@@ -1,4 +1,4 @@
-"""What all heads and the fine-tuning share: how classes weigh, and which images only watch."""
+"""What heads and the fine-tuning share: how classes weigh, how strong weights may be, which images only watch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Floats
+
+# Inverse strengths to choose from, for features centred and divided by one common deviation, so that the
+# range suits every backbone. With EfficientNet-Lite0 the best was 0.1 on 3,500 digits and 0.1 to 1 on 72 photos.
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 def balance(targets: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tlc_edge.runtime.errors import UsageError, unknown_name
 from tlc_edge.runtime.progress import Count, silent
 
-from .training import Training
+from .training import Training, Whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,6 +144,7 @@ def train_head(
     seed: int,
     progress: Count = silent,
     own: OwnHead | str = "there is none",
+    whole: Whole | None = None,
 ) -> Head:
     """Train the head that is asked for, or load it.
 
@@ -155,9 +156,10 @@ def train_head(
         seed: equal seeds give equal heads.
         progress: told how far it is.
         own: the classifier that came with the backbone, or why there is none.
+        whole: all images, where `views` and `targets` are of some of them; a linear head is trained on these.
 
     Raises:
         UsageError: there is no such kind.
         BuildError: a head from a file does not fit.
     """
-    return check_head(name).make(Training(name, views, targets, tuple(labels), seed, progress, own))
+    return check_head(name).make(Training(name, views, targets, tuple(labels), seed, progress, own, whole))

@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.records import Dense, Floats, Head
 from tlc_edge.runtime.progress import Count, silent
 
-from .balance import balance, standardize
+from .balance import STRENGTHS, balance, standardize
 from .temperature import TrainHead, with_temperature
 from .training import Training
 
-# Inverse strengths to choose from, for features centred and divided by one common deviation, so that the
-# range suits every backbone. With EfficientNet-Lite0 the best was 0.1 on 3,500 digits and 0.1 to 1 on 72 photos.
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _FOLDS = 5
 _PLENTY = 1000  # images from which one held-out quarter tells as much as five folds
 
 
 def make(given: Training) -> Head:
-    """Train the head and find its temperature."""
+    """Train the head and find its temperature; of too many images in passes over all of them."""
+    if given.whole is not None:
+        from .streamed import train_streamed
+
+        return train_streamed(given.whole, len(given.labels), given.seed, given.progress)
     head, fit = train_linear(given.views, given.targets, len(given.labels), given.seed, given.progress)
     return with_temperature(head, fit, given.views, given.targets, given.seed)
 

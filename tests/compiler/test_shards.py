@@ -21,15 +21,22 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tlc_edge.compiler import Options, build
+from tlc_edge.compiler import Options, build, prepare
+from tlc_edge.compiler.data import duplicates
 from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.shards import stored
 from tlc_edge.compiler.shards.records import read_plan
 from tlc_edge.compiler.shards.rows import unpack
 from tlc_edge.compiler.shards.run import run_shards
 from tlc_edge.compiler.shards.store import Store
 from tlc_edge.compiler.shards.stored import open_stored, states
 from tlc_edge.compiler.spread import plan_features
+from tlc_edge.compiler.train.linear import train_linear
+from tlc_edge.compiler.train.streamed import train_streamed
+from tlc_edge.compiler.train.training import FeatureView, Whole
+from tlc_edge.runtime import Bundle
 from tlc_edge.runtime.errors import DataError, UsageError
+from tlc_edge.runtime.images.nothing import thumbnail
 
 pytest.importorskip("pyarrow", reason="shards are Parquet; pip install pyarrow")
 SKETCH = Path(__file__).parents[1] / "data" / "tfjs_sketch"
@@ -255,5 +262,72 @@ def test_files_that_hold_many_give_the_bundle_of_one_machine(
     alone = load_dataset(str(tmp_path / kind))
     assert [(s.name, s.label) for s in dataset.samples] == [(s.name, s.label) for s in alone.samples]
     assert len(seen.features) == 40
-    for stored, own in zip(dataset.samples[::9], alone.samples[::9], strict=True):
-        assert Path(stored.source).read_bytes() == Path(own.source).read_bytes()  # type: ignore[arg-type]
+    for fetched, own in zip(dataset.samples[::9], alone.samples[::9], strict=True):
+        assert Path(fetched.source).read_bytes() == Path(own.source).read_bytes()  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+class TestMany:
+    """What is done for more images than memory holds, with bounds so low that a few are many."""
+
+    @pytest.fixture(autouse=True)
+    def _low(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(prepare, "STREAMED", 20)
+        monkeypatch.setattr(prepare, "STUDIED", 12)
+        monkeypatch.setattr(prepare, "_OF_A_CLASS", 3)
+        monkeypatch.setattr(prepare, "MEASURED", 9)
+        monkeypatch.setattr(stored, "IN_MEMORY", 10)
+        monkeypatch.setattr(duplicates, "_MANY", 10)
+
+    def test_the_bundle_is_that_of_one_machine_too(self, pictures: Path, store: Path, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+        alone = build(asked(pictures, tmp_path / "a" / "x.tlc"))
+        read = build(asked("", tmp_path / "b" / "x.tlc", features=str(store)))
+        same(tmp_path / "a" / "x.tlc", tmp_path / "b" / "x.tlc")
+        assert read.duplicates == alone.duplicates != ()
+        assert alone.held_out == 9
+        told = [note for note in alone.notes if "in passes" in note]
+        assert len(told) == 1
+        assert "are of 12, spread over the classes; 9 of " in told[0]
+        manifest = Bundle.open(tmp_path / "b" / "x.tlc").manifest
+        assert manifest.head["solver"] == "streamed L-BFGS"
+        assert manifest.head["images"] == alone.images["train"]
+        assert manifest.metrics["settings"]["sampled"] == told[0]
+
+
+def cloud(count: int, classes: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Points around the corners of a simplex, some classes with many more of them than others."""
+    draw = np.random.default_rng(seed)
+    few = np.repeat(np.arange(classes), 8)
+    truth = np.concatenate([few, draw.integers(0, classes, count - len(few)) ** 2 // classes])
+    x = draw.normal(0, 1, (count, 40)) + 1.4 * np.eye(40)[truth]
+    return np.asarray(x, np.float16).astype(np.float32), truth.astype(np.int64)
+
+
+def test_the_streamed_head_is_that_of_the_solver_in_memory() -> None:
+    x, y = cloud(4000, 12, 0)
+    twin = np.asarray(x + np.random.default_rng(2).normal(0, 0.2, x.shape), np.float16).astype(np.float32)
+    views = [FeatureView(np.asarray(x, np.float16)), FeatureView(np.concatenate([twin, twin]), np.arange(4000))]
+    streamed = train_streamed(Whole(views, y), 12, 0)
+    held, _ = train_linear([x, twin], y, 12, 0)
+    asked, truth = cloud(4000, 12, 1)
+    answers = [np.argmax(head.logits(asked), axis=1) for head in (streamed, held)]
+    assert abs(np.mean(answers[0] == truth) - np.mean(answers[1] == truth)) < 0.005
+    assert np.mean(answers[0] == answers[1]) > 0.97
+    assert streamed.notes["converged"]
+    assert streamed.notes["inverse_strength"] == held.notes["inverse_strength"]
+    again = train_streamed(Whole(views, y), 12, 0)
+    assert np.array_equal(again.layers[0].kernel, streamed.layers[0].kernel)
+
+
+def test_no_near_duplicate_is_missed_by_the_hashes(digits: dict[str, list[NDArray[np.uint8]]]) -> None:
+    draw = np.random.default_rng(0)
+    small = [thumbnail(np.repeat(image[:, :, None], 3, axis=2)) for images in digits.values() for image in images]
+    changed = [np.clip(s * draw.uniform(0.6, 1.1) + draw.normal(0, draw.uniform(0, 8), s.shape), 0, 255) for s in small]
+    blank = np.zeros((3, *small[0].shape), np.uint8)
+    both = np.concatenate([np.array(small), np.array(changed).astype(np.uint8), blank])
+    found = duplicates.find_groups(both)
+    assert (duplicates._find_by_hash(both.reshape(len(both), -1), 3) == found).all()
+    together = np.mean(found[len(small) : 2 * len(small)] == np.arange(len(small)))
+    assert 0.2 < together < 0.98  # some at the border, so that a hash that is too far would show

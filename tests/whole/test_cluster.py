@@ -1,4 +1,4 @@
-"""A build from a bucket on three Ray nodes, of which one is killed in the middle, and the driver too: the same bundle."""
+"""A build from a bucket on three Ray nodes, one of which is killed in the middle, and the driver: the same bundle."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def images(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
         for i, row in enumerate(pixels[labels == label][:PER_CLASS]):
             Image.fromarray(row.reshape(28, 28).astype("uint8")).save(root / str(label) / f"{i}.png")
     (root / "3" / "broken.png").write_text("no image")
-    script = "import s3fs, sys; fs = s3fs.S3FileSystem(); fs.mkdir('bucket'); fs.put(sys.argv[1], 'bucket/digits', recursive=True)"
+    script = (
+        "import s3fs, sys; fs = s3fs.S3FileSystem(); fs.mkdir('bucket')\n"
+        "fs.put(sys.argv[1], 'bucket/digits', recursive=True)"
+    )
     subprocess.run([sys.executable, "-c", script, str(root)], env=environment, check=True)
     return root
 
@@ -125,6 +128,7 @@ def test_a_node_and_the_driver_are_killed_and_the_bundle_is_that_of_one_machine(
     assert nodes.stdout is not None
     assert nodes.stdin is not None
     address = nodes.stdout.readline().strip()
+    assert address, (tmp_path / "nodes.log").read_text()[-2000:]
     store = tmp_path / "store"
     out = tmp_path / "spread" / "x.tlc"
     command = build("s3://bucket/digits", out, "--cluster", address, "--features", str(store), "--shards", str(SHARDS))
