@@ -129,7 +129,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("study") as tell:  # what the report tells; nothing that it finds changes a file
         studied = study_all(fitted, data, calibration, options.seed, tell)
         pictures = pick_pictures(fitted, data, studied) if options.thumbnails else None
-        milliseconds = {kind: median_milliseconds(j.engine, held_out.images) for kind, j in fitted.judged.items()}
+        milliseconds = {kind: median_milliseconds(j.engines[0], held_out.images) for kind, j in fitted.judged.items()}
 
     with step("write") as tell:  # last, whole or not at all
         evidence = Evidence(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +135,7 @@ def make(
             fine_tuned=fine_tune != "none" and fine_tuned,
         ),
     )
-    judged = Judged(Lowered(info, b""), cast("Any", None), given, answers, scored)
+    judged = Judged(Lowered(info, b""), (), given, answers, scored)
     return find(_manifest(labels, head, info, said), evidence, [judged]), Pictures(images, images[: len(odd)])
 
 

@@ -24,11 +24,10 @@ from tlc_edge.compiler.options import DEFAULT
 @loading_options
 @json_option
 def layers(backbone: str, as_json: bool, asked: Any) -> None:
-    from tlc_edge.compiler.backbones.cuts import cuts_of
-    from tlc_edge.compiler.backbones.list_layers import list_layers
+    from tlc_edge.compiler.backbones.list_layers import look_at_layers
 
-    found, rows = list_layers(backbone, asked)
-    cuts = cuts_of(found)
+    looked = look_at_layers(backbone, asked)
+    found, rows, cuts = looked.backbone, looked.layers, looked.cuts
     say_notes(found.notes, found.restored)
     if as_json:
         put_json(

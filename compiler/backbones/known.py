@@ -83,6 +83,20 @@ def keep_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object
         cache.put([(key, _pack(trunk))])
 
 
+def find_words(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object]) -> Any:
+    """Return a JSON document that was kept under the same words; None where there was none."""
+    key = None if cache is None else wanted.key(["words", *what])
+    found = None if cache is None or key is None else cache.get(key)
+    return None if found is None else json.loads(found)
+
+
+def keep_words(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object], document: Any) -> None:
+    """Keep a JSON document that follows from a backbone."""
+    key = None if cache is None else wanted.key(["words", *what])
+    if cache is not None and key is not None:
+        cache.put([(key, json.dumps(document).encode())])
+
+
 def _code() -> str:
     digest = hashlib.sha256()
     compiler = Path(__file__).parent.parent

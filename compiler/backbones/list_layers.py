@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.network.layers import macs, nodes
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone
 from tlc_edge.compiler.toolchain import load_tensorflow, require_toolchain
 
+from .cuts import Cut, cuts_of
 from .find import find_backbone, formats_of, load_backbone
-from .shave import cannot_cut
+from .known import Wanted, find_trunk, find_words, keep_trunk, keep_words
+from .shave import cannot_cut, shave
+
+_TRUNK, _LAYERS = ["default"], ["layers"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,15 @@ class LayerInfo:
     """Why it is the default, or why the backbone cannot be cut here."""
 
 
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """A backbone, its layers in the order in which they run, and the cuts that a build compares."""
+
+    backbone: Backbone
+    layers: tuple[LayerInfo, ...]
+    cuts: tuple[Cut, ...]
+
+
 def list_layers(name: str, asked: Asked | None = None) -> tuple[Backbone, list[LayerInfo]]:
     """Load a backbone; return it and its layers in the order in which they run.
 
@@ -39,11 +53,40 @@ def list_layers(name: str, asked: Asked | None = None) -> tuple[Backbone, list[L
         UsageError: there is no backbone of that name.
         BuildError: TensorFlow or the weights are missing.
     """
-    keras = "tflite" in formats_of(find_backbone(name, asked))
+    looked = look_at_layers(name, asked)
+    return looked.backbone, list(looked.layers)
+
+
+def look_at_layers(name: str, asked: Asked | None = None, cache: str | None = None) -> Looked:
+    """Load a backbone and look at its layers; one that was looked at before is not loaded again.
+
+    Raises:
+        TlcError: as in `list_layers`.
+    """
+    asked = asked or Asked()
+    source = find_backbone(name, asked)
+    keras = "tflite" in formats_of(source)
     require_toolchain(keras=keras)
+    wanted = Wanted(source, name, asked)
+    with caching(cache) as kept:
+        known = find_trunk(kept, wanted, _TRUNK)
+        said = find_words(kept, wanted, _LAYERS)
+        if known is not None and said is not None:
+            layers = tuple(LayerInfo(**{**row, "shape": tuple(row["shape"])}) for row in said["layers"])
+            return Looked(known.backbone, layers, tuple(Cut(**cut) for cut in said["cuts"]))
     if keras:
         load_tensorflow()
     backbone = load_backbone(name, asked)
+    looked = Looked(backbone, tuple(_rows(backbone)), cuts_of(backbone))
+    if keras:
+        with caching(cache) as kept:
+            keep_trunk(kept, wanted, _TRUNK, shave(backbone))
+            words = {"layers": [asdict(row) for row in looked.layers], "cuts": [asdict(cut) for cut in looked.cuts]}
+            keep_words(kept, wanted, _LAYERS, words)
+    return looked
+
+
+def _rows(backbone: Backbone) -> list[LayerInfo]:
     found = nodes(backbone.model)
     shapes = {node.name: node.shape for node in found}
     rows: list[LayerInfo] = []
@@ -63,4 +106,4 @@ def list_layers(name: str, asked: Asked | None = None) -> tuple[Backbone, list[L
                 reason=backbone.default_reason if default else reason,
             )
         )
-    return backbone, rows
+    return rows

@@ -25,13 +25,12 @@ from tlc_edge.compiler.report.page import report_html
 from tlc_edge.compiler.report.settings import to_manifest
 from tlc_edge.compiler.toolchain import versions
 from tlc_edge.compiler.verify.golden import choose_golden, png
-from tlc_edge.compiler.verify.judge import Judged, Reference, run_engine
+from tlc_edge.compiler.verify.judge import Judged, Reference, run_engine, run_engines
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.compiler.weights.pins import arrays_sha256
 from tlc_edge.runtime.bundle.bundle import EXEMPLARS, labels_text
 from tlc_edge.runtime.bundle.manifest import Decision, Manifest, Unknown, fingerprint
 from tlc_edge.runtime.engines.golden import CARD, CARD_INPUT, EXPECTED, golden_name, pack_expected
-from tlc_edge.runtime.engines.open import Engine
 from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.knn.unknown import KNOWNNESS, Knownness, pack_knownness
 from tlc_edge.targets import Target
@@ -147,7 +146,7 @@ def _golden(reference: Reference, judged: Sequence[Judged]) -> dict[str, bytes]:
     return {
         EXPECTED: pack_expected(
             {j.file.info.file: (j.outputs.probabilities[chosen], j.outputs.embeddings[chosen]) for j in judged},
-            {j.file.info.file: _outputs(run_engine(j.engine, card[None])) for j in judged},
+            {j.file.info.file: _outputs(run_engine(j.engines[0], card[None])) for j in judged},
         ),
         **{golden_name(i): png(reference.held_out.images[g]) for i, g in enumerate(chosen.tolist())},
         CARD: png(drawn),
@@ -159,8 +158,8 @@ def _outputs(given: Outputs) -> tuple[Floats, Floats]:
     return given.probabilities, given.embeddings
 
 
-def _embed(engine: Engine, images: NDArray[np.uint8]) -> Floats:
-    return np.stack([engine.run(image)[-1] for image in images])
+def _embed(judged: Judged, images: NDArray[np.uint8]) -> Floats:
+    return run_engines(judged.engines, images).embeddings
 
 
 def _stored(evidence: Evidence, first: Judged) -> StoredRows:
@@ -168,7 +167,7 @@ def _stored(evidence: Evidence, first: Judged) -> StoredRows:
     fused, exemplars = evidence.reference.fused, evidence.exemplars
     embeddings = np.zeros((0, fused.neck.width), np.float32)
     if len(exemplars.images):
-        embeddings = _embed(first.engine, exemplars.images)
+        embeddings = _embed(first, exemplars.images)
     return StoredRows(embeddings, exemplars.classes, enrolled=not fused.head.layers)
 
 
@@ -181,12 +180,12 @@ def _mistakes(evidence: Evidence, first: Judged, stored: StoredRows, rule: Rule)
     known = held_out.is_test & (len(stored.classes) > 0)
     foreign = None
     if evidence.foreign is not None:
-        foreign = _embed(first.engine, evidence.foreign if len(stored.classes) else evidence.foreign[:0])
+        foreign = _embed(first, evidence.foreign if len(stored.classes) else evidence.foreign[:0])
     test, spec = first.outputs.embeddings[known], evidence.reference.fused.preprocessing
     some = np.flatnonzero(known)
     samples = [held_out.samples[i] for i in some[np.linspace(0, len(some) - 1, min(_LOOKED_AT, len(some))).astype(int)]]
     looked = {
-        name: _embed(first.engine, np.stack([view.load(sample.source, spec) for sample in samples]))
+        name: _embed(first, np.stack([view.load(sample.source, spec) for sample in samples]))
         for name, view in LOOKS.items()
         if samples
     }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.backbones.cuts import Cut, cuts_of
 from tlc_edge.compiler.backbones.find import find_backbone, formats_of, load_backbone
+from tlc_edge.compiler.backbones.known import Wanted, find_trunk, find_words, keep_trunk, keep_words
 from tlc_edge.compiler.backbones.shave import cannot_cut, shave
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.data.calibration_set import choose_calibration
@@ -22,7 +23,7 @@ from tlc_edge.compiler.data.records import Dataset, Sample
 from tlc_edge.compiler.features.featurize import Featurized, featurize, trunk_file
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.lower.file_kinds import file_kinds
-from tlc_edge.compiler.network.facts import facts_of
+from tlc_edge.compiler.network.facts import facts_of, of_onnx
 from tlc_edge.compiler.network.layers import macs, nodes
 from tlc_edge.compiler.options import DEFAULT, POOLS, Asked, check_seed
 from tlc_edge.compiler.records import Backbone, Head, Trunk
@@ -147,19 +148,21 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
         formats = [formats_of(find_backbone(name, options.asked)) for name in options.backbones]
         for of_backbone in formats:
             file_kinds(target, options.scheme, onnx_only=of_backbone == ("onnx",))
-        keras = any("tflite" in of_backbone for of_backbone in formats)
-        require_toolchain(keras=keras)
+        in_keras = dict(zip(options.backbones, ("tflite" in of_backbone for of_backbone in formats), strict=True))
+        require_toolchain(keras=any(in_keras.values()))
         dataset = load_dataset(options.origin, strict=options.strict, limit=options.limit, progress=report)
     with step("load TensorFlow"):
-        if keras:
+        known = {name: find_trunks(name, options) if in_keras[name] else None for name in options.backbones}
+        if any(in_keras[name] and known[name] is None for name in options.backbones):
             load_tensorflow()
     notes = list(dataset.notes)
     trunks: list[Trunk] = []
     for name in options.backbones:  # all before the first row: a mistake in the last name must not cost the rows before
         with step(f"load {name}"):
-            backbone = load_backbone(name, options.asked)
-            notes += backbone.notes
-            trunks += [shave(backbone, c.layer, c.pool) for c in _cuts(backbone, options)]
+            found_trunks = known[name]
+            cut_here = load_trunks(name, options) if found_trunks is None else found_trunks
+            notes += cut_here[0].backbone.notes
+            trunks += cut_here
     rows: list[SweepRow] = []
     failed: list[Failed] = []
     errors: list[TlcError] = []
@@ -188,6 +191,41 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
         raise first
     seconds, said = dict(step.seconds), tuple(dict.fromkeys(notes))
     return Sweep(mark_pareto(rows), validation, cached, said, seconds, tuple(failed), stopped)
+
+
+def find_trunks(name: str, options: SweepOptions) -> list[Trunk] | None:
+    """Return a backbone's trunks where all that are to be tried were cut before; else None."""
+    wanted = _wanted(name, options)
+    with caching(options.cache) as cache:
+        cuts: list[list[str]] | None = find_words(cache, wanted, _words(options))
+        found = [find_trunk(cache, wanted, ["cut", *cut]) for cut in cuts or ()]
+    trunks = [trunk for trunk in found if trunk is not None]
+    return trunks if trunks and len(trunks) == len(found) else None
+
+
+def load_trunks(name: str, options: SweepOptions) -> list[Trunk]:
+    """Load a backbone and cut it wherever it is to be tried; what is known of the trunks is kept.
+
+    Raises:
+        TlcError: it cannot be loaded, or not be cut where that is asked for.
+    """
+    wanted, backbone = _wanted(name, options), load_backbone(name, options.asked)
+    cuts = _cuts(backbone, options)
+    trunks = [shave(backbone, cut.layer, cut.pool) for cut in cuts]
+    if not of_onnx(trunks[0]):
+        with caching(options.cache) as cache:
+            for cut, trunk in zip(cuts, trunks, strict=True):
+                keep_trunk(cache, wanted, ["cut", cut.layer, cut.pool], trunk)
+            keep_words(cache, wanted, _words(options), [[cut.layer, cut.pool] for cut in cuts])
+    return trunks
+
+
+def _wanted(name: str, options: SweepOptions) -> Wanted:
+    return Wanted(find_backbone(name, options.asked), name, options.asked)
+
+
+def _words(options: SweepOptions) -> list[object]:
+    return ["sweep", _SHARES, options.layers, options.pool]
 
 
 def _cuts(backbone: Backbone, options: SweepOptions) -> list[Cut]:

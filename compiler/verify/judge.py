@@ -67,7 +67,8 @@ class Judged:
     """A lowered file, ready to run, with what it gave on the held-out images and how good that is."""
 
     file: Lowered
-    engine: Engine
+    engines: tuple[Engine, ...]
+    """Of one thread each, one for each core."""
     outputs: Outputs
     answers: NDArray[np.int64]
     score: Score
@@ -84,7 +85,7 @@ def judge(file: Lowered, reference: Reference, threads: int = 0) -> Judged:
     outputs = run_engines(engines, held_out.images)
     answers = reference.answer(outputs)
     scored = score(file.info, kind.name, answers, held_out.truth, outputs, (reference.answers, reference.outputs))
-    return Judged(file, engines[0], outputs, answers, scored)
+    return Judged(file, tuple(engines), outputs, answers, scored)
 
 
 def run_engine(engine: Engine, images: NDArray[np.uint8], progress: Count = silent) -> Outputs:

@@ -38,6 +38,21 @@ print("tensorflow" in sys.modules, "keras" in sys.modules)
 """
 
 
+LAYERS = """
+import sys
+from tlc_edge.compiler.backbones.list_layers import look_at_layers
+looked = look_at_layers(sys.argv[1], cache=sys.argv[2])
+print("tensorflow" in sys.modules, looked.layers, looked.cuts, looked.backbone.input, looked.backbone.default_shave)
+"""
+
+SWEEP = """
+import sys
+from tlc_edge.compiler.sweep.sweep import SweepOptions, sweep
+found = sweep(SweepOptions(sys.argv[1], "rpi", (sys.argv[2],), cache=sys.argv[3]))
+print("tensorflow" in sys.modules, [(r.layer, r.features, r.parameters, r.macs, r.judged, r.bytes) for r in found.rows])
+"""
+
+
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     """A small network in Keras' own file, with the names of its classes beside it."""
@@ -52,9 +67,9 @@ def wanted(network: Path) -> Wanted:
     return Wanted(keras_file, str(network), Asked())
 
 
-def run(*words: str | Path) -> str:
+def run(code: str, *words: str | Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", BUILD, *map(str, words)], capture_output=True, text=True, check=False, env=os.environ
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False, env=os.environ
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -74,10 +89,20 @@ def test_the_second_build_loads_no_tensorflow_and_gives_the_same_bytes(
     cache = tmp_path / "cache"
     for path in (first, second, fresh):
         path.parent.mkdir()
-    assert run(photos, first, "linear", network, cache) == "True True"
-    assert run(photos, second, "linear", network, cache) == "False False"
-    assert run(photos, fresh, "linear", network, "off") == "True True"
+    assert run(BUILD, photos, first, "linear", network, cache) == "True True"
+    assert run(BUILD, photos, second, "linear", network, cache) == "False False"
+    assert run(BUILD, photos, fresh, "linear", network, "off") == "True True"
     assert content(first) == content(second) == content(fresh)
+
+
+@pytest.mark.slow
+def test_layers_are_listed_and_cuts_compared_again_without_tensorflow(
+    photos: Path, network: Path, tmp_path: Path
+) -> None:
+    for code, words in ((LAYERS, (network,)), (SWEEP, (photos, network))):
+        first, again = (run(code, *words, tmp_path / "cache") for _ in range(2))
+        assert (first.split()[0], again.split()[0]) == ("True", "False")
+        assert first.split()[1:] == again.split()[1:]
 
 
 def test_a_trunk_comes_back_as_it_was_kept(wanted: Wanted, tmp_path: Path) -> None:
