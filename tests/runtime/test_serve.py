@@ -28,6 +28,15 @@ def server(bundle_path: Path, tmp_path: Path) -> Iterator[Running]:
         assert server.said == []
 
 
+@pytest.fixture(scope="module")
+def shared(built_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server for what changes nothing."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "photos.tlc").write_bytes(built_bundle.read_bytes())
+    with running(folder / "photos.tlc", state=folder / "state") as server:
+        yield server
+
+
 @pytest.fixture
 def client(server: Running) -> Iterator[httpx.Client]:
     with server.client() as client:
@@ -41,8 +50,8 @@ def holds(name: str, document: Any) -> Any:
     return document
 
 
-def test_every_route_is_in_the_document_and_every_path_has_a_route(server: Running) -> None:
-    router: Any = server.app.guard.app
+def test_every_route_is_in_the_document_and_every_path_has_a_route(shared: Running) -> None:
+    router: Any = shared.app.guard.app
     routes = {
         (re.sub(r":\w+}", "}", route.path), method.lower())
         for route in router.routes
@@ -131,9 +140,11 @@ def test_what_a_bundle_is(client: httpx.Client, bundle_path: Path) -> None:
         ("GET", "/page/../../runtime/serve/run.py", b"", 404),
     ],
 )
-def test_what_cannot_be_is_one_sentence(client: httpx.Client, method: str, path: str, body: bytes, status: int) -> None:
-    url = client.base_url.join(path) if not path.startswith("/") else client.base_url.copy_with(raw_path=path.encode())
-    answer = client.request(method, url, content=body)
+def test_what_cannot_be_is_one_sentence(shared: Running, method: str, path: str, body: bytes, status: int) -> None:
+    with shared.client() as client:
+        root = client.base_url
+        url = root.copy_with(raw_path=path.encode()) if path.startswith("/") else root.join(path)
+        answer = client.request(method, url, content=body)
     assert answer.status_code == status
     assert holds("Error", answer.json())["error"]["what"]
 

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from command_runs import COMMAND
 from serving import picture, running
+from test_json_shapes import hold
 
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.serve.run import _GRACE
@@ -38,7 +39,9 @@ def server(bundle: Path, state: Path, *more: str) -> Iterator[tuple[subprocess.P
                 line = process.stdout.readline()
                 assert line, process.communicate()[1]
                 text += line
-            yield process, f"{json.loads(text)['address']}api/v1/bundles/photos/"
+            document = json.loads(text)
+            hold("serve", document)
+            yield process, f"{document['address']}api/v1/bundles/photos/"
         finally:
             process.kill()
 
