@@ -24,7 +24,9 @@ import numpy as np
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
+from tlc_edge.runtime.gallery.packed import row_crc
 from tlc_edge.runtime.gallery.records import ExampleSource
+from tlc_edge.runtime.vectors import quantize_rows
 
 CLASSES, EACH, SHARED = 100, 10, 50
 PORTION = 20_000
@@ -44,9 +46,11 @@ import resource, sys, time
 from pathlib import Path
 import numpy as np
 from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.knn import bank
 from tlc_edge.runtime.knn.taught import Taught
 bundle = Bundle.open(sys.argv[1])
 before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+bank._MEMINFO = Path(sys.argv[5])
 taught = Taught(bundle, Path(sys.argv[2]), bundle.manifest.unknown.rate)
 taught.follow()
 opened = time.perf_counter() - start
@@ -99,16 +103,30 @@ def make_files(bundle: Bundle, folder: Path, count: int, centres: np.ndarray) ->
 
 
 def make_one(bundle: Bundle, path: Path, rows: int, centres: np.ndarray) -> None:
-    """Write one gallery with so many examples."""
+    """Write one gallery with so many examples, straight into its tables."""
     of, rng = bundle.manifest, np.random.default_rng(1)
+    pool = vectors(rng, np.zeros_like(centres), np.zeros(10_007, np.int64))
+    at = "2026-01-01T00:00:00+00:00"
     with Gallery.open(path, of.fingerprint, of.embedding_width, create=True) as gallery:
         hurry(gallery)
         gallery.limit(Limits(0, 0))
         for start in range(0, rows, PORTION):
-            numbers = range(start, min(rows, start + PORTION))
-            c = start // PORTION % CLASSES
-            classes = np.full(len(numbers), c)
-            gallery.add(f"class {c}", vectors(rng, centres, classes), [image(i) for i in numbers])
+            count = min(PORTION, rows - start)
+            classes = rng.integers(0, CLASSES, count)
+            made = centres[classes] + pool[rng.integers(0, len(pool), count)] + pool[rng.integers(0, len(pool), count)]
+            packed, scales = quantize_rows(made)
+            found: list[tuple[object, ...]] = []
+            for i in range(count):
+                vector, scale, sha256 = packed[i].tobytes(), float(scales[i]), f"{start + i:064x}"
+                crc = row_crc(vector, scale, sha256, "photo.jpg", at)
+                found.append((f"class {classes[i]}", vector, scale, crc, sha256, "photo.jpg", at))
+            with gallery.writing() as db:
+                operation, _ = gallery.operation("add", "")
+                db.executemany(
+                    "INSERT INTO examples (label, vector, scale, crc, source_sha256, source_name, at, added_by) "
+                    f"VALUES (?, ?, ?, ?, ?, ?, ?, {operation})",
+                    found,
+                )
 
 
 def apart(code: str, *arguments: object) -> list[float]:
@@ -134,6 +152,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--files", type=int, nargs="*", default=[100, 1000, 10_000])
     parser.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--free", type=int, default=700, help="megabytes that are free, as the search is told")
     parser.add_argument("--in", dest="room", help="a folder for what is made")
     asked = parser.parse_args()
     bundle = Bundle.open(asked.bundle)
@@ -159,7 +178,9 @@ def main() -> None:
             print(f"{count} rows made in {time.perf_counter() - start:.0f} s", flush=True)
             rng = np.random.default_rng(2)
             np.save(queries, vectors(rng, centres, rng.integers(0, CLASSES, 20)))
-            opened, median, before, peak, own, rows = apart(SEARCH, asked.bundle, path, queries, found)
+            memory = Path(name) / "meminfo"
+            memory.write_text(f"MemAvailable: {asked.free << 10} kB\n", "ascii")
+            opened, median, before, peak, own, rows = apart(SEARCH, asked.bundle, path, queries, found, memory)
             best: list[list[tuple[float, int]]] = [[] for _ in range(20)]
             for ids, unit in rows_of(path, width):
                 cosines = unit @ (q := np.load(queries)).T / np.linalg.norm(q, axis=1)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
 
 
 def quantize_row(vector: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:

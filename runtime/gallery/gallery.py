@@ -307,15 +307,17 @@ class Gallery:
         """
         return self.rows_since(START)
 
-    def rows_since(self, cursor: Cursor) -> GalleryRows:
+    def rows_since(self, cursor: Cursor, most: int | None = None) -> GalleryRows:
         """Return for search the examples that came after a reader was at `cursor`, and which others went since.
+
+        With `most`, no more than so many at once; `left` says whether there are more.
 
         Raises:
             GalleryError: the file is damaged.
         """
         try:
             with self.reading() as db:
-                return rows.read_rows(db, self.width, cursor)
+                return rows.read_rows(db, self.width, cursor, most)
         except (TypeError, ValueError) as e:
             raise GalleryError(f"{self.path}: the gallery is damaged ({e}); see `tlc gallery check`") from None
 

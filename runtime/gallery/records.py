@@ -127,6 +127,10 @@ class GalleryRows:
     """Ids of earlier rows that these took the place of, merged under a limit."""
     stands_for: NDArray[np.int64] | None = None
     """How many examples each row stands for, [N]; None: each for itself."""
+    left: int = 0
+    """How many more there are after these, where only a portion was asked for."""
+    spread: NDArray[np.int8] | None = None
+    """[S, D]: with the first of several portions, rows from all over the gallery."""
 
     def continues(self, cursor: Cursor) -> bool:
         """Return whether these rows lead on from what a reader had there; else it must read all of them again."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import UsageError, unknown_name
 from tlc_edge.runtime.labels import is_label
@@ -131,14 +132,17 @@ def take_back(db: sqlite3.Connection, operation: int) -> tuple[int, int]:
     return moved + back, removed
 
 
-def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor) -> GalleryRows:
+def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor, most: int | None = None) -> GalleryRows:
     """Return the live examples that came after `cursor`, and which earlier ones went since; vectors int8 [N, width].
+
+    With `most`, no more than so many; what is left comes after the cursor that they lead to.
 
     Raises:
         TypeError, ValueError: a row is damaged.
     """
     live = "FROM examples WHERE id > ? AND removed_by IS NULL"
-    count = int(db.execute(f"SELECT count(*) {live}", (cursor.example,)).fetchone()[0])
+    there = int(db.execute(f"SELECT count(*) {live}", (cursor.example,)).fetchone()[0])
+    count = there if most is None else min(there, most)
     stands_for = "stands_for" if has_counts(db) else "1"
     ids = np.empty(count, np.int64)
     counts = np.empty(count, np.int64)
@@ -149,7 +153,7 @@ def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor) -> GalleryRows
     found = db.execute(f"SELECT id, label, vector, scale, {stands_for} {live} ORDER BY id", (cursor.example,))
     # In portions, so that a small board never holds the rows twice.
     for start in range(0, count, _LOAD_ROWS):
-        part = found.fetchmany(_LOAD_ROWS)
+        part = found.fetchmany(min(_LOAD_ROWS, count - start))
         span = slice(start, start + len(part))
         ids[span] = [row[0] for row in part]
         labels += [shared[row[1]] if row[1] in shared else shared.setdefault(row[1], named(row[1])) for row in part]
@@ -163,7 +167,17 @@ def read_rows(db: sqlite3.Connection, width: int, cursor: Cursor) -> GalleryRows
         earlier = "SELECT id FROM examples WHERE removed_by > ? AND id <= ?"
         gone = db.execute(earlier, (cursor.operation, cursor.example)).fetchall()
     removed = np.array([g[0] for g in gone], np.int64)
-    return GalleryRows(ids, tuple(labels), vectors, scales, int(rewrites[0]), latest, removed, counts)
+    left = there - count
+    spread = _spread(db, width, there) if left and not cursor.example else None
+    return GalleryRows(
+        ids, tuple(labels), vectors, scales, int(rewrites[0]), latest, removed, counts, left=left, spread=spread
+    )
+
+
+def _spread(db: sqlite3.Connection, width: int, there: int) -> NDArray[np.int8]:
+    step = max(1, there // _LOAD_ROWS)
+    found = db.execute("SELECT vector FROM examples WHERE removed_by IS NULL AND id % ? = 0", (step,)).fetchall()
+    return np.frombuffer(b"".join(vector for (vector,) in found), np.int8).reshape(len(found), width)
 
 
 def has_counts(db: sqlite3.Connection) -> bool:

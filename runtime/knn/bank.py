@@ -235,6 +235,8 @@ class Bank:
         self._means, self._shifted_means = (Means(len(self._base), vectors.shape[1]) for _ in range(2))
         self._count_in(np.arange(self.exemplars), vectors)
         self._point(np.arange(len(self._base)))
+        self.is_on_disk = False
+        """Whether the rows lie in files, there being more than half of what memory is free."""
         self._hold(FloatRows(vectors.shape[1]))
 
     def append(self, rows: GalleryRows) -> None:
@@ -254,8 +256,8 @@ class Bank:
             self._means.take_out(c, self._rows.take(row)[0], weight)
             self._shifted_means.take_out(c, self.shifted(row)[0], weight)
         behind = len(rows.ids) - len(holes)
-        if count == self.exemplars and _too_many(count + behind, rows.vectors.shape[1]):
-            self._hold(self._bounded(rows))
+        if count == self.exemplars and _too_many(count + behind + rows.left, rows.vectors.shape[1]):
+            self._hold(self._bounded(rows, count + behind + rows.left))
         self._reserve(count + behind)
         places = np.concatenate([holes, np.arange(count, count + behind)])
         self._class[places] = [self._class_of(label) for label in rows.labels]
@@ -310,12 +312,14 @@ class Bank:
         self._leave_one_out = LeaveOneOut(_Shifted(self))
         self._claims = Claims(_Shifted(self), self._exemplars.labels, self._exemplars.vectors.shape[1])
 
-    def _bounded(self, rows: GalleryRows) -> BoundedRows:
+    def _bounded(self, rows: GalleryRows, total: int) -> BoundedRows:
         width = rows.vectors.shape[1]
-        thinned = rows.vectors[:: max(1, len(rows.ids) // _PORTION)]
+        thinned = rows.vectors[:: max(1, len(rows.ids) // _PORTION)] if rows.spread is None else rows.spread
         sample = np.concatenate([self._exemplars.vectors, unit_rows(thinned)])
         # A fifth of 256 columns fits the embeddings of real images best; wider ones need no more than 128.
-        return BoundedRows(principal_axes(sample, min(128, max(1, width * 3 // 16))))
+        lead = min(128, max(1, width * 3 // 16))
+        self.is_on_disk = 2 * total * (width + 4 * lead) > _free_memory()
+        return BoundedRows(principal_axes(sample, lead), on_disk=self.is_on_disk)
 
     def _class_of(self, label: str) -> int:
         if label not in self._index:

@@ -9,6 +9,8 @@ from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
 
+_PORTION = 65_536  # rows that are in memory twice while they are read
+
 
 class FollowingBank:
     """A bundle's exemplars and what is enrolled, whoever enrolled it: this process or another."""
@@ -56,14 +58,23 @@ class FollowingBank:
         version = gallery.data_version()
         if version == self._version:
             return replaced
-        rows = gallery.rows_since(self._cursor)
-        if self._cursor != START and not (rows.continues(self._cursor) and self.bank.can_take(rows)):
-            # Something earlier was removed, restored or renamed: read it all again.
-            self._start_over(file)
-            rows = gallery.rows_since(START)
-        self.bank.append(rows)
-        self._version, self._cursor = version, rows.cursor(self._cursor)
+        left = True
+        while left:
+            rows = gallery.rows_since(self._cursor, _PORTION)
+            if self._cursor != START and not (rows.continues(self._cursor) and self.bank.can_take(rows)):
+                # Something earlier was removed, restored or renamed: read it all again.
+                self._start_over(file)
+                rows = gallery.rows_since(START, _PORTION)
+            self.bank.append(rows)
+            self._cursor, left = rows.cursor(self._cursor), rows.left > 0
+        self._version = version
         return True
+
+    def leave(self) -> None:
+        """Let go of rows that lie in files, in the child of a fork: the parent writes to them. They are read anew."""
+        if self.bank.is_on_disk:
+            self._start_over(())
+            self._gallery = None
 
     def _start_over(self, file: tuple[int, ...]) -> None:
         self.bank.clear()

@@ -8,9 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.vectors import Floats
-
-from .search import Indices
+from tlc_edge.runtime.vectors import Floats, Indices
 
 ENOUGH = 200
 """Examples of a class to judge it by; beyond, their number would cost more than it tells."""

@@ -13,18 +13,17 @@ coordinates fit decides the time alone. docs/search.md has the figures that chos
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.vectors import Floats, quantize_rows, unit_rows
+from tlc_edge.runtime.vectors import Floats, Indices, quantize_rows, unit_rows
 
-Indices = NDArray[np.int64]
+from .blocks import Blocks
+from .bounds import Bounds, FloatBounds, SmallBounds
+from .products import faster_product
 
-_BLOCK_BYTES = 32 << 20
 _PORTION = 4096  # rows to convert at a time
 _GROUP = 64  # rows of which the best bound speaks for all
 _GROUPS = 16  # groups looked into for a first guess of the k-th best cosine
@@ -58,57 +57,12 @@ class Rows(Protocol):
         ...
 
 
-class Blocks:
-    """A matrix that grows at the end and never moves: row blocks whose memory the system gives when it is written."""
-
-    def __init__(self, width: int, dtype: Any) -> None:
-        self.width = width
-        self.count = 0
-        self._dtype = np.dtype(dtype)
-        self._rows = max(_GROUP, _BLOCK_BYTES // max(1, width * self._dtype.itemsize))
-        self._blocks: list[NDArray[Any]] = []
-
-    def append(self, rows: NDArray[Any]) -> None:
-        """Add rows [n, width] at the end."""
-        done = 0
-        while done < len(rows):
-            block, at = divmod(self.count, self._rows)
-            if block == len(self._blocks):
-                self._blocks.append(np.empty((self._rows, self.width), self._dtype))
-            part = rows[done : done + self._rows - at]
-            self._blocks[block][at : at + len(part)] = part
-            self.count += len(part)
-            done += len(part)
-
-    def put(self, row: int, value: NDArray[Any]) -> None:
-        """Replace one row."""
-        self._blocks[row // self._rows][row % self._rows] = value
-
-    def spans(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Yield the filled part of every block with where its rows stand."""
-        for i, block in enumerate(self._blocks):
-            start = i * self._rows
-            end = min(self.count, start + self._rows)
-            yield slice(start, end), block[: end - start]
-
-    def take(self, rows: Indices) -> NDArray[Any]:
-        """Return a copy of rows, [n, width]."""
-        if len(self._blocks) == 1:
-            return self._blocks[0][rows]
-        out = np.empty((len(rows), self.width), self._dtype)
-        block = rows // self._rows
-        for b in np.unique(block).tolist():
-            here = block == b
-            out[here] = self._blocks[b][rows[here] - b * self._rows]
-        return out
-
-
 class FloatRows:
     """All rows as float32; a search multiplies them all."""
 
     def __init__(self, width: int) -> None:
         self._rows = Blocks(width, np.float32)
-        self._product = _faster_product(width)
+        self._product = faster_product(width)
 
     def __len__(self) -> int:
         return self._rows.count
@@ -138,15 +92,17 @@ class FloatRows:
 
 
 class BoundedRows:
-    """int8 rows with their leading coordinates along `axes` [M, D], orthonormal rows."""
+    """int8 rows with their leading coordinates along `axes` [M, D], orthonormal rows.
 
-    def __init__(self, axes: Floats) -> None:
+    With `on_disk` the rows are in mapped files and the coordinates take a quarter of the memory; a search then reads of
+    the disk only the rows that it multiplies out.
+    """
+
+    def __init__(self, axes: Floats, *, on_disk: bool = False) -> None:
         self._axes = axes
-        self._lead = len(axes)
-        self._rows = Blocks(axes.shape[1], np.int8)
+        self._rows = Blocks(axes.shape[1], np.int8, on_disk=on_disk)
         self._inverse = Blocks(1, np.float32)  # 1 / length of the int8 row
-        self._bounds = Blocks(self._lead + 1, np.float32)  # leading coordinates, length of the rest
-        self._product = _faster_product(self._lead + 1)
+        self._bounds: Bounds = SmallBounds(len(axes)) if on_disk else FloatBounds(len(axes))
 
     def __len__(self) -> int:
         return self._rows.count
@@ -154,17 +110,17 @@ class BoundedRows:
     def append(self, unit: Floats) -> None:
         """Quantize rows, and measure their coordinates."""
         for start in range(0, len(unit), _PORTION):
-            rows, inverse, bounds = self._bounded(unit[start : start + _PORTION])
+            rows, inverse, lead, rest = self._bounded(unit[start : start + _PORTION])
             self._rows.append(rows)
             self._inverse.append(inverse)
-            self._bounds.append(bounds)
+            self._bounds.append(lead, rest)
 
     def put(self, row: int, unit: Floats) -> None:
         """Quantize and measure one row."""
-        rows, inverse, bounds = self._bounded(unit[None])
+        rows, inverse, lead, rest = self._bounded(unit[None])
         self._rows.put(row, rows[0])
         self._inverse.put(row, inverse[0])
-        self._bounds.put(row, bounds[0])
+        self._bounds.put(row, lead, rest)
 
     def take(self, rows: Indices) -> Floats:
         """Copy rows out, as the float32 of their int8 form."""
@@ -193,25 +149,17 @@ class BoundedRows:
         best = highest(products, k)
         return rows[best], products[best]
 
-    def _bounded(self, unit: Floats) -> tuple[NDArray[np.int8], Floats, Floats]:
+    def _bounded(self, unit: Floats) -> tuple[NDArray[np.int8], Floats, Floats, Floats]:
         rows, _ = quantize_rows(unit)
         floats = rows.astype(np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", floats, floats))[:, None]
         inverse = np.divide(1, lengths, where=lengths > 0, out=np.zeros_like(lengths))
-        bounds = np.empty((len(rows), self._lead + 1), np.float32)
-        lead = (floats * inverse) @ self._axes.T
-        bounds[:, : self._lead] = lead
-        bounds[:, self._lead] = _rest(np.einsum("ij,ij->i", lead, lead))
-        return rows, inverse, bounds
+        lead = ((floats * inverse) @ self._axes.T).astype(np.float32)
+        return rows, inverse, lead, _rest(np.einsum("ij,ij->i", lead, lead))
 
     def _upper_bounds(self, unit: Floats) -> Floats:
-        query = np.zeros(self._lead + 1, np.float32)
-        query[: self._lead] = self._axes @ unit
-        query[self._lead] = _rest(np.dot(query, query))
-        out = np.empty(len(self), np.float32)
-        for span, block in self._bounds.spans():
-            self._product(block, query, out[span])
-        return out
+        lead = self._axes @ unit
+        return self._bounds.upper(lead, _rest(np.dot(lead, lead)))
 
     def _exact(self, rows: Indices, unit: Floats) -> Floats:
         products: Floats = self._rows.take(rows).astype(np.float32) @ unit
@@ -265,26 +213,3 @@ def _promising(bounds: Floats) -> Indices:
 def _rest(squared: Any) -> Any:
     """Return what is left of a length of 1, rounded up."""
     return np.sqrt(np.maximum(0, 1 - squared) + _SLACK)
-
-
-Product = Callable[[Floats, Floats, Floats], object]
-
-
-def _dot(matrix: Floats, vector: Floats, out: Floats) -> object:
-    return np.dot(matrix, vector, out)
-
-
-def _einsum(matrix: Floats, vector: Floats, out: Floats) -> object:
-    return np.einsum("ij,j->i", matrix, vector, out=out)
-
-
-def _faster_product(width: int) -> Product:
-    """Time both products once: with a BLAS that is not tuned (Debian's reference one), einsum is faster."""
-    matrix, vector = np.ones((256, width), np.float32), np.ones(width, np.float32)
-    out = np.empty(256, np.float32)
-    best: dict[Product, float] = {}
-    for product in (_dot, _einsum, _dot, _einsum):
-        start = time.perf_counter()
-        product(matrix, vector, out)
-        best[product] = min(best.get(product, 1e9), time.perf_counter() - start)
-    return _einsum if 1.5 * best[_einsum] < best[_dot] else _dot

@@ -135,6 +135,7 @@ class Taught:
         """Forget the threads that are not here, in the child of a fork."""
         self._sharing = Sharing()
         self._changing = threading.RLock()
+        self._enrolled.leave()
 
 
 # A class and not a generator: every frame passes through it.

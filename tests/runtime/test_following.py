@@ -12,6 +12,7 @@ from gallery_samples import PRINT, WIDTH, add, vectors
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.errors import GalleryError
 from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.records import Cursor
 from tlc_edge.runtime.knn.following import FollowingBank
 from tlc_edge.runtime.vectors import unit_rows
@@ -41,9 +42,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     rows_since = Gallery.rows_since
 
-    def noted(self: Gallery, cursor: Cursor) -> object:
+    def noted(self: Gallery, cursor: Cursor, most: int | None = None) -> object:
         seen.append(cursor.example)
-        return rows_since(self, cursor)
+        return rows_since(self, cursor, most)
 
     monkeypatch.setattr(Gallery, "rows_since", noted)
     return seen
@@ -128,7 +129,7 @@ def test_another_file_in_its_place_is_read_from_the_start(
 def test_a_gallery_that_could_not_be_read_is_read_when_it_can_be(
     following: FollowingBank, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: Gallery, cursor: Cursor) -> object:
+    def broken(self: Gallery, cursor: Cursor, most: int | None = None) -> object:
         raise GalleryError("the disk failed")
 
     with make(pen="ab") as gallery:
@@ -140,3 +141,48 @@ def test_a_gallery_that_could_not_be_read_is_read_when_it_can_be(
                 following.follow(gallery)
         assert following.follow(gallery)
         assert len(following.bank) == 5
+
+
+def test_much_is_read_in_portions(make: Make, asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64))
+    gallery, keys = make(), [f"{i}" for i in range(20)]
+    add(gallery, "cup", *keys)
+    add(gallery, "mug", *keys[:3])
+    whole, parts = FollowingBank(nothing, ()), FollowingBank(nothing, ())
+    whole.follow(gallery)
+    monkeypatch.setattr("tlc_edge.runtime.knn.following._PORTION", 8)
+    asked.clear()
+    assert parts.follow(gallery)
+    assert asked == [0, 8, 16]
+    assert not parts.follow(gallery)
+    assert held(parts) == held(whole)
+    np.testing.assert_allclose(parts.bank.sums(), whole.bank.sums(), atol=1e-5)
+    gallery.forget("mug")
+    assert parts.follow(gallery)
+    assert held(parts) == [(i, "cup") for i in range(1, 21)]
+
+
+def test_more_than_memory_is_free_for_lies_on_disk_and_is_found_as_exactly(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64))
+    gallery = make()
+    gallery.limit(Limits(0, 0))
+    for c in range(5):
+        add(gallery, f"c{c}", *(f"{c}.{i}" for i in range(1000)))
+    (tmp_path / "meminfo").write_text("MemAvailable: 1 kB\n")
+    whole, little = FollowingBank(nothing, ()), FollowingBank(nothing, ())
+    whole.follow(gallery)
+    monkeypatch.setattr("tlc_edge.runtime.knn.bank._MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("tlc_edge.runtime.knn.following._PORTION", 2048)
+    little.follow(gallery)
+    assert (whole.bank.is_on_disk, little.bank.is_on_disk) == (False, True)
+    for query in vectors("0.5", "3.7", "new"):
+        a, b = whole.bank.nearby(query, 5), little.bank.nearby(query, 5)
+        assert a.ids == b.ids
+        np.testing.assert_allclose(a.cosines, b.cosines, atol=1e-5)
+        np.testing.assert_allclose(a.knownness, b.knownness, atol=1e-5)
+    little.leave()  # as in the child of a fork: nothing of the parent's files is used
+    assert (held(little), little.bank.is_on_disk, little.is_current(gallery)) == ([], False, False)
+    little.follow(gallery)
+    assert held(little) == held(whole)

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn import bank as bank_module
+from tlc_edge.runtime.knn import blocks
 from tlc_edge.runtime.knn.bank import Bank
+from tlc_edge.runtime.knn.blocks import Blocks
+from tlc_edge.runtime.knn.bounds import FloatBounds, SmallBounds
 from tlc_edge.runtime.knn.leave_one_out import ENOUGH, LeaveOneOut
-from tlc_edge.runtime.knn.search import Blocks, BoundedRows, FloatRows, Rows, highest, principal_axes
+from tlc_edge.runtime.knn.search import BoundedRows, FloatRows, Rows, highest, principal_axes
 from tlc_edge.runtime.vectors import quantize_rows, unit_rows
 
 WIDTH = 32
@@ -58,12 +61,13 @@ def exemplars(count: int = 12) -> Exemplars:
 
 def filled(kind: str, vectors: np.ndarray) -> Rows:
     unit = unit_rows(vectors)
-    rows: Rows = FloatRows(WIDTH) if kind == "float" else BoundedRows(principal_axes(unit[:200], 6))
+    axes = principal_axes(unit[:200], 6)
+    rows: Rows = FloatRows(WIDTH) if kind == "float" else BoundedRows(axes, on_disk=kind == "on disk")
     rows.append(unit)
     return rows
 
 
-@pytest.mark.parametrize("kind", ["float", "bounded"])
+@pytest.mark.parametrize("kind", ["float", "bounded", "on disk"])
 @pytest.mark.parametrize("vectors", [clusters(5000), noise(5000), clusters(1023), clusters(3)], ids=len)
 @pytest.mark.parametrize("k", [1, 5, 40])
 def test_the_nearest_are_those_of_the_full_product(kind: str, vectors: np.ndarray, k: int) -> None:
@@ -78,16 +82,17 @@ def test_the_nearest_are_those_of_the_full_product(kind: str, vectors: np.ndarra
         np.testing.assert_allclose(rows.products(query), expected, atol=2e-6)
 
 
-def test_the_bound_holds_for_classes_that_its_axes_never_saw() -> None:
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_the_bound_holds_for_classes_that_its_axes_never_saw(on_disk: bool) -> None:
     axes = principal_axes(unit_rows(clusters(200, seed=1)), 6)
-    rows, vectors = BoundedRows(axes), np.concatenate([clusters(3000, seed=1), clusters(3000, seed=2)])
+    rows, vectors = BoundedRows(axes, on_disk=on_disk), np.concatenate([clusters(3000, seed=1), clusters(3000, seed=2)])
     rows.append(unit_rows(vectors))
     for query in unit_rows(clusters(30, seed=2)):
         _, products = rows.nearest(query, 5)
         np.testing.assert_allclose(products, np.sort(unit_rows(vectors) @ query)[::-1][:5], atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["float", "bounded"])
+@pytest.mark.parametrize("kind", ["float", "bounded", "on disk"])
 @pytest.mark.parametrize("k", [3, 20])
 def test_the_earlier_row_wins_a_tie(kind: str, k: int) -> None:
     vectors = clusters(4000)
@@ -98,13 +103,13 @@ def test_the_earlier_row_wins_a_tie(kind: str, k: int) -> None:
     assert products[0] == products[-1]
 
 
-@pytest.mark.parametrize("kind", ["float", "bounded"])
+@pytest.mark.parametrize("kind", ["float", "bounded", "on disk"])
 def test_a_query_without_direction_is_near_to_nothing(kind: str) -> None:
     found, products = filled(kind, clusters(3000)).nearest(np.zeros(WIDTH, np.float32), 4)
     assert (found.tolist(), products.tolist()) == ([0, 1, 2, 3], [0, 0, 0, 0])
 
 
-@pytest.mark.parametrize("kind", ["float", "bounded"])
+@pytest.mark.parametrize("kind", ["float", "bounded", "on disk"])
 def test_a_row_that_is_put_replaces_one_and_no_other(kind: str) -> None:
     vectors, new = clusters(2000), noise(1)
     rows = filled(kind, vectors)
@@ -112,6 +117,32 @@ def test_a_row_that_is_put_replaces_one_and_no_other(kind: str) -> None:
     assert rows.nearest(unit_rows(new)[0], 1)[0].tolist() == [700]
     vectors[700] = new[0]
     np.testing.assert_allclose(rows.take(np.arange(2000)), unit_rows(vectors), atol=1e-6)
+
+
+@pytest.mark.parametrize("vectors", [clusters(3000), noise(3000)], ids=["clusters", "noise"])
+def test_small_bounds_are_bounds_and_not_much_wider(vectors: np.ndarray) -> None:
+    unit = unit_rows(vectors)
+    axes = principal_axes(unit[:200], 6)
+    wide, small = FloatBounds(6), SmallBounds(6)
+    lead = unit @ axes.T
+    rest = np.sqrt(np.maximum(0, 1 - np.square(lead).sum(axis=1)))
+    for bounds in (wide, small):
+        bounds.append(lead, rest)
+        bounds.put(17, lead[17:18], rest[17:18])
+    for query in unit_rows(clusters(8, seed=3)):
+        part = axes @ query
+        left = float(np.sqrt(max(0.0, 1 - float(part @ part))))
+        one, other = wide.upper(part, left), small.upper(part, left)
+        assert np.all(other >= unit @ query - 1e-6)
+        assert np.all(other >= one - 1e-6)
+        assert np.all(other <= one + 0.02)
+
+
+def test_rows_on_disk_are_in_no_file_that_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_ON_DISK", str(tmp_path))
+    rows = filled("on disk", clusters(2000))
+    assert list(tmp_path.iterdir()) == []
+    assert len(rows) == 2000
 
 
 def test_int8_rows_go_through_unit_length_and_back_to_the_bit() -> None:
