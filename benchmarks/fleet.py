@@ -30,26 +30,30 @@ from tlc_edge.runtime.vectors import quantize_rows
 
 CLASSES, EACH, SHARED = 100, 10, 50
 PORTION = 20_000
+STATUS = """
+def status(name):
+    lines = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+    return int(lines[name].split()[0]) / 1024
+"""
 MERGE = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.gallery.merge import merge
 bundle, folder, out = Bundle.open(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+before, start = status("VmHWM"), time.perf_counter()
 done = merge(bundle, sorted(folder.iterdir()), out)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(time.perf_counter() - start, before / 1024, peak / 1024, done.added, done.duplicates)
+print(time.perf_counter() - start, before, status("VmHWM"), done.added, done.duplicates)
 """
 SEARCH = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 import numpy as np
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.knn import bank
 from tlc_edge.runtime.knn.taught import Taught
 bundle = Bundle.open(sys.argv[1])
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+before, start = status("VmHWM"), time.perf_counter()
 bank._MEMINFO = Path(sys.argv[5])
 taught = Taught(bundle, Path(sys.argv[2]), bundle.manifest.unknown.rate)
 taught.follow()
@@ -62,10 +66,7 @@ with taught.up_to_date() as based:
         found.append(based.bank.nearest(query, 5))
         times.append(time.perf_counter() - start)
 np.savez(sys.argv[4], ids=[based.bank.ids[rows] for rows, _ in found], cosines=[cosines for _, cosines in found])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-lines = dict(l.split(":", 1) for l in open("/proc/self/status").read().splitlines())
-own = int(lines["RssAnon"].split()[0])
-print(opened, float(np.median(times)), before / 1024, peak / 1024, own / 1024, len(based.bank))
+print(opened, float(np.median(times)), before, status("VmHWM"), status("RssAnon"), len(based.bank))
 """
 
 
@@ -131,7 +132,7 @@ def make_one(bundle: Bundle, path: Path, rows: int, centres: np.ndarray) -> None
 
 def apart(code: str, *arguments: object) -> list[float]:
     """Run code in a process of its own; return the numbers that it printed."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-c", STATUS + code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
