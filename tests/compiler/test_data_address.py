@@ -198,6 +198,7 @@ def test_checksums() -> None:
         ("https://example.org/caf%C3%A9%20pets.zip", "café_pets.zip"),
         ("https://example.org/..%2F..%2Fevil.zip", "evil.zip"),
         ("https://example.org/", "download"),
+        ("https://me/x:secret@host.zip", "host.zip"),
     ],
 )
 def test_names_of_addresses(url: str, name: str) -> None:

@@ -290,3 +290,12 @@ def test_several_outputs_are_refused_with_what_works() -> None:
         fold(model, PIXELS["0..1"])
     for name, width in (("left", 2), ("last", 4)):
         assert fold(Model(model.input, model.get_layer(name).output), PIXELS["0..1"]).model.output.shape[-1] == width
+
+
+@pytest.mark.parametrize("name", ["normalise", "image"])
+def test_a_layer_of_that_name_that_does_nothing_is_what_it_reads(name: str) -> None:
+    from keras import Input, Sequential, layers
+
+    steps = [layers.Conv2D(4, 3, name="conv"), layers.Dropout(0.5, name=name), layers.Conv2D(2, 1, name="end")]
+    folded = fold(Sequential([Input((16, 16, 3)), *steps]), PIXELS["imagenet"])
+    assert folded.merged == {name: "conv"}

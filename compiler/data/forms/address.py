@@ -91,7 +91,8 @@ def address_name(url: str) -> str:
         path = urlsplit(url).path
     except ValueError:
         raise DataError(f"{told(url)}: not an address; expected http:// or https://, a host and a file") from None
-    name = unquote(path).replace("\\", "/").rpartition("/")[2]
+    # What stands before an `@` may be a password, in an address that is odd.
+    name = unquote(path).replace("\\", "/").rpartition("/")[2].rpartition("@")[2]
     return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "download"
 
 
