@@ -166,3 +166,17 @@ def test_the_page_and_its_files(client: httpx.Client, server: Running) -> None:
 def test_bundles_have_names_of_their_own() -> None:
     assert names_of(["a/pets.tlc", "b/pets.tlc", "my pets!/", "."])[:3] == ["pets", "pets-2", "my-pets"]
     assert names_of(["/"]) == ["bundle"]
+
+
+def test_several_bundles_in_one_server_keep_apart_what_they_are_taught(bundle_path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "photos.tlc").write_bytes(bundle_path.read_bytes())
+    with running(bundle_path, other / "photos.tlc", state=tmp_path / "state") as server, server.client() as client:
+        assert client.get("../../bundles").json() == {"bundles": ["photos", "photos-2"]}
+        assert client.post("../photos-2/enroll?label=blot", content=picture()).json()["classes"] == {"blot": 1}
+        assert client.post("../photos-2/predict", content=picture()).json()["label"] == "blot"
+        assert client.post("predict", content=picture()).json()["label"] != "blot"
+        assert client.post("../photos-3/predict", content=picture()).status_code == 404
+    assert (other / "photos.tlc.gallery").exists()
+    assert not bundle_path.with_name("photos.tlc.gallery").exists()
