@@ -195,8 +195,8 @@ export class Page {
   async #import(file) {
     try {
       const classes = await this.classifier.importGallery(file);
-      element("notice").textContent = text("imported", { count: classes.size });
       await this.teaching.refresh();
+      element("notice").textContent = text("imported", { count: classes.size });
     } catch (error) {
       this.complain(error);
     }
