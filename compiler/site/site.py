@@ -5,17 +5,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.resources
-import io
 import json
 from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from PIL import Image, ImageDraw
-
 from tlc_edge.runtime.bundle.bundle import DIGEST, MANIFEST, Bundle, check_writable
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.files import beside, put_in_place, write_folder
+from tlc_edge.runtime.images.page_icon import page_icon
 from tlc_edge.runtime.knn.enroll_warnings import sharpness_of_files
 from tlc_edge.targets import all_targets
 
@@ -53,7 +51,7 @@ def make_site(bundle: Bundle, libraries: Mapping[str, bytes]) -> dict[str, bytes
     worker = contents.pop(f"page/{_WORKER}")
     contents["app.webmanifest"] = _web_manifest(bundle)
     contents["site.json"] = b'{"mode": "browser"}\n'
-    contents |= {f"page/icon-{size}.png": _icon(size) for size in _ICONS}
+    contents |= {f"page/icon-{size}.png": page_icon(size) for size in _ICONS}
     packed = {
         f"{name}.gz": gzip.compress(data, 9, mtime=0)
         for name, data in contents.items()
@@ -189,16 +187,3 @@ def _web_manifest(bundle: Bundle) -> bytes:
         ],
     }
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _icon(size: int) -> bytes:
-    """Draw what page/icon.svg shows, as phones want it to install a page."""
-    scale = 4 * size / 64
-    image = Image.new("RGB", (4 * size, 4 * size), "#0b6b57")
-    pen = ImageDraw.Draw(image)
-    for radius, width in ((17.5, 5.0), (5.0, 5.0)):
-        box = [(32 - radius) * scale] * 2 + [(32 + radius) * scale] * 2
-        pen.ellipse(box, outline="white", width=round(width * scale))
-    out = io.BytesIO()
-    image.resize((size, size), Image.Resampling.LANCZOS).quantize(16).save(out, "PNG", optimize=True)
-    return out.getvalue()

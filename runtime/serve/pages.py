@@ -10,15 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 
+from tlc_edge.runtime.images.page_icon import page_icon
+
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
+    ".png": "image/png",
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
 _LEAST_PACKED = 1024  # bytes; below, it is not worth it
+_TOUCH_ICON = "page/icon-192.png"
 _NOT_SERVED = ("page/sw.js", "page/index.html")  # the worker is a static site's, and index.html is at the root
 
 # What index.html itself says, for all that is served.
@@ -49,9 +53,13 @@ def read_pages() -> dict[str, Page]:
         for room in ("page", "client", "runtime")
         for name, file in _walk(root / room)
     }
-    index = found["page/index.html"]
+    made = {
+        "index.html": found["page/index.html"],
+        "app.webmanifest": _app(),
+        _TOUCH_ICON: page_icon(192),
+    }
     kept = {name: data for name, data in found.items() if name not in _NOT_SERVED}
-    return {name: _page(name, data) for name, data in {**kept, "index.html": index, "app.webmanifest": _app()}.items()}
+    return {name: _page(name, data) for name, data in {**kept, **made}.items()}
 
 
 def _walk(folder: Traversable, before: str = "") -> Iterator[tuple[str, Traversable]]:
@@ -77,6 +85,9 @@ def _app() -> bytes:
         "display": "standalone",
         "background_color": "#f4f5f2",
         "theme_color": "#0b6b57",
-        "icons": [{"src": "page/icon.svg", "sizes": "any", "type": "image/svg+xml"}],
+        "icons": [
+            {"src": "page/icon.svg", "sizes": "any", "type": "image/svg+xml"},
+            {"src": _TOUCH_ICON, "sizes": "192x192", "type": "image/png"},
+        ],
     }
     return (json.dumps(document, indent=1) + "\n").encode()

@@ -163,6 +163,17 @@ def test_the_page_and_its_files(client: httpx.Client, server: Running) -> None:
     assert "tlc_requests_total" in client.get(f"{server.url}metrics").text
 
 
+def test_all_that_the_page_names_is_there(shared: Running) -> None:
+    with httpx.Client(base_url=shared.url) as visitor:
+        named = set(re.findall(r'(?:href|src)="([^"#]+)"', visitor.get("").text))
+        icons = visitor.get("app.webmanifest").json()["icons"]
+        assert {"page/icon-192.png", "page/style.css"} <= named
+        for path in sorted(named | {icon["src"] for icon in icons}):
+            assert visitor.get(path).status_code == 200, path
+        shown = Image.open(io.BytesIO(visitor.get("page/icon-192.png").content))
+    assert (shown.format, shown.size) == ("PNG", (192, 192))
+
+
 def test_bundles_have_names_of_their_own() -> None:
     assert names_of(["a/pets.tlc", "b/pets.tlc", "my pets!/", "."])[:3] == ["pets", "pets-2", "my-pets"]
     assert names_of(["/"]) == ["bundle"]
