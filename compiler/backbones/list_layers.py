@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.network.layers import macs, nodes
@@ -72,8 +72,10 @@ def look_at_layers(name: str, asked: Asked | None = None, cache: str | None = No
         known = find_trunk(kept, wanted, _TRUNK)
         said = find_words(kept, wanted, _LAYERS)
         if known is not None and said is not None:
-            layers = tuple(LayerInfo(**{**row, "shape": tuple(row["shape"])}) for row in said["layers"])
-            return Looked(known.backbone, layers, tuple(Cut(**cut) for cut in said["cuts"]))
+            layers = [LayerInfo(**row) for row in said["layers"]]
+            # JSON has no tuples.
+            shaped = tuple(replace(layer, shape=tuple(layer.shape)) for layer in layers)
+            return Looked(known.backbone, shaped, tuple(Cut(**cut) for cut in said["cuts"]))
     if keras:
         load_tensorflow()
     backbone = load_backbone(name, asked)
