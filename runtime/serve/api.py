@@ -26,7 +26,7 @@ from .answers import (
     explanation_document,
     merged_document,
 )
-from .asked import Asked, example_ids, json_response, required
+from .asked import Call, example_ids, json_response, required
 from .events import Streams
 from .guard import whole_number
 from .live import Live
@@ -40,7 +40,7 @@ _BUNDLE = f"{ROOT}/bundles/{{bundle}}"
 _PRIVATE = {"cache-control": "private, no-cache"}
 _NOT_THERE = "there is no such picture; it may be sorted already"
 
-Endpoint = Callable[[Asked], Awaitable[Response]]
+Endpoint = Callable[[Call], Awaitable[Response]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class Api:
             served = self.bundles.get(request.path_params["bundle"])
             if served is None:
                 raise HTTPException(404, "there is no bundle of that name; see api/v1/bundles")
-            return await endpoint(Asked(request, client, served))
+            return await endpoint(Call(request, client, served))
 
         return run
 
@@ -119,19 +119,19 @@ class Api:
 
     # What a bundle is
 
-    async def _about(self, asked: Asked) -> Response:
+    async def _about(self, asked: Call) -> Response:
         served = asked.served
         return await self.looking.run(
             asked.client.key, lambda: json_response(about_document(served.name, served.classifier, self.version))
         )
 
-    async def _manifest(self, asked: Asked) -> Response:
+    async def _manifest(self, asked: Call) -> Response:
         data = asked.served.classifier.bundle.files["manifest.json"]
         return Response(data, headers={"cache-control": "no-cache"}, media_type="application/json")
 
     # Predicting
 
-    async def _predict(self, asked: Asked) -> Response:
+    async def _predict(self, asked: Call) -> Response:
         body, kind = await asked.body(), asked.request.headers.get("content-type", "")
         name = asked.request.query_params.get("name")
 
@@ -144,7 +144,7 @@ class Api:
 
         return await self.predicting.run(asked.client.key, work)
 
-    async def _embed(self, asked: Asked) -> Response:
+    async def _embed(self, asked: Call) -> Response:
         body, kind = await asked.body(), asked.request.headers.get("content-type", "")
 
         def work() -> Response:
@@ -156,7 +156,7 @@ class Api:
 
         return await self.predicting.run(asked.client.key, work)
 
-    async def _nearest(self, asked: Asked) -> Response:
+    async def _nearest(self, asked: Call) -> Response:
         body, kind = await asked.body(), asked.request.headers.get("content-type", "")
         name = asked.request.query_params.get("name")
 
@@ -168,13 +168,13 @@ class Api:
 
     # Teaching
 
-    async def _enroll(self, asked: Asked) -> Response:
+    async def _enroll(self, asked: Call) -> Response:
         return await self._learn(asked, asked.query("label"))
 
-    async def _enroll_not(self, asked: Asked) -> Response:
+    async def _enroll_not(self, asked: Call) -> Response:
         return await self._learn(asked, NONE_OF_THESE)
 
-    async def _learn(self, asked: Asked, label: str) -> Response:
+    async def _learn(self, asked: Call, label: str) -> Response:
         body, kind = await asked.body(), asked.request.headers.get("content-type", "")
         query = asked.request.query_params
         name, kept = query.get("name"), _keeps_thumbnails(asked)
@@ -183,41 +183,41 @@ class Api:
             asked, lambda: classifier.enroll(label, read_uploads(body, kind, name), thumbnails=kept)
         )
 
-    async def _change(self, asked: Asked, work: Callable[[], Change]) -> Response:
+    async def _change(self, asked: Call, work: Callable[[], Change]) -> Response:
         """Change a gallery, on disk when this answers, and tell whoever listens."""
         done = change_document(await self.teaching.run(asked.client.key, work))
         asked.served.news.tell("change", done)
         return json_response(done)
 
-    async def _forget(self, asked: Asked) -> Response:
+    async def _forget(self, asked: Call) -> Response:
         label = required(await asked.document(label=str), "label")
         return await self._change(asked, lambda: asked.served.classifier.forget(label))
 
-    async def _rename(self, asked: Asked) -> Response:
+    async def _rename(self, asked: Call) -> Response:
         given = await asked.document(**{"from": str, "to": str, "merge": bool})
         old, new, merge = required(given, "from"), required(given, "to"), given.get("merge", False)
         return await self._change(asked, lambda: asked.served.classifier.rename(old, new, merge=merge))
 
-    async def _move(self, asked: Asked) -> Response:
+    async def _move(self, asked: Call) -> Response:
         given = await asked.document(examples=list, label=str)
         ids, label = example_ids(given), required(given, "label")
         return await self._change(asked, lambda: asked.served.classifier.move(ids, label))
 
-    async def _remove(self, asked: Asked) -> Response:
+    async def _remove(self, asked: Call) -> Response:
         ids = example_ids(await asked.document(examples=list))
         return await self._change(asked, lambda: asked.served.classifier.remove(ids))
 
-    async def _undo(self, asked: Asked) -> Response:
+    async def _undo(self, asked: Call) -> Response:
         only = (await asked.document(operation=int)).get("operation")
         return await self._change(asked, lambda: asked.served.classifier.undo(only))
 
     # What was taught
 
-    async def _classes(self, asked: Asked) -> Response:
+    async def _classes(self, asked: Call) -> Response:
         classifier = asked.served.classifier
         return json_response(await self.looking.run(asked.client.key, lambda: classes_document(classifier)))
 
-    async def _examples(self, asked: Asked) -> Response:
+    async def _examples(self, asked: Call) -> Response:
         label = asked.request.query_params.get("label")
 
         def work() -> Response:
@@ -228,7 +228,7 @@ class Api:
 
         return await self.looking.run(asked.client.key, work)
 
-    async def _thumbnail(self, asked: Asked) -> Response:
+    async def _thumbnail(self, asked: Call) -> Response:
         number = whole_number(asked.request.path_params["id"], "the id")
 
         def work() -> bytes | None:
@@ -241,15 +241,15 @@ class Api:
             raise HTTPException(404, "there is no such example, or it was enrolled without a picture")
         return Response(jpeg, headers=_PRIVATE, media_type="image/jpeg")
 
-    async def _export(self, asked: Asked) -> Response:
+    async def _export(self, asked: Call) -> Response:
         return await exchange.export_gallery(asked, self.looking)
 
-    async def _import(self, asked: Asked) -> Response:
+    async def _import(self, asked: Call) -> Response:
         merged = await exchange.import_gallery(asked, self.teaching)
         asked.served.news.tell("change", {"kind": "import", "label": "", "classes": merged.classes})
         return json_response(merged_document(merged))
 
-    async def _events(self, asked: Asked) -> Response:
+    async def _events(self, asked: Call) -> Response:
         return self.streams.events(asked)
 
     # The device's own camera
@@ -259,15 +259,15 @@ class Api:
             raise HTTPException(404, "this server has no camera; start it with --camera")
         return self.live
 
-    async def _stream(self, asked: Asked) -> Response:
+    async def _stream(self, asked: Call) -> Response:
         return self.streams.pictures(asked, self._camera())
 
-    async def _frame(self, asked: Asked) -> Response:
+    async def _frame(self, asked: Call) -> Response:
         shot = self._camera().shot()
         jpeg = await self.looking.run(asked.client.key, shot.jpeg)
         return Response(jpeg, headers={"cache-control": "no-store"}, media_type="image/jpeg")
 
-    async def _predict_frame(self, asked: Asked) -> Response:
+    async def _predict_frame(self, asked: Call) -> Response:
         shot, classifier = self._camera().shot(), asked.served.classifier
         frame = shot.frame
 
@@ -276,13 +276,13 @@ class Api:
 
         return await self.predicting.run(asked.client.key, work)
 
-    async def _enroll_frame(self, asked: Asked) -> Response:
+    async def _enroll_frame(self, asked: Call) -> Response:
         return await self._learn_frame(asked, asked.query("label"))
 
-    async def _enroll_frame_not(self, asked: Asked) -> Response:
+    async def _enroll_frame_not(self, asked: Call) -> Response:
         return await self._learn_frame(asked, NONE_OF_THESE)
 
-    async def _learn_frame(self, asked: Asked, label: str) -> Response:
+    async def _learn_frame(self, asked: Call, label: str) -> Response:
         shot, kept = self._camera().shot(), _keeps_thumbnails(asked)
         frame, name = shot.frame, f"camera {shot.time}"
         classifier = asked.served.classifier
@@ -292,31 +292,31 @@ class Api:
 
     # What is to be sorted
 
-    async def _queue(self, asked: Asked) -> Response:
+    async def _queue(self, asked: Call) -> Response:
         unsorted = asked.served.unsorted
         if unsorted is None:
             return json_response({"on": False, "most": 0, "pictures": []})
         found = await self.looking.run(asked.client.key, unsorted.pictures)
         return json_response({"on": True, "most": unsorted.most, "pictures": found})
 
-    async def _queued(self, asked: Asked) -> Response:
+    async def _queued(self, asked: Call) -> Response:
         return Response(await self._unsorted_picture(asked), headers=_PRIVATE, media_type="image/jpeg")
 
-    async def _queued_prediction(self, asked: Asked) -> Response:
+    async def _queued_prediction(self, asked: Call) -> Response:
         data, classifier = await self._unsorted_picture(asked), asked.served.classifier
         name = asked.request.path_params["id"]
         return await self.predicting.run(
             asked.client.key, lambda: json_response(classifier.predict(data).document(name))
         )
 
-    async def _unsorted_picture(self, asked: Asked) -> bytes:
+    async def _unsorted_picture(self, asked: Call) -> bytes:
         unsorted, name = asked.served.unsorted, asked.request.path_params["id"]
         data = None if unsorted is None else await self.looking.run(asked.client.key, lambda: unsorted.read(name))
         if data is None:
             raise HTTPException(404, _NOT_THERE)
         return data
 
-    async def _sort(self, asked: Asked) -> Response:
+    async def _sort(self, asked: Call) -> Response:
         given = await asked.document(**{"label": str, "not": bool, "discard": bool})
         label = NONE_OF_THESE if given.get("not") else given.get("label")
         if len(given) != 1 or not (label or given.get("discard")):
@@ -354,7 +354,7 @@ def who_asks(request: Request, changes: bool = False) -> Client:
     return client
 
 
-def _keeps_thumbnails(asked: Asked) -> bool:
+def _keeps_thumbnails(asked: Call) -> bool:
     kept = asked.request.query_params.get("thumbnails", "true")
     if kept not in ("true", "false"):
         raise UsageError(f"thumbnails is {kept[:20]!r}, expected true or false")

@@ -18,7 +18,7 @@ _MOST_DOCUMENT = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Call:
     """What is asked, by whom, of which bundle."""
 
     request: Request

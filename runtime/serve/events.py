@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from tlc_edge.runtime.errors import ImageError
 
 from .access import RefusedError
-from .asked import Asked
+from .asked import Call
 from .hub import Hub
 from .live import Live, Shot
 
@@ -51,7 +51,7 @@ class Streams:
         """Count one less."""
         self.open -= 1
 
-    def events(self, asked: Asked) -> Response:
+    def events(self, asked: Call) -> Response:
         """Answer with what happens to a bundle, for as long as somebody listens."""
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         if asked.request.method == "HEAD":
@@ -60,7 +60,7 @@ class Streams:
         hello = {"server": self.server, "fingerprint": asked.served.classifier.bundle.manifest.fingerprint}
         return StreamingResponse(self._told(asked.served.news, hello), headers=headers, media_type="text/event-stream")
 
-    def pictures(self, asked: Asked, live: Live) -> Response:
+    def pictures(self, asked: Call, live: Live) -> Response:
         """Answer with a camera's pictures, each as it comes; who is slow gets fewer."""
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"

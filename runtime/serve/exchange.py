@@ -16,14 +16,14 @@ from tlc_edge.runtime.gallery.conflicts import CONFLICTS
 from tlc_edge.runtime.gallery.merge import Merged, import_file
 from tlc_edge.runtime.gallery.transfer import export
 
-from .asked import Asked
+from .asked import Call
 from .workers import Workers
 
 _PREFIX = ".tlc-serve-"
 _TYPE = "application/vnd.sqlite3"
 
 
-async def export_gallery(asked: Asked, workers: Workers) -> Response:
+async def export_gallery(asked: Call, workers: Workers) -> Response:
     """Answer with what is enrolled, as one file that any tlc takes.
 
     Raises:
@@ -52,7 +52,7 @@ async def export_gallery(asked: Asked, workers: Workers) -> Response:
     )
 
 
-async def import_gallery(asked: Asked, workers: Workers) -> Merged:
+async def import_gallery(asked: Call, workers: Workers) -> Merged:
     """Add the examples of a gallery that is the request's body, as one operation that undo takes back.
 
     Raises:
