@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_runs import here
 from numpy.typing import NDArray
 from PIL import Image
+from test_json_shapes import hold
 
 from tlc_edge.compiler import Options, build, prepare
 from tlc_edge.compiler.data import duplicates
@@ -331,3 +333,35 @@ def test_no_near_duplicate_is_missed_by_the_hashes(digits: dict[str, list[NDArra
     assert (duplicates._find_by_hash(both.reshape(len(both), -1), 3) == found).all()
     together = np.mean(found[len(small) : 2 * len(small)] == np.arange(len(small)))
     assert 0.2 < together < 0.98  # some at the border, so that a hash that is too far would show
+
+
+def test_what_is_printed_has_the_shape_that_is_promised(
+    store: Path, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hold("features-status", here(capfd, "features", "status", store, "--json").json())
+    assert "All shards are there." in here(capfd, "features", "status", store).out
+    other = tmp_path / "other"
+    options = ["--data", pictures, "--backbone", SKETCH, "--pool", "flatten", "--cache", "off", "--shards", 2]
+    hold("features-plan", here(capfd, "features", "plan", other, *options, "--json").json())
+    made = here(capfd, "features", "run", other, "--shard", 1, "--json").json()
+    hold("features-run", made)
+    assert [(one["pass"], one["shard"]) for one in made["made"]] == [(0, 1)]
+    assert "Missing in pass 0: 0." in here(capfd, "features", "status", other).out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "Missing option '--data'"),
+        (["--data", "a", "--features", "b"], "the store knows its images"),
+        (["--data", "a", "--shards", "3"], "--shards is for --cluster"),
+        (["--data", "a", "--cluster", ""], "--cluster is empty"),
+        (["--features", "b", "--limit", "10"], "are for the plan"),
+        (["--features", "b", "--fine-tune", "2"], "--fine-tune: the features in a store"),
+        (["--features", "s3://user:secret@host/b"], "must not carry credentials"),
+    ],
+)
+def test_what_does_not_go_together(options: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    words = here(capfd, "build", "--target", "rpi", "-o", "never.tlc", *options).failed(2)
+    assert said in words
+    assert "secret" not in words
