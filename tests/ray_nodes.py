@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import Any
 
 NODE = "127.0.0.2"  # Ray turns 127.0.0.1 into the machine's own address, and then nobody finds anybody
+
+
+def arguments() -> dict[str, Any]:
+    """Return what a node is started with; for ports that it is not given it waits some seconds only, and then fails."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    probes = {name: socket.socket() for name in names}
+    for probe in probes.values():
+        probe.bind((NODE, 0))
+    ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
+    for probe in probes.values():
+        probe.close()
+    return {"node_ip_address": NODE, "num_cpus": 1, "object_store_memory": 80_000_000, **ports}
 
 
 def main() -> None:
@@ -15,9 +28,8 @@ def main() -> None:
     os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - Ray spells it so; a busy machine needs more than 30
     from ray.cluster_utils import Cluster
 
-    given: dict[str, Any] = {"node_ip_address": NODE, "num_cpus": 1, "object_store_memory": 80_000_000}
-    cluster: Any = Cluster(initialize_head=True, head_node_args={**given, "include_dashboard": False})
-    others = [cluster.add_node(**given, wait=False) for _ in range(2)]
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**arguments(), "include_dashboard": False})
+    others = [cluster.add_node(**arguments(), wait=False) for _ in range(2)]
     print(cluster.address, flush=True)
     for line in sys.stdin:
         if line.strip() == "kill":
