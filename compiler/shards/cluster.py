@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import logging
 import os
 import secrets
 import sys
 import tempfile
+import threading
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tlc_edge.runtime.errors import BuildError, DataError, TlcError, first_line
 from tlc_edge.runtime.install import pip_line
@@ -123,6 +125,33 @@ def _connected(address: str) -> Generator[Any]:
             log.unlink()
 
 
+class _ByThread(io.TextIOBase):
+    """Writes what this thread says to one stream, and what others say to another: Ray has threads to tell of deaths."""
+
+    def __init__(self, own: TextIO, others: TextIO) -> None:
+        self._thread, self._own, self._others = threading.get_ident(), own, others
+
+    def write(self, text: str, /) -> int:
+        """Write a text to the stream of this thread."""
+        return self._stream().write(text)
+
+    def flush(self) -> None:
+        """Flush it."""
+        self._stream().flush()
+
+    def isatty(self) -> bool:
+        """Return whether the own one is a terminal."""
+        return self._own.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of the own one."""
+        return self._own.encoding
+
+    def _stream(self) -> TextIO:
+        return self._own if threading.get_ident() == self._thread else self._others
+
+
 @contextlib.contextmanager
 def _noise_to(log: Path) -> Generator[None]:
     """Send what this process's libraries and their children write on stderr to a file.
@@ -135,11 +164,12 @@ def _noise_to(log: Path) -> Generator[None]:
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.dup2(target, 2)
-        sys.stderr = os.fdopen(os.dup(kept), "w", encoding=python.encoding or "utf-8", buffering=1)
+        terminal = os.fdopen(os.dup(kept), "w", encoding=python.encoding or "utf-8", buffering=1)
+        noise = os.fdopen(os.dup(target), "w", encoding="utf-8", errors="replace", buffering=1)
+        sys.stderr = _ByThread(terminal, noise)
         yield
     finally:
-        own, sys.stderr = sys.stderr, python
-        own.close()
+        sys.stderr = python
         os.dup2(kept, 2)
         os.close(kept)
         os.close(target)
