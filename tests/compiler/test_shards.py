@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from tlc_edge.compiler import Options, build, prepare
 from tlc_edge.compiler.data import duplicates
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.shards import stored
+from tlc_edge.compiler.shards.cluster import _noise_to
 from tlc_edge.compiler.shards.records import read_plan
 from tlc_edge.compiler.shards.rows import unpack
 from tlc_edge.compiler.shards.run import run_shards
@@ -365,3 +367,21 @@ def test_what_does_not_go_together(options: list[str], said: str, capfd: pytest.
     words = here(capfd, "build", "--target", "rpi", "-o", "never.tlc", *options).failed(2)
     assert said in words
     assert "secret" not in words
+
+
+def test_what_other_threads_say_while_ray_runs_goes_to_a_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def noise() -> None:
+        print("noise of a thread")
+        print("more of it", file=sys.stderr)
+
+    log = tmp_path / "log"
+    with _noise_to(log):
+        thread = threading.Thread(target=noise)
+        thread.start()
+        thread.join()
+        os.write(2, b"noise of a library\n")
+        print("an answer")
+        print("progress", file=sys.stderr)
+    assert capfd.readouterr() == ("an answer\n", "progress\n")
+    assert sorted(log.read_text().splitlines()) == ["more of it", "noise of a library", "noise of a thread"]
+    assert log.stat().st_mode & 0o077 == 0
