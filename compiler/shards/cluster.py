@@ -160,16 +160,19 @@ def _noise_to(log: Path) -> Generator[None]:
     """
     sys.stderr.flush()
     kept = os.dup(2)
-    python, out = sys.stderr, sys.stdout
+    python, out, opened = sys.stderr, sys.stdout, list[TextIO]()
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.dup2(target, 2)
         terminal = os.fdopen(os.dup(kept), "w", encoding=python.encoding or "utf-8", buffering=1)
         noise = os.fdopen(os.dup(target), "w", encoding="utf-8", errors="replace", buffering=1)
+        opened += [terminal, noise]
         sys.stderr, sys.stdout = _ByThread(terminal, noise), _ByThread(out, noise)
         yield
     finally:
         sys.stderr, sys.stdout = python, out
+        for stream in opened:
+            stream.close()
         os.dup2(kept, 2)
         os.close(kept)
         os.close(target)
