@@ -17,6 +17,7 @@ from pathlib import Path
 from tlc_edge.compiler.cache.bound import make_room
 from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.files import write_file
 from tlc_edge.runtime.images.load import MAX_BYTES
 from tlc_edge.runtime.images.walk import is_image
 
@@ -124,7 +125,7 @@ def _copy(listed: Sequence[Listed], folder: Path, reading: Reading) -> None:
         for size in pool.map(lambda file: _fetch(folder, file), missing):
             done += size
             reading.progress(done >> 10, max(total, done) >> 10)
-    state.write_text(json.dumps(now), "utf-8")
+    write_file(state, json.dumps(now).encode(), private=True)
 
 
 def _fetch(folder: Path, file: Listed) -> int:
