@@ -38,8 +38,8 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("import", "merge", "migrate", "recover", "compact"), "tlc gallery has it: see tlc gallery --help"),
     **dict.fromkeys(("export", "convert", "deploy"), "the files that tlc build makes are in the bundle, a zip; what is "
                     "enrolled: tlc gallery export BUNDLE -o FILE"),
-    **dict.fromkeys(("serve", "api", "server", "http"), "tlc watch BUNDLE posts each change to a --webhook; a program "
-                    "of your own opens tlc_edge.runtime.Classifier"),
+    **dict.fromkeys(("api", "server", "http", "web", "ui"), "tlc serve BUNDLE gives a page and an HTTP API; "
+                    "tlc watch BUNDLE posts each change to a --webhook"),
     **dict.fromkeys(("train", "fit", "compile", "make", "quantize"), "tlc build --data SRC --target NAME"),
     **dict.fromkeys(("classify", "infer", "inference", "run", "detect"), "tlc predict BUNDLE IMAGE…"),
     **dict.fromkeys(("test", "val", "validate", "eval", "evaluate", "check"),

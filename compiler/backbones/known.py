@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.network.facts import facts_of
 from tlc_edge.compiler.network.fingerprint import fingerprint
+from tlc_edge.compiler.network.layers import nodes
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import (
     Backbone,
@@ -39,7 +40,7 @@ from tlc_edge.runtime.errors import BuildError, TlcError
 from .find import Source
 from .shave import shave
 
-_FORMAT = 1  # rises when what is kept has another form
+_FORMAT = 2  # rises when what is kept has another form
 _ROOMS = ("backbones", "network", "weights")
 """Their code decides what a trunk is, so it is part of the key."""
 _LARGEST = 2_000_000_000  # bytes of files that are hashed
@@ -131,6 +132,7 @@ def _pack(trunk: Trunk) -> bytes:
         "own": own,
         "labels": b.labels,
         "trunk": [trunk.layer, trunk.pool, trunk.width, trunk.reason],
+        "place": [node.name for node in nodes(b.model)].index(trunk.layer),
         "facts": asdict(facts_of(trunk)),
     }
     content = io.BytesIO()
@@ -145,7 +147,7 @@ def _unpack(kept: bytes, wanted: Wanted) -> Trunk:
         arrays: Mapping[str, NDArray[Any]] = dict(file)
     layer, pool, width, reason = said["trunk"]
     facts = Facts(**said["facts"])
-    later = Later(lambda: _load(wanted, layer, pool, facts))
+    later = Later(lambda: _load(wanted, said["place"], pool, facts))
     backbone = Backbone(
         name=said["name"],
         model=Later(lambda: later.model.backbone.model),
@@ -172,14 +174,24 @@ def _own(said: Sequence[Any], arrays: Mapping[str, NDArray[Any]]) -> OwnHead:
     return OwnHead(layer, pool, layers)
 
 
-def _load(wanted: Wanted, layer: str, pool: str, facts: Facts) -> Trunk:
-    """Load the network of a trunk that is known, and cut it.
+def _load(wanted: Wanted, place: int, pool: str, facts: Facts) -> Trunk:
+    """Load the network of a trunk that is known, and cut it at the same place.
+
+    Not by name: Keras counts on in names that it gives itself, so that they are others at the next loading.
 
     Raises:
         BuildError: it is another one by now, or cannot be loaded.
     """
     load_tensorflow()
-    trunk = shave(wanted.source.load(wanted.name, wanted.asked), layer, pool)
+    backbone = wanted.source.load(wanted.name, wanted.asked)
+    rows = nodes(backbone.model)
+    if place >= len(rows):
+        raise _changed(wanted)
+    trunk = shave(backbone, rows[place].name, pool)
     if fingerprint(trunk) != facts.fingerprint:
-        raise BuildError(f"--backbone {wanted.name}: its files changed during the build; build again")
+        raise _changed(wanted)
     return trunk
+
+
+def _changed(wanted: Wanted) -> BuildError:
+    return BuildError(f"--backbone {wanted.name}: its files changed during the build; build again")

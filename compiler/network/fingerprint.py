@@ -20,9 +20,12 @@ def fingerprint(trunk: Trunk) -> str:
     if isinstance(trunk.model, OnnxNetwork):
         return _of_onnx(trunk, trunk.model)
     layers = json.dumps(trunk.model.get_config(), default=str, sort_keys=True)
+    # Keras numbers what has no name as it comes: the same network must have the same fingerprint.
     for i, layer in enumerate(trunk.model.layers):
-        # Keras numbers layers without a name as they come: the same network must have the same fingerprint.
         layers = layers.replace(f'"{layer.name}"', f'"#{i}"')
+    held = {id(layer) for layer in trunk.model.layers}
+    for i, operation in enumerate(o for o in trunk.model.operations if id(o) not in held):  # such as x + 3
+        layers = layers.replace(f'"{operation.name}"', f'"+{i}"')
     layers = layers.replace(f'"{trunk.model.name}"', '""')
     parts = [layers, asdict(trunk.backbone.input), arrays_sha256(trunk.model.get_weights())]
     parts.append(importlib.metadata.version("tensorflow"))

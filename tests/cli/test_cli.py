@@ -157,9 +157,13 @@ def test_what_the_gallery_commands_tell_a_person(tlc: Tlc, bundle_path: Path, mu
 
 
 def test_the_gallery_for_machines(tlc: Tlc, bundle_path: Path, mugs: list[Path]) -> None:
-    assert tlc("gallery", "list", bundle_path, "--json").json() == {"classes": {}, "examples": []}
+    assert tlc("gallery", "list", bundle_path, "--json").json() == {"classes": {}, "taught": {}, "examples": []}
     tlc("enroll", bundle_path, "mug", *mugs[:2])
-    assert tlc("gallery", "list", bundle_path, "--json").json() == {"classes": {"mug": 2}, "examples": []}
+    assert tlc("gallery", "list", bundle_path, "--json").json() == {
+        "classes": {"mug": 2},
+        "taught": {"mug": 2},
+        "examples": [],
+    }
     examples = tlc("gallery", "list", bundle_path, "mug", "--json").json()["examples"]
     assert [(e["id"], e["label"], e["source_name"], e["has_thumbnail"]) for e in examples] == [
         (1, "mug", str(mugs[0]), True),

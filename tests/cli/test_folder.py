@@ -91,4 +91,4 @@ def test_the_lists_of_tlc_are_what_its_commands_say_themselves() -> None:
         click.Group(commands=commands).format_commands(context, clicks)
         assert ours.getvalue() == clicks.getvalue()
         folders += [command for command in commands.values() if isinstance(command, CommandFolder)]
-    assert len(folders) == 4
+    assert len(folders) == 6

@@ -107,6 +107,7 @@ def named_by_strangers(folder: Path, text: str) -> Path:
 
 SLOW = ("sweep", "layers", "doctor", "bench", "selftest", "watch", "sign", "service")
 """With one text; the others go the same ways."""
+FOLDERS = ("gallery", "service", "token", "features")
 NOTHING_STRANGE = {"backbones", "targets", "info", "clear", "completion", "keygen", "trust", "build", "label"}
 """Commands that print nothing but what is tlc's own or typed; of a build and of label there are tests below."""
 
@@ -156,8 +157,23 @@ def test_a_bundle_and_a_gallery_full_of_texts_that_act(
         ["forget", path, "mug"],
         ["gallery", "list", tmp_path / text.replace("/", "")[:200]],
         ["forget", path, text],
+        ["serve", odd, "--port", 0],
+        ["token", "revoke", text.replace("\0", ""), "--state", tmp_path / "state"],
+        [
+            "token",
+            "add",
+            "--name",
+            text.replace("\0", ""),
+            "--address",
+            "http://127.0.0.1/",
+            "--state",
+            tmp_path / "state",
+        ],
+        ["features", "plan", tmp_path / "store", "--data", odd],
+        ["features", "run", odd],
+        ["features", "status", odd],
     ]
-    tried = {words[1] if words[0] in ("gallery", "service") else words[0] for words in commands}
+    tried = {words[1] if words[0] in FOLDERS else words[0] for words in commands}
     assert {name.rpartition("-")[2] for name in leaves(cli)} - tried == NOTHING_STRANGE
     good = 0
     if text != EVIL[0]:

@@ -57,7 +57,7 @@ def test_what_is_suggested_exists_and_what_was_typed_does_not() -> None:
         ("predict x.tlc a.png --conf 0.5", "here it is --unknown"),
         ("predict x.tlc a.png --topk 5", "here it is --top"),
         ("list x.tlc", "tlc gallery list BUNDLE"),
-        ("serve x.tlc", "--webhook"),
+        ("server x.tlc", "tlc serve BUNDLE"),
         ("export x.tlc", "tlc gallery export BUNDLE"),
         ("train photos", "tlc build --data SRC --target NAME"),
         ("build photos --target rpi", "labelled images are given as --data photos"),

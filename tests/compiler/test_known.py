@@ -189,3 +189,20 @@ def test_the_float_file_is_the_reference_only_where_it_gives_what_keras_gives(sa
     files.trunk.model.set_weights([w * 1.01 for w in files.trunk.model.get_weights()])
     assert is_keras(files, str(tmp_path)) is same  # as it was found the first time
     assert is_keras(files, "off") is False
+
+
+def test_the_names_that_keras_gives_do_not_tell_a_network_from_the_same(tmp_path: Path) -> None:
+    """Neither those of layers nor those of operations such as `x + 3`: they count on within a process."""
+    import keras
+    from keras import layers
+
+    def cut(added: float) -> Trunk:
+        image = keras.Input((16, 16, 3))
+        x = layers.Conv2D(4, 3, kernel_initializer="ones")(image)
+        x = x * (layers.ReLU(6.0)(x + added) * (1.0 / 6.0))
+        path = tmp_path / f"{added}.keras"
+        keras.Model(image, x).save(path)
+        return shave(keras_file.load(str(path), Asked(pixels="0..1")), "auto", "avg")
+
+    first, others = cut(3.0), [cut(3.0), cut(2.0)]
+    assert [fingerprint(other) == fingerprint(first) for other in others] == [True, False]

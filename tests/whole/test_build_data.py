@@ -51,9 +51,9 @@ def test_duplicates_notes_and_cache(photos: Path, tmp_path: Path, capfd: pytest.
     kept = json.loads(here(capfd, "cache", "info", "--cache", cache, "--json").out)
     assert (kept["folder"], kept["entries"]) == (
         str(cache),
-        189,
-    )  # 41 pictures, 29 copies of those that train and four looks at each, two files, one reference
-    assert "189 entries" in here(capfd, "cache", "info", "--cache", cache).out
+        190,
+    )  # 41 pictures, 29 copies of those that train and four looks at each, two files, one reference, one trunk
+    assert "190 entries" in here(capfd, "cache", "info", "--cache", cache).out
     assert json.loads(here(capfd, "cache", "clear", "--yes", "--cache", cache, "--json").out)["freed"] > 41 * 5000
     assert json.loads(here(capfd, "cache", "info", "--cache", cache, "--json").out)["entries"] == 0
     assert here(capfd, "cache", "info", "--cache", "off").out == "the cache is off\n"
