@@ -38,12 +38,13 @@ class Snapshots:
         self.name = shown(address)
         try:
             parts = urlsplit(address)
-            _ = parts.port
+            self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+            # Where the user's name has brackets, urlsplit has looked at those alone: without it the host may be none.
+            is_one = bool(parts.hostname) and urlsplit(self._url).port == parts.port
         except ValueError:
-            raise DeviceError(f"{self.name} is no address; expected http://HOST[:PORT]/…") from None
-        if not parts.hostname:
+            is_one = False
+        if not is_one:
             raise DeviceError(f"{self.name} is no address; expected http://HOST[:PORT]/…")
-        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
         self._named = parts.username is not None
         self._open = urllib.request.build_opener(*_log_in(parts, self._url)).open
 

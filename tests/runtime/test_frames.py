@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from command_runs import apart, without
+from hypothesis import example, given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,6 +28,7 @@ from tlc_edge.runtime.watch import frames as frames_module
 from tlc_edge.runtime.watch.address import shown
 from tlc_edge.runtime.watch.camera import live_frames, open_live
 from tlc_edge.runtime.watch.frames import Frame, Frames, Gap, new_images, open_frames
+from tlc_edge.runtime.watch.snapshots import Snapshots
 
 POLL = 0.02
 PATIENCE = 120.0
@@ -575,6 +579,22 @@ def test_an_address_that_gives_no_picture_is_told_at_once(
 )
 def test_no_secret_of_an_address_is_shown(address: str, said: str) -> None:
     assert shown(address) == said
+
+
+_PIECES = st.sampled_from(["[", "]", "::1", ":", ";1", "@", "host", "80", "/", "?", "#", "%", "1.2.3.4", "q"])
+
+
+@given(st.lists(_PIECES, max_size=12))
+@example(["[", "::1", "]", "@", "[", ":", ";1", "]", ":", "80"])
+def test_an_address_is_one_or_is_told_to_be_none(pieces: list[str]) -> None:
+    with contextlib.suppress(DeviceError):
+        Snapshots(f"http://{''.join(pieces)}")
+
+
+def test_an_address_with_a_user_in_brackets_is_told_by_its_host() -> None:
+    with pytest.raises(DeviceError, match="is no address; expected http://HOST"):
+        Snapshots("http://[::1]:SECRET@[:;1]:80/x")
+    Snapshots("http://[::1]:SECRET@[::1]:80/x")
 
 
 def test_at_most_one_frame_in_so_many_seconds(flaky: type[Flaky], monkeypatch: pytest.MonkeyPatch) -> None:
