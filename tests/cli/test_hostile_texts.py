@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_runs import Done, apart, here
+from command_runs import Done, here
 from hypothesis import given
 from hypothesis import strategies as st
 from test_json_shapes import leaves
+from test_label import typed
 
 from tlc_edge.cli import output
 from tlc_edge.cli.commands import cli
@@ -206,7 +207,9 @@ def test_sorting_by_hand_what_has_odd_names(bundle_path: Path, photos: Path, tmp
         (tmp_path / "in").mkdir(exist_ok=True)
         name = f"{text.replace('/', '')[:100]}{i}.png"
         (tmp_path / "in" / name).write_bytes((photos / "0" / f"{i}.png").read_bytes())
-    hold(apart("label", bundle_path, tmp_path / "in", stdin=b"skip\n1\nskip\nquit\n"))
+    done = hold(typed(["s", "=1", "s", "q"], bundle_path, tmp_path / "in"))
+    assert (done.code, done.out.partition(": ")[2]) == (0, "1 sorted (1 1), 2 skipped, 1 left\n")
+    assert done.err.count(" of 4)") == 4  # each was named
 
 
 def test_one_rule_for_labels_wherever_they_come_from(tlc: Tlc, bundle: Bundle, photos: Path, tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_the_classifier_is_known_whatever_it_is_made_of(
 def test_a_cut_anywhere(tmp_path: Path, cut: str, pool: str) -> None:
     path = Small().save(tmp_path)
     trunk = shave(load(path), cut, pool)
+    assert trunk.layer == cut
 
     def wanted(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         value = given_by(path, image, PIXELS["imagenet"], cut.partition(":")[2])

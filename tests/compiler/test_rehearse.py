@@ -67,8 +67,9 @@ def test_however_it_ends_it_is_a_sentence(run: Any, code: str, reason: str, tmp_
 @pytest.mark.parametrize(
     "code", ["pass", "print('a line')", "raise UsageError('not of the file')", "open('/etc/passwd').read()"]
 )
-def test_what_went_well_says_nothing(run: Any, code: str) -> None:
+def test_what_went_well_says_nothing(run: Any, code: str, capfd: pytest.CaptureFixture[str]) -> None:
     run(code)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_never_ends_is_ended(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

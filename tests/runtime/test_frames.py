@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -587,14 +587,18 @@ _PIECES = st.sampled_from(["[", "]", "::1", ":", ";1", "@", "host", "80", "/", "
 @given(st.lists(_PIECES, max_size=12))
 @example(["[", "::1", "]", "@", "[", ":", ";1", "]", ":", "80"])
 def test_an_address_is_one_or_is_told_to_be_none(pieces: list[str]) -> None:
-    with contextlib.suppress(DeviceError):
-        Snapshots(f"http://{''.join(pieces)}")
+    address, told = f"http://{''.join(pieces)}", ""
+    try:
+        made = urlsplit(Snapshots(address).name).hostname
+    except DeviceError as e:
+        made, told = None, str(e)
+    assert bool(made) != told.endswith(" is no address; expected http://HOST[:PORT]/…")
 
 
 def test_an_address_with_a_user_in_brackets_is_told_by_its_host() -> None:
     with pytest.raises(DeviceError, match="is no address; expected http://HOST"):
         Snapshots("http://[::1]:SECRET@[:;1]:80/x")
-    Snapshots("http://[::1]:SECRET@[::1]:80/x")
+    assert Snapshots("http://[::1]:SECRET@[::1]:80/x").name == "http://[::1]:80/…"
 
 
 def test_at_most_one_frame_in_so_many_seconds(flaky: type[Flaky], monkeypatch: pytest.MonkeyPatch) -> None:
