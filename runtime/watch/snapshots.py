@@ -36,15 +36,16 @@ class Snapshots:
     def __init__(self, address: str) -> None:
         """Raises DeviceError where the address cannot be one."""
         self.name = shown(address)
+        none = DeviceError(f"{self.name} is no address; expected http://HOST[:PORT]/…")
         try:
             parts = urlsplit(address)
             self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
             # Where the user's name has brackets, urlsplit has looked at those alone: without it the host may be none.
             is_one = bool(parts.hostname) and urlsplit(self._url).port == parts.port
         except ValueError:
-            is_one = False
+            raise none from None
         if not is_one:
-            raise DeviceError(f"{self.name} is no address; expected http://HOST[:PORT]/…")
+            raise none
         self._named = parts.username is not None
         self._open = urllib.request.build_opener(*_log_in(parts, self._url)).open
 
