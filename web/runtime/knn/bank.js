@@ -135,7 +135,7 @@ export class Bank {
       knownness,
       claims,
       length,
-      unwanted: Math.max(-2, ...this.unwanted.map((vector) => dot(vector, toward))),
+      unwanted: this.unwanted.reduce((best, vector) => Math.max(best, dot(vector, toward)), -2),
     };
   }
 
