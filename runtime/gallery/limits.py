@@ -89,13 +89,16 @@ def _detail(db: sqlite3.Connection, operation: int) -> dict[str, Any]:
 
 
 def _thin(db: sqlite3.Connection, label: str, count: int, operation: int) -> None:
-    found = db.execute(
-        "SELECT id, vector, stands_for FROM examples WHERE label = ? AND removed_by IS NULL ORDER BY id", (label,)
-    ).fetchall()
-    for span, share in runs(len(found), count, operation):
-        if not share:
-            continue
-        unit = unit_rows(np.stack([np.frombuffer(row[1], np.int8) for row in found[span]]))
-        numbers = [int(row[0]) for row in found[span]]
-        for group in groups(unit, [int(row[2]) for row in found[span]], share):
-            join(db, label, [numbers[row] for row in group], operation)
+    while count > 0:  # a run keeps one row at least: where fewer than there are runs may stay, there is more to do
+        found = db.execute(
+            "SELECT id, vector, stands_for FROM examples WHERE label = ? AND removed_by IS NULL ORDER BY id", (label,)
+        ).fetchall()
+        count = min(count, len(found) - 1)
+        for span, share in runs(len(found), count, operation):
+            if not share:
+                continue
+            unit = unit_rows(np.stack([np.frombuffer(row[1], np.int8) for row in found[span]]))
+            numbers = [int(row[0]) for row in found[span]]
+            for group in groups(unit, [int(row[2]) for row in found[span]], share):
+                join(db, label, [numbers[row] for row in group], operation)
+                count -= len(group) - 1

@@ -21,6 +21,7 @@ from tlc_edge.runtime.gallery import schema
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.records import ExampleSource
+from tlc_edge.runtime.gallery.thinning import RUN
 
 WIDTH, FINGERPRINT = 16, "f" * 64
 Call = tuple[str, tuple[Any, ...]]
@@ -213,6 +214,20 @@ def test_the_same_examples_are_merged_to_the_same_rows_and_come_back(sqlite_modu
         assert [(e.id, e.stands_for) for e in gallery.examples()] == [
             (e["id"], e["standsFor"]) for e in last["examples"]
         ]
+
+
+def test_a_class_of_several_runs_comes_down_to_one_row_there_too(sqlite_module: str, tmp_path: Path) -> None:
+    path, calls = tmp_path / "here", [add("a", 1, RUN + 30)]
+    for name in (path, tmp_path / "there"):
+        with Gallery.open(name, FINGERPRINT, WIDTH, create=True) as gallery:
+            gallery.limit(Limits(1, 0))
+    with Gallery.open(path, FINGERPRINT, WIDTH) as gallery:
+        (here,) = do(gallery, calls)
+        assert (here.gone, gallery.taught()) == (RUN + 29, {"a": RUN + 30})
+    (there, _), out = do_there(sqlite_module, tmp_path, calls, tmp_path / "there")
+    same(here, there)
+    with Gallery.open(out, FINGERPRINT, WIDTH) as gallery:
+        assert (gallery.classes(), gallery.taught()) == ({"a": 1}, {"a": RUN + 30})
 
 
 def test_galleries_of_before_are_upgraded_there_as_here(sqlite_module: str, tmp_path: Path) -> None:

@@ -109,22 +109,27 @@ export function takeLimitsBack(db, operation) {
  * @param {number} operation
  */
 function thin(db, label, count, operation) {
-  const found = db.rows(
-    "SELECT id, vector, stands_for FROM examples WHERE label = ? AND removed_by IS NULL ORDER BY id",
-    label,
-  );
-  for (const { start, end, share } of runs(found.length, count, operation)) {
-    if (!share) continue;
-    const run = found.slice(start, end);
-    const unit = unitOf(run.map(([, vector]) => signed(vector)));
-    const numbers = run.map(([, , standsFor]) => standsFor);
-    for (const group of groups(unit, numbers, share)) {
-      join(
-        db,
-        label,
-        group.map((row) => run[row][0]),
-        operation,
-      );
+  // A run keeps one row at least: where fewer than there are runs may stay, there is more to do.
+  for (let left = count; left > 0; ) {
+    const found = db.rows(
+      "SELECT id, vector, stands_for FROM examples WHERE label = ? AND removed_by IS NULL ORDER BY id",
+      label,
+    );
+    left = Math.min(left, found.length - 1);
+    for (const { start, end, share } of runs(found.length, left, operation)) {
+      if (!share) continue;
+      const run = found.slice(start, end);
+      const unit = unitOf(run.map(([, vector]) => signed(vector)));
+      const numbers = run.map(([, , standsFor]) => standsFor);
+      for (const group of groups(unit, numbers, share)) {
+        join(
+          db,
+          label,
+          group.map((row) => run[row][0]),
+          operation,
+        );
+        left -= group.length - 1;
+      }
     }
   }
 }
