@@ -73,7 +73,8 @@ def rename(db: sqlite3.Connection, begin: Begin, old: str, new: str, merge: bool
         )
     operation, _ = begin("rename", new, {"from": old}, rewrites=True)
     moved, dropped = rows.relabel(db, operation, old, new)
-    return Change("rename", new, moved, 0, dropped, rows.counts(db))
+    gone = make_room(db, rows.counts(db), operation) if there else {}
+    return Change("rename", new, moved, 0, dropped, rows.counts(db), gone=sum(gone.values()))
 
 
 def remove_examples(db: sqlite3.Connection, begin: Begin, ids: Sequence[int]) -> Change:

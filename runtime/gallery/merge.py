@@ -16,7 +16,8 @@ from tlc_edge.runtime.progress import Count, silent
 from .gallery import Gallery
 from .migrate import embed_again
 from .path import SUFFIX, default_gallery
-from .transfer import Conflict, Receiver, check_rule, delete, new_file, stored, take_in
+from .receiver import Conflict, Receiver
+from .transfer import check_rule, delete, new_file, stored, take_in
 
 MOST_CONFLICTS = 10_000
 """That a merge tells one by one."""

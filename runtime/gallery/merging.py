@@ -63,6 +63,23 @@ def merged(rows: Sequence[Row], overlap: int = 0) -> Row:
     )
 
 
+def without(row: Row, images: Iterable[bytes]) -> Row | None:
+    """Return what a row is without some of its images, its vector as it is; None where nothing known is left.
+
+    Where the image that it shows goes, it goes by the lowest hash of those left, and by that as its name.
+    """
+    going = set(images) & row.own_images()
+    left = row.own_images() - going
+    if not left:
+        return None
+    shown = bytes.fromhex(row.sha256)
+    if shown in going:
+        sha256 = min(left).hex()
+        row = replace(row, sha256=sha256, name=sha256[:12])
+    rest = left - {bytes.fromhex(row.sha256)}
+    return replace(row, stands_for=max(1, row.stands_for - len(going)), images=tuple(sorted(rest)))
+
+
 def read_row(db: sqlite3.Connection, example: int) -> Row:
     """Return a row by its id, which exists."""
     vector, scale, sha256, name, at, stands_for = db.execute(
@@ -109,11 +126,15 @@ def join(db: sqlite3.Connection, label: str, examples: Sequence[int], operation:
     remove(db, examples, operation)
     number = insert_row(db, label, found, operation)
     shown = next(e for e, row in zip(examples, rows, strict=True) if row.sha256 == found.sha256)
-    db.execute(
-        "INSERT INTO thumbnails (example, jpeg, crc) SELECT ?, jpeg, crc FROM thumbnails WHERE example = ?",
-        (number, shown),
-    )
+    copy_picture(db, shown, number)
     return number
+
+
+def copy_picture(db: sqlite3.Connection, of: int, to: int) -> None:
+    """Keep the picture of a row, where it has one, for another too."""
+    db.execute(
+        "INSERT INTO thumbnails (example, jpeg, crc) SELECT ?, jpeg, crc FROM thumbnails WHERE example = ?", (to, of)
+    )
 
 
 def _overlap(images: Iterable[set[bytes]]) -> int:

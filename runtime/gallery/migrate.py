@@ -21,7 +21,8 @@ from .file import has_log
 from .gallery import Gallery
 from .limits import Limits, write_limits
 from .path import default_gallery
-from .transfer import StoredExample, delete, finish, put_in_place, stored, take_in
+from .receiver import StoredExample
+from .transfer import delete, finish, put_in_place, stored, take_in
 
 _PORTION = 8  # examples embedded for each transaction; a kill costs no more than these
 

@@ -23,8 +23,9 @@ from .file import SQLITE_ERRORS, bound_steps, defend, roll_back
 from .merging import images_of
 from .packed import is_count, is_sound, is_thumbnail
 from .pages import carved_examples, carved_thumbnails
+from .receiver import StoredExample
 from .records import WIDEST
-from .transfer import StoredExample, new_file, take_in
+from .transfer import new_file, take_in
 
 _STEP = 64
 _LEAST_ROW = 100  # bytes that an example takes

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from tlc_edge.runtime import files
 from tlc_edge.runtime.errors import GalleryError, UsageError
@@ -17,49 +16,13 @@ from tlc_edge.runtime.labels import clean_label
 from . import rows, schema
 from .compact import drop_history
 from .conflicts import CONFLICTS
-from .file import bound_steps, has_log
+from .file import has_log
 from .gallery import Gallery
 from .limits import Limits, make_room, write_limits
-from .merging import Row, add_picture, holder, images_of, insert_row, merged, read_row, remove
-from .packed import is_sound, storable
+from .merging import images_of
+from .packed import is_sound
+from .receiver import Conflict, Receiver, StoredExample
 from .records import Change
-
-_PORTION = 1_000  # examples
-
-
-class StoredExample(NamedTuple):
-    """An example with all that is kept of it; the vector as its int8 bytes."""
-
-    id: int
-    label: str
-    vector: bytes
-    scale: float
-    sha256: str
-    name: str
-    at: str
-    stands_for: int
-    thumbnail: bytes | None
-    images: tuple[bytes, ...] = ()
-    """Hashes of the other images that it is the mean of."""
-
-    @property
-    def row(self) -> Row:
-        """The same, ready to insert."""
-        name = storable(self.name)
-        return Row(self.vector, self.scale, self.sha256, name, self.at, self.stands_for, self.images)
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """One image under two labels."""
-
-    name: str
-    """Of the image, as it was enrolled."""
-    sha256: str
-    held: tuple[str, ...]
-    """The labels it had."""
-    incoming: str
-    """The label under which it came."""
 
 
 @dataclass
@@ -105,8 +68,8 @@ def take_in(
     An image that its class holds already is left out; a merged row where all that it is made of is held. One of which
     a part is held joins the row that shows its image, or else counts for less. An image that the gallery held before
     under another label is a conflict: with `first` the label it had stands, with `last` the incoming one, and `both`
-    keeps both. An image that comes under several labels is in no conflict with itself. No clock decides: those of two
-    devices cannot be compared.
+    keeps both. A merged row that loses an image so keeps its others, and counts for one less. An image that comes
+    under several labels is in no conflict with itself. No clock decides: those of two devices cannot be compared.
 
     Raises:
         UsageError: `conflicts` is none of these.
@@ -129,89 +92,6 @@ def check_rule(conflicts: str) -> None:
     """Raise UsageError where it is no rule for conflicts."""
     if conflicts not in CONFLICTS:
         raise UsageError(f"the rule for conflicts is {conflicts!r}, expected one of {', '.join(CONFLICTS)}")
-
-
-class Receiver:
-    """Takes in examples one by one, inside a transaction, as one operation that begins with the first that is new."""
-
-    def __init__(self, db: sqlite3.Connection, begin: Callable[[], int], conflicts: str) -> None:
-        """`begin` gives the operation's number."""
-        self._db = db
-        self._begin = begin
-        self._rule = conflicts
-        self._came: dict[str, set[str]] = {}
-        self.operation = 0
-        self.conflicts: list[Conflict] = []
-        self.added = self.skipped = self.removed = 0
-
-    def take_all(self, incoming: Iterable[StoredExample], path: Path) -> None:
-        """Take examples in, into the gallery at `path`, one after the other."""
-        for number, example in enumerate(incoming):
-            if number % _PORTION == 0:
-                bound_steps(self._db, path)  # the work is as much as came in, not as was there
-            self.take(example)
-
-    def take(self, example: StoredExample) -> None:
-        """Take one in, or leave it out, by the rules of `take_in`."""
-        held = self._held(example.sha256)
-        came = self._came.setdefault(example.sha256, set())
-        known = example.label in came or self._knows(example)
-        came.add(example.label)
-        if known:
-            self.skipped += 1
-            return
-        if held and example.label not in held:
-            self.conflicts.append(Conflict(example.name, example.sha256, tuple(held), example.label))
-            if self._rule == "first":
-                return
-        self.operation = self.operation or self._begin()
-        if self._rule == "last":
-            for other in set(held) - came:
-                self._replace(example.sha256, other)
-        self._insert(example)
-        self.added += 1
-
-    def _held(self, sha256: str) -> list[str]:
-        """Return the labels under which an image was shown before the operation."""
-        found = self._db.execute(
-            "SELECT label FROM examples WHERE source_sha256 = ? AND removed_by IS NULL AND added_by <> ? ORDER BY id",
-            (sha256, self.operation),
-        )
-        return [str(label) for (label,) in found]
-
-    def _knows(self, example: StoredExample) -> bool:
-        """Return whether its class holds all images that it is known to be made of."""
-        return all(holder(self._db, example.label, i.hex()) is not None for i in example.row.own_images())
-
-    def _replace(self, sha256: str, label: str) -> None:
-        self.removed += self._db.execute(
-            "UPDATE examples SET removed_by = ? WHERE source_sha256 = ? AND label = ? AND removed_by IS NULL",
-            (self.operation, sha256, label),
-        ).rowcount
-
-    def _insert(self, example: StoredExample) -> None:
-        row, picture = example.row, example.thumbnail
-        there = self._db.execute(
-            "SELECT id FROM examples WHERE label = ? AND source_sha256 = ? AND removed_by IS NULL",
-            (example.label, example.sha256),
-        ).fetchone()
-        if there is not None:
-            mine = read_row(self._db, there[0])
-            remove(self._db, [there[0]], self.operation)
-            shared = mine.own_images() & row.own_images()
-            # What is here came to be the other by further examples: then that is all of it.
-            grown = shared == mine.own_images() and row.stands_for >= mine.stands_for
-            row = row if grown else merged([mine, row], len(shared))
-        else:
-            held = {i for i in row.own_images() if holder(self._db, example.label, i.hex()) is not None}
-            row = replace(row, stands_for=max(1, row.stands_for - len(held)), images=_without(row.images, held))
-        number = insert_row(self._db, example.label, row, self.operation)
-        if picture is not None:
-            add_picture(self._db, number, picture)
-
-
-def _without(images: tuple[bytes, ...], held: set[bytes]) -> tuple[bytes, ...]:
-    return tuple(image for image in images if image not in held)
 
 
 @contextlib.contextmanager

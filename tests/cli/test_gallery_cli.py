@@ -86,8 +86,15 @@ def test_rename(taught: Path, run: Run) -> None:
     assert document(run("gallery", "rename", taught, "7", "VII", "--json")) == {
         "label": "VII",
         "added": 2,
+        "gone": 0,
         "classes": {"VII": 2, "eight": 2},
     }
+
+
+def test_a_class_joins_another_under_its_limit(taught: Path, run: Run) -> None:
+    assert run("gallery", "limit", taught, "--class", 3)[0] == 0
+    out = run("gallery", "rename", taught, "seven", "eight", "--merge")[1]
+    assert out == "seven is now eight (2 examples); 1 merged at the limit (see `tlc gallery limit`)\n"
 
 
 def test_single_examples_are_moved_and_removed(taught: Path, run: Run) -> None:

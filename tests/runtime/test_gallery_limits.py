@@ -156,6 +156,27 @@ def test_more_at_once_than_is_kept(gallery: Gallery) -> None:
     assert gallery.undo().classes == {}
 
 
+@pytest.mark.parametrize("kept", [1, 2, 4])
+def test_of_a_large_class_fewer_than_it_has_runs_can_stay(gallery: Gallery, kept: int) -> None:
+    count = 2 * RUN + 10
+    gallery.limit(Limits(0, 0))
+    add(gallery, "cup", *map(str, range(count)))
+    change = gallery.limit(Limits(kept, 0))
+    assert (change.gone, change.classes, gallery.taught()) == (count - kept, {"cup": kept}, {"cup": count})
+    assert gallery.undo().classes == {"cup": count}
+
+
+def test_a_class_that_another_joins_keeps_its_limit(gallery: Gallery) -> None:
+    gallery.limit(Limits(4, 0))
+    add(gallery, "cup", *map(str, range(4)))
+    add(gallery, "mug", *map(str, range(10, 13)))
+    change = gallery.rename("mug", "cup", merge=True)
+    assert (change.added, change.gone, change.classes, gallery.taught()) == (3, 3, {"cup": 4}, {"cup": 7})
+    assert gallery.undo().classes == {"cup": 4, "mug": 3}
+    gallery.limit(Limits(2, 0))
+    assert gallery.rename("mug", "can").gone == 0
+
+
 def test_a_lower_limit_holds_at_once_can_be_undone_and_is_remembered(gallery: Gallery) -> None:
     add(gallery, "cup", *map(str, range(10)))
     before = held(gallery)

@@ -19,8 +19,9 @@ from tlc_edge.runtime.gallery.compact import compact
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.merging import KNOWN_IMAGES
+from tlc_edge.runtime.gallery.receiver import StoredExample
 from tlc_edge.runtime.gallery.recover import recover
-from tlc_edge.runtime.gallery.transfer import StoredExample, export, new_file, stored, take_in
+from tlc_edge.runtime.gallery.transfer import export, new_file, stored, take_in
 from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.knn.following import FollowingBank
 from tlc_edge.runtime.vectors import unit_rows
@@ -259,12 +260,57 @@ def test_what_is_held_of_a_merged_row_does_not_count_twice(make: Make) -> None:
     assert carry(mine, whole) == (0, 1)  # all of it is here, one by one
 
 
-@pytest.mark.parametrize("rule", ["first", "last", "both"])
-def test_a_merged_row_under_another_label_is_a_conflict_like_any(make: Make, rule: str) -> None:
-    mine, other = make("mine", *"ab", limit=1), make("other", *"ac", limit=1, label="mug")
+def by_rule(mine: Gallery, other: Gallery, rule: str) -> tuple[dict[str, int], list[tuple[set[bytes], str, str]]]:
+    """Import by a rule; return what is counted then, and the conflicts. Once more brings nothing, and undo is exact."""
+    before = list(stored(mine))
     intake = take_in(mine, stored(other), "import", "", rule)
-    assert [(c.held, c.incoming) for c in intake.conflicts] == [(("cup",), "mug")]
-    assert counted(mine) == {"first": {"cup": 2}, "last": {"mug": 2}, "both": {"cup": 2, "mug": 2}}[rule]
+    found, after = counted(mine), list(stored(mine))
+    assert take_in(mine, stored(other), "import", "", rule).change.added == 0
+    assert list(stored(mine)) == after
+    assert mine.check() == []
+    if intake.change.added:
+        assert mine.undo().undone == "import"
+    assert list(stored(mine)) == before
+    return found, [({bytes.fromhex(c.sha256)}, ",".join(c.held), c.incoming) for c in intake.conflicts]
+
+
+RULES = pytest.mark.parametrize("rule", ["first", "last", "both"])
+
+
+@RULES
+def test_a_merged_row_in_conflict_loses_that_image_alone(make: Make, rule: str) -> None:
+    mine, other = make("mine", *"abc", limit=1), make("other", *"ade", limit=1, label="mug")
+    found, conflicts = by_rule(mine, other, rule)
+    assert conflicts == [(images("a"), "cup", "mug")]
+    assert found == {"first": {"cup": 3, "mug": 2}, "last": {"cup": 2, "mug": 3}, "both": {"cup": 3, "mug": 3}}[rule]
+
+
+@RULES
+def test_an_image_that_is_only_part_of_a_merged_row_is_in_conflict_too(make: Make, rule: str) -> None:
+    mine, other = make("mine", *"abcd", limit=1), make("other", *"dbx", label="mug")
+    found, conflicts = by_rule(mine, other, rule)
+    assert conflicts == [(images(i), "cup", "mug") for i in "db"]
+    assert found == {"first": {"cup": 4, "mug": 1}, "last": {"cup": 2, "mug": 3}, "both": {"cup": 4, "mug": 3}}[rule]
+    # And the other way round.
+    found, conflicts = by_rule(other, mine, rule)
+    assert sorted(conflicts, key=str) == sorted([(images(i), "mug", "cup") for i in "db"], key=str)
+    assert found == {"first": {"cup": 2, "mug": 3}, "last": {"cup": 4, "mug": 1}, "both": {"cup": 4, "mug": 3}}[rule]
+
+
+def test_a_merged_row_of_which_all_is_held_elsewhere_goes_or_stays_whole(make: Make) -> None:
+    mine, other = make("mine", *"ab"), make("other", *"ba", limit=1, label="mug")
+    assert by_rule(mine, other, "first")[0] == {"cup": 2}
+    assert by_rule(mine, other, "last")[0] == {"mug": 2}
+
+
+def test_the_picture_stays_with_its_image(make: Make) -> None:
+    mine, other = make("mine", *"abc", limit=1), make("other", "b", label="mug")
+    take_in(mine, stored(other), "import", "", "last")
+    rest = next(one for one in stored(mine) if one.label == "cup")
+    assert (rest.row.own_images(), rest.name, rest.thumbnail) == (images("a", "c"), "a.jpg", b"jpeg of a")
+    take_in(mine, stored(make("third", "a", label="mug")), "import", "", "last")
+    rest = next(one for one in stored(mine) if one.label == "cup")
+    assert (rest.row.own_images(), rest.name, rest.thumbnail) == (images("c"), rest.sha256[:12], None)
 
 
 # The file

@@ -22,7 +22,8 @@ from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.merge import import_file, merge
 from tlc_edge.runtime.gallery.migrate import migrate
-from tlc_edge.runtime.gallery.transfer import StoredExample, export, new_file, stored, take_in
+from tlc_edge.runtime.gallery.receiver import StoredExample
+from tlc_edge.runtime.gallery.transfer import export, new_file, stored, take_in
 
 OTHER = "f" * 64
 

@@ -14,8 +14,9 @@ from gallery_samples import PRINT, WIDTH, add, held, source, vectors
 from tlc_edge.runtime.errors import GalleryError
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.pages import carved_examples, carved_thumbnails
+from tlc_edge.runtime.gallery.receiver import StoredExample
 from tlc_edge.runtime.gallery.recover import Recovery, recover
-from tlc_edge.runtime.gallery.transfer import StoredExample, stored
+from tlc_edge.runtime.gallery.transfer import stored
 
 LABELS = ("cup", "pen", "café")
 

@@ -23,6 +23,7 @@ def rename(bundle: str, old: str, new: str, merge: bool, as_json: bool, **option
     with Classifier.open(bundle, selftest=False, **options) as classifier:
         change = classifier.rename(old, new, merge=merge)
     if as_json:
-        put_json({"label": change.label, "added": change.added, "classes": dict(change.classes)})
+        put_json({"label": change.label, "added": change.added, "gone": change.gone, "classes": dict(change.classes)})
     else:
-        put(f"{old} is now {change.label} ({examples(change.added)})")
+        merged = f"; {change.gone} merged at the limit (see `tlc gallery limit`)" if change.gone else ""
+        put(f"{old} is now {change.label} ({examples(change.added)}){merged}")

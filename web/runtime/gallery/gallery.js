@@ -112,12 +112,14 @@ export class Gallery {
     return this.#change("rename", next, () => {
       rows.require(this.db, old);
       if (old === next) throw new GalleryError(`class ${JSON.stringify(old)} already has this name; give another one`);
-      if (rows.counts(this.db).has(next) && !merge) {
+      const joins = rows.counts(this.db).has(next);
+      if (joins && !merge) {
         throw new GalleryError(`class ${JSON.stringify(next)} exists already; choose another name, or merge the two`);
       }
       const { operation } = this.#operation("rename", next, { from: old }, true);
       const { moved, dropped } = rows.relabel(this.db, operation, old, next);
-      return { added: moved, skipped: dropped };
+      const gone = joins ? makeRoom(this.db, rows.counts(this.db), operation) : 0;
+      return { added: moved, skipped: dropped, gone };
     });
   }
 
