@@ -24,7 +24,7 @@ from tlc_edge.compiler.features.featurize import TrunkFile
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import UsageError
 
-from .records import Look, Pass, Plan, own_versions, write_list, write_pass, write_plan
+from .records import Look, Pass, Plan, list_name, own_versions, write_list, write_pass, write_plan
 from .rows import Row, require_pyarrow
 from .store import PLAN, TRUNKS, Store
 
@@ -98,6 +98,11 @@ def write_first(
     )
     write_plan(store, plan, first)
     return first
+
+
+def list_names(images: Images, shards: int) -> tuple[str, ...]:
+    """Return the names that the lists of so many shards have, without writing any."""
+    return tuple(list_name(part) for part in _parts(images.lines, shards))
 
 
 def write_trunk(store: Store, trunk: TrunkFile, view: str = "") -> Look:

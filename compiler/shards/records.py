@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tlc_edge.compiler.data.forms.elsewhere import is_elsewhere
+from tlc_edge.compiler.data.forms.remote import HOLDERS, PLACES
 from tlc_edge.compiler.toolchain import versions
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import DataError
@@ -18,6 +23,13 @@ FORMAT = 1
 """Rises when the same plan would give other shards."""
 DECIDING = ("Pillow", "ai-edge-litert", "tflite-runtime", "onnxruntime")
 """The libraries that decide pixels and features: a worker must have the versions of the plan."""
+
+
+_MOST = 256 << 20  # bytes of a list
+_KEY = re.compile("[0-9a-f]{64}")
+_LIST = re.compile(rf"{LISTS}/[0-9a-f]{{64}}\.gz")
+_PASS = re.compile(rf"{PASSES}/[0-9]{{1,9}}-[0-9a-f]{{16}}\.json")
+_NAMED = {"name", "label", "split", "group", "url", "start", "size", "row", "etag"}
 
 
 @dataclass(frozen=True)
@@ -116,8 +128,9 @@ def read_plan(store: Store) -> tuple[Plan, tuple[Pass, ...]]:
             skipped=tuple((name, reason, label) for name, reason, label in kept["skipped"]),
             views=kept["views"],
         )
-        names = sorted(n for n in store.names(PASSES) if not n.startswith("0-"))
-        return plan, tuple(_pass(store, name) for name in (first, *(f"{PASSES}/{n}" for n in names)))
+        names = [first, *(f"{PASSES}/{n}" for n in store.names(PASSES) if not n.startswith("0-"))]
+        passes = [_pass(store, name) for name in names]
+        return plan, tuple(sorted(passes, key=lambda one: (one.number, one.name)))
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise DataError(f"{store.name}: {PLAN} is damaged ({type(e).__name__}); plan it again") from None
 
@@ -128,9 +141,16 @@ def tupled(kept: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pass(store: Store, name: str) -> Pass:
+    """Return a pass; the names in it are hashes, so that none leads out of the store."""
+    if not _PASS.fullmatch(name):
+        raise ValueError
     kept = store.document(name)
     looks = tuple(Look(**look) for look in kept["looks"])
-    return Pass(kept["number"], looks, tuple(kept["lists"]), tuple(kept["counts"]), kept["held"])
+    one = Pass(kept["number"], looks, tuple(kept["lists"]), tuple(kept["counts"]), kept["held"])
+    sound = all(_LIST.fullmatch(listed) for listed in one.lists) and all(_KEY.fullmatch(look.trunk) for look in looks)
+    if one.name != name or not sound or len(one.lists) != len(one.counts):
+        raise DataError(f"{store.name}: {name} is damaged; plan it again")
+    return one
 
 
 def own_versions() -> dict[str, str]:
@@ -144,22 +164,52 @@ def write_list(store: Store, items: Sequence[dict[str, Any]]) -> str:
     Raises:
         DataError: it cannot be written.
     """
-    lines = "".join(json.dumps(item, sort_keys=True) + "\n" for item in items).encode()
-    name = f"{LISTS}/{key_of(lines.decode())}.gz"
-    store.write(name, gzip.compress(lines, 6, mtime=0))
+    name = list_name(items)
+    store.write(name, gzip.compress(_lines(items).encode(), 6, mtime=0))
     return name
+
+
+def list_name(items: Sequence[dict[str, Any]]) -> str:
+    """Return the name of a list."""
+    return f"{LISTS}/{key_of(_lines(items))}.gz"
+
+
+def _lines(items: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(item, sort_keys=True) + "\n" for item in items)
 
 
 def read_list(store: Store, name: str) -> list[dict[str, Any]]:
     """Return what a shard holds.
 
     Raises:
-        DataError: the list is missing or damaged.
+        DataError: the list is missing or damaged, or names what no plan does.
     """
     try:
-        lines = gzip.decompress(store.read(name)).decode()
-    except (OSError, EOFError, ValueError) as e:
+        with gzip.open(io.BytesIO(store.read(name))) as opened:
+            data = opened.read(_MOST + 1)  # a few bytes may unpack to any number
+        lines = data.decode()
+        if len(data) > _MOST or f"{LISTS}/{key_of(lines)}.gz" != name:
+            raise DataError(f"{store.name}: {name} is damaged; plan it again")
+        items: list[dict[str, Any]] = [json.loads(line) for line in lines.splitlines()]
+        for item in items:
+            _check_item(item)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, zlib.error) as e:
         raise DataError(f"{store.name}: {name} is damaged ({type(e).__name__}); plan it again") from None
-    if f"{LISTS}/{key_of(lines)}.gz" != name:
-        raise DataError(f"{store.name}: {name} is damaged; plan it again")
-    return [json.loads(line) for line in lines.splitlines()]
+    return items
+
+
+def _check_item(item: dict[str, Any]) -> None:
+    """Check that a line is one that a plan writes, of a place that plans are made of.
+
+    Raises:
+        ValueError: it is not.
+    """
+    held = "held" in item
+    url: str = item["held" if held else "url"]
+    wanted = {"held", "path", "etag"} if held else _NAMED
+    if not wanted <= set(item) <= wanted | ({"rows"} if held else set()):
+        raise ValueError(url)
+    if held and not (item["path"].lower().endswith(HOLDERS) and ".." not in item["path"].split("/")):
+        raise ValueError(url)
+    if is_elsewhere(url) and url.partition("://")[0].lower() not in (*PLACES, "file", "http", "https"):
+        raise ValueError(url)

@@ -94,7 +94,7 @@ def open_system(url: str) -> tuple[Any, str]:
     """Return the file system of an address and the path in it.
 
     Raises:
-        UsageError: it carries a user, a password or a query.
+        UsageError: it carries a user, a password or a query, or is several that are chained.
         DataError: a library is missing, or nothing reads addresses of this kind.
     """
     parts = urlsplit(url)
@@ -102,6 +102,8 @@ def open_system(url: str) -> tuple[Any, str]:
         raise UsageError(
             f"{told(url)}: an address must not carry credentials or a query; put them into the environment"
         )
+    if "::" in url:  # fsspec would read whatever the second one names
+        raise UsageError(f"{told(url)}: is several addresses in one; give the one that the files are at")
     if importlib.util.find_spec("fsspec") is None:
         raise DataError(f"{told(url)}: fsspec, which reads it, is missing; run: {pip_line('cluster')}")
     import fsspec
