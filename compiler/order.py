@@ -113,6 +113,12 @@ def _stored(options: Options, where: str) -> Stored:
         raise UsageError(
             "--limit, --crop and more than one --data are for the plan, and this store is planned; leave them out"
         )
+    asked = {"--labels": options.labels, "--shape": options.shape, "--checksum": options.checksum}
+    if check_head(options.head).of_network:  # whose labels these are
+        del asked["--labels"]
+    idle = [name for name, value in {**asked, "--encoding": options.encoding}.items() if value is not None]
+    if idle and options.cluster is None:
+        raise UsageError(f"{idle[0]} is for the plan, and this store is planned; leave it out")
     return open_stored(where, options.cluster)
 
 

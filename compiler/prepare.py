@@ -223,9 +223,10 @@ def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: 
     options, spec = order.options, files.trunk.backbone.input.preprocessing
     if order.stored is not None and listed.seen is not None:
         order.stored.check_trunk(files.as_float(), spec)
-        return listed.seen
-    with caching(options.cache) as cache:
-        found = featurize(files.as_float(), listed.dataset.samples, spec, options.threads, progress, cache=cache)
+        found = listed.seen
+    else:
+        with caching(options.cache) as cache:
+            found = featurize(files.as_float(), listed.dataset.samples, spec, options.threads, progress, cache=cache)
     if options.strict and found.skipped:
         first = found.skipped[0]
         raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")

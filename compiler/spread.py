@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from tlc_edge.compiler.backbones import own_code
 from tlc_edge.compiler.data.calibration_set import decode_calibration
 from tlc_edge.compiler.data.load import Origin
 from tlc_edge.compiler.data.prepared import split_samples
 from tlc_edge.compiler.data.split import Split
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
-from tlc_edge.compiler.shards.plan import SHARDS, Images, list_images, write_first
-from tlc_edge.compiler.shards.records import Pass, tupled
+from tlc_edge.compiler.shards.plan import SHARDS, Images, list_images, list_names, write_first
+from tlc_edge.compiler.shards.records import Pass, read_plan, tupled
 from tlc_edge.compiler.shards.rows import require_pyarrow
 from tlc_edge.compiler.shards.store import PLAN, Store
-from tlc_edge.compiler.shards.stored import State, open_stored, states
-from tlc_edge.runtime.errors import UsageError
+from tlc_edge.compiler.shards.stored import State, Stored, open_stored, states
+from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.progress import silent
 
 from . import prepare
@@ -67,7 +68,9 @@ def plan_for_cluster(options: Options, progress: Progress) -> Options:
     require_pyarrow()
     where = options.features or f"{options.output}.features"
     store = Store(where)
-    if not store.has(PLAN):
+    if store.has(PLAN):
+        _check_images(options, store)
+    else:
         if not options.data:
             raise UsageError("--cluster: give the images with --data, or a store that was planned with --features")
         check(replace(options, features=None, cluster=None))  # all of it, before the work
@@ -75,6 +78,22 @@ def plan_for_cluster(options: Options, progress: Progress) -> Options:
         with step("plan"):
             _plan_first(options, store, options.shards)
     return replace(options, features=where, limit=None)
+
+
+def _check_images(options: Options, store: Store) -> None:
+    """Check that a store that is planned is of the images that a build is given.
+
+    Raises:
+        UsageError: it is of others, or they were changed.
+    """
+    if not options.data:
+        return
+    first = read_plan(store)[1][0]
+    if list_names(_images(options), len(first.lists)) != first.lists:
+        raise UsageError(
+            f"{store.name}: planned of other images than --data and --limit name now, or some were changed; give a new "
+            "place with --features, or leave --data out to build what was planned"
+        )
 
 
 def _plan_first(options: Options, store: Store, shards: int) -> None:
@@ -122,10 +141,30 @@ def _order(options: Options) -> Order:
     return check(replace(options, output=nowhere, features=None, cluster=None, site=None, more=()))
 
 
+def _planned(options: Options, stored: Stored) -> Options:
+    """Return options with what a store was planned for; only what a plan keeps is taken from it.
+
+    Raises:
+        UsageError: it names code, and the user does not.
+        DataError: the plan is damaged.
+    """
+    kept = tupled(stored.plan.options)
+    try:
+        asked = Asked(**tupled(kept["asked"]))
+        planned = replace(options, asked=asked, **{name: kept[name] for name in (*_KEPT, "targets")})
+        if own_code.claims(planned.backbone) and planned.backbone != options.backbone:
+            raise UsageError(
+                f"{stored.store.name}: its plan names code, {planned.backbone[:200]!r}, which runs only where you name "
+                "it too: give the same --backbone"
+            )
+        return planned
+    except (KeyError, TypeError, AttributeError) as e:
+        raise DataError(f"{stored.store.name}: {PLAN} is damaged ({type(e).__name__}); plan it again") from None
+
+
 def _plan_again(options: Options, store: Store, step: Steps) -> Pass:
     stored = open_stored(store.where)
-    kept = tupled(stored.plan.options)
-    options = replace(options, **{**kept, "asked": Asked(**tupled(kept["asked"]))})
+    options = _planned(options, stored)
     order = replace(_order(options), stored=stored)
     with step("load data") as tell:
         listed = prepare.list_images(order, tell)

@@ -60,7 +60,7 @@ def _run(ray: Any, store: Store, plan: Plan, one: Pass, progress: Count) -> None
     left = iter(missing)
     while True:
         while len(waiting) < IN_FLIGHT * cores and (index := next(left, None)) is not None:
-            waiting[task.remote(store.where, one.number, index)] = index
+            waiting[task.remote(store.where, one.name, index)] = index
         if not waiting:
             return
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0)
@@ -80,12 +80,12 @@ def _run(ray: Any, store: Store, plan: Plan, one: Pass, progress: Count) -> None
         cores = max(cores, int(ray.cluster_resources().get("CPU", 1)))  # machines may join
 
 
-def _task(where: str, number: int, index: int) -> str | None:
+def _task(where: str, name: str, index: int) -> str | None:
     """Make one shard in a worker; return what is wrong with it, which no retry would mend."""
     store = Store(where)
     plan, passes = read_plan(store)
     try:
-        run_shard(store, plan, next(one for one in passes if one.number == number), index, threads=1)
+        run_shard(store, plan, next(one for one in passes if one.name == name), index, threads=1)
     except TlcError as e:
         return str(e)
     return None

@@ -127,7 +127,12 @@ def run_shards(
 
 def trunk_of(store: Store, look: Look) -> TrunkFile:
     """Return a look's trunk, read from the store when it is first needed."""
-    kind = next(kind for kind in KINDS if kind.format == look.form and kind.installed)
+    kind = next((kind for kind in KINDS if kind.format == look.form and kind.installed), None)
+    if kind is None:
+        raise DataError(
+            f"{store.name}: no engine here runs {look.form[:20]!r}, the format of its trunk; install the versions that "
+            "its plan.json names"
+        )
 
     def load() -> LoweredTrunk:
         data = store.read(f"{TRUNKS}/{look.trunk}")
@@ -149,8 +154,9 @@ def _filled(rows: Sequence[Row], seen: Featurized, look: Look) -> tuple[list[Row
     for sample, digest, small, vector in zip(seen.samples, seen.digests, seen.thumbnails, seen.features, strict=True):
         i = int(sample.name)
         half[i] = vector
+        filled[i] = replace(filled[i], digest=digest)
         if not look.view:
-            filled[i] = replace(filled[i], digest=digest, hash=perceptual_hash(small), thumbnail=small.tobytes())
+            filled[i] = replace(filled[i], hash=perceptual_hash(small), thumbnail=small.tobytes())
     for lost in seen.skipped:
         filled[int(lost.name)] = replace(filled[int(lost.name)], reason=lost.reason)
     return filled, half
@@ -160,19 +166,22 @@ def _rows(item: dict[str, Any]) -> list[Row]:
     """Return the rows of a line of a list, without what is seen in them."""
     if "held" not in item:
         row = Row(**item)
-        if not is_elsewhere(row.url):
-            _check_unchanged(row)
+        _check_unchanged(row.url, row.name, row.etag, row.size if row.start < 0 and row.row < 0 else None)
         return [row]
+    _check_unchanged(item["held"], item["path"], item["etag"])
     return _held_rows(item)
 
 
-def _check_unchanged(row: Row) -> None:
+def _check_unchanged(url: str, name: str, etag: str, size: int | None = None) -> None:
+    """Check that a file on a disk is as it was planned; `size` is that of the file, not of what it holds."""
+    if is_elsewhere(url):
+        return
     try:
-        found = os.stat(row.url)  # noqa: PTH116 - the name may be any bytes
+        found = os.stat(url)  # noqa: PTH116 - the name may be any bytes
     except OSError:
         return  # told as any image that cannot be read
-    if found.st_size != row.size or str(found.st_mtime_ns) != row.etag:
-        raise DataError(f"{row.name}: changed since it was planned; plan and run again")
+    if size not in (None, found.st_size) or str(found.st_mtime_ns) != etag:
+        raise DataError(f"{name}: changed since it was planned; plan and run again")
 
 
 def _held_rows(item: dict[str, Any]) -> list[Row]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.forms.address import told
 from tlc_edge.compiler.data.forms.elsewhere import scratch
 from tlc_edge.compiler.data.load import finish
-from tlc_edge.compiler.data.records import Dataset, Origin, Reading, Sample, Skipped
+from tlc_edge.compiler.data.records import Dataset, Origin, Reading, Sample, Skipped, refuse
 from tlc_edge.compiler.data.views import View
 from tlc_edge.compiler.features.featurize import Featurized, TrunkFile
 from tlc_edge.compiler.records import Floats
@@ -61,12 +62,12 @@ def states(store: Store) -> list[State]:
         DataError: it has no plan.
     """
     plan, passes = read_plan(store)
-    there, told = store.names(SHARDS), store.names(COSTS)
+    there, kept = store.names(SHARDS), store.names(COSTS)
     found: list[State] = []
     for one in passes:
         missing = tuple(i for i in range(len(one.lists)) if _file(one, plan, i) not in there)
         names = [f"{one.shard(plan, i)[1]}.json" for i in range(len(one.lists))]
-        costs = [store.document(f"{COSTS}/{name}") for name in names if name in told]
+        costs = [_cost(store, f"{COSTS}/{name}") for name in names if name in kept]
         images, read, seconds, processor = (
             sum(c[k] for c in costs) for k in ("images", "read", "seconds", "processor")
         )
@@ -75,6 +76,16 @@ def states(store: Store) -> list[State]:
             State(one.number, len(one.lists), done, missing, sum(one.counts), images, read, seconds, processor)
         )
     return found
+
+
+def _cost(store: Store, name: str) -> dict[str, Any]:
+    """Return what a shard took; zeros where the file is damaged, as nothing depends on it."""
+    nothing: dict[str, Any] = dict.fromkeys(("images", "read", "seconds", "processor"), 0)
+    try:
+        kept: dict[str, Any] = store.document(name)
+        return {key: kept[key] + 0 for key in nothing}
+    except (DataError, KeyError, TypeError):
+        return nothing
 
 
 def _file(one: Pass, plan: Plan, index: int) -> str:
@@ -152,6 +163,8 @@ class Stored:
             reading = Reading(labelled, "", None, silent, lambda _: [], skipped, list(plan.notes), [plan.recognised])
             dataset = replace(finish(samples, reading, strict), origin=plan.origin)
         else:
+            if strict and skipped:
+                raise refuse(skipped)
             labels = tuple(sorted({s.label for s in samples}))
             dataset = Dataset(tuple(samples), labels, tuple(skipped), plan.origin, plan.notes, plan.recognised)
         place = np.full(len(rows), -1, np.int64)
@@ -212,19 +225,23 @@ class Stored:
         """Return what a trunk gives for images in a view, [N, F]; None where the store lacks it.
 
         Raises:
-            DataError: a shard is damaged, or an image could not be read again.
+            DataError: a shard is damaged, or an image could not be read again or is another.
         """
         found = self._look(trunk, view, samples)
         if found is None:
             return None
         one, look = found
         names = {sample.name: i for i, sample in enumerate(samples)}
+        digests = {row.name: row.digest for row in self._rows if row.name in names}
         features: Floats = room((len(samples), trunk.width))
         for done, (rows, halves) in enumerate(self._shards(one, [look])):
             places = np.array([names.get(row.name, -1) for row in rows], np.int64)
             lost = next((row for row in rows if row.reason is not None and row.name in names), None)
             if lost is not None:
                 raise DataError(f"{lost.name}: {lost.reason}, and it could be read before; plan and run again")
+            other = next((row for row in rows if row.digest and digests.get(row.name, row.digest) != row.digest), None)
+            if other is not None:
+                raise DataError(f"{other.name}: changed between two passes; plan and run again in a new store")
             _put(features, places, halves[0])
             progress(done + 1, len(one.lists))
         return features
@@ -247,13 +264,18 @@ class Stored:
     def _shards(self, one: Pass, looks: Sequence[int]) -> Iterator[tuple[list[Row], list[Half]]]:
         for index in range(len(one.lists)):
             name, recipe = one.shard(self.plan, index)
-            yield unpack(self.store.read(name), recipe, f"{self.store.name}/{name}", looks)
+            rows, halves = unpack(self.store.read(name), recipe, f"{self.store.name}/{name}", looks)
+            widths = [one.looks[i].width for i in looks]
+            if (not one.held and len(rows) != one.counts[index]) or [half.shape[1] for half in halves] != widths:
+                raise DataError(f"{self.store.name}/{name}: a damaged shard; remove it and run the shard again")
+            yield rows, halves
 
     def _all(self, one: Pass) -> tuple[list[Row], list[int]]:
         """Return the rows of a pass without thumbnails, and their order in the data set."""
         rows: list[Row] = []
         for some, _ in self._shards(one, []):
             rows += [replace(row, thumbnail=b"", label=sys.intern(row.label)) for row in some]
+        _check_names(rows)
         if not one.held:
             return rows, list(range(len(rows)))
         return rows, sorted(range(len(rows)), key=lambda i: (rows[i].label, rows[i].name))
@@ -266,6 +288,8 @@ class Stored:
         for some, _ in self._shards(self.passes[0], []):
             for row in some:
                 if number in place:
+                    if len(row.thumbnail) != SIDE * SIDE * channels:
+                        raise DataError(f"{row.name}: its shard is damaged; remove it and run the shard again")
                     found[place[number]] = np.frombuffer(row.thumbnail, np.uint8).reshape(SIDE, SIDE, channels)
                 number += 1
         return found
@@ -276,6 +300,16 @@ class Stored:
             places = place[number : number + len(rows)]
             _put(features, places, halves[0])
             number += len(rows)
+
+
+def _check_names(rows: Sequence[Row]) -> None:
+    """Check that a name is that of one image, since the passes know images by their names."""
+    known: dict[str, Row] = {}
+    for row in rows:
+        first = known.setdefault(row.name, row)
+        if (first.url, first.start, first.row) != (row.url, row.start, row.row):
+            places = " and ".join(told(one.url) for one in (first, row))
+            raise DataError(f"{row.name}: two images have this name ({places}); rename one file and plan again")
 
 
 def room(shape: tuple[int, ...], kind: Any = np.float32) -> Any:

@@ -26,20 +26,22 @@ from test_json_shapes import hold
 
 from tlc_edge.compiler import Options, build, prepare
 from tlc_edge.compiler.data import duplicates
+from tlc_edge.compiler.data.forms.elsewhere import scratch
 from tlc_edge.compiler.data.load import load_dataset
-from tlc_edge.compiler.shards import stored
+from tlc_edge.compiler.shards import records, stored
 from tlc_edge.compiler.shards.cluster import _noise_to
-from tlc_edge.compiler.shards.records import read_plan
+from tlc_edge.compiler.shards.records import read_list, read_plan, write_list
 from tlc_edge.compiler.shards.rows import unpack
-from tlc_edge.compiler.shards.run import run_shards
+from tlc_edge.compiler.shards.run import run_shards, trunk_of
 from tlc_edge.compiler.shards.store import Store
 from tlc_edge.compiler.shards.stored import open_stored, states
-from tlc_edge.compiler.spread import plan_features
+from tlc_edge.compiler.spread import plan_features, plan_for_cluster
+from tlc_edge.compiler.steps import no_progress
 from tlc_edge.compiler.train.linear import train_linear
 from tlc_edge.compiler.train.streamed import train_streamed
 from tlc_edge.compiler.train.training import FeatureView, Whole
 from tlc_edge.runtime import Bundle
-from tlc_edge.runtime.errors import DataError, UsageError
+from tlc_edge.runtime.errors import DataError, TlcError, UsageError
 from tlc_edge.runtime.images.nothing import thumbnail
 
 pytest.importorskip("pyarrow", reason="shards are Parquet; pip install pyarrow")
@@ -212,6 +214,132 @@ class TestRefusals:
         with pytest.raises(UsageError, match="its images are no files"):
             plan_features(asked("sample:digits", Path()), str(tmp_path / "new"), 3)
 
+    def test_an_image_that_changed_between_the_passes_is_named(self, pictures: Path, tmp_path: Path) -> None:
+        root, images = tmp_path / "store", Path(shutil.copytree(pictures, tmp_path / "photos"))
+        plan_features(asked(f"file://{images}", Path()), str(root), 1)
+        run_shards(str(root))
+        plan_features(asked("", Path()), str(root))
+        for path in images.glob("0/*.png"):
+            Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+        for copied in scratch().iterdir():  # as in a worker
+            copied.unlink()
+        run_shards(str(root))
+        shutil.copytree(pictures, images, dirs_exist_ok=True)  # so that only the second pass saw others
+        with pytest.raises(DataError, match=r"0/\d+.png: changed between two passes"):
+            build(asked("", tmp_path / "x.tlc", features=str(root)))
+
+    def test_a_store_of_other_images_is_not_built_in_the_place_of_those_given(
+        self, store: Path, pictures: Path, tmp_path: Path
+    ) -> None:
+        def planned(images: Path, **more: Any) -> Options:
+            given = asked(images, tmp_path / "x.tlc", features=str(store), cluster="auto", **more)
+            return plan_for_cluster(given, no_progress)
+
+        assert planned(pictures, shards=7).features == str(store)  # again, as after a kill
+        others = Path(shutil.copytree(pictures, tmp_path / "photos"))
+        for options in ((others, {}), (pictures, {"limit": 12})):
+            with pytest.raises(UsageError, match="planned of other images than --data"):
+                planned(options[0], **options[1])
+
+    def test_strict_and_idle_options_are_not_passed_over(self, store: Path, tmp_path: Path) -> None:
+        given = asked("", tmp_path / "x.tlc", features=str(store))
+        with pytest.raises(DataError, match=r"1/broken.png: .*--strict"):
+            build(replace(given, strict=True))
+        with pytest.raises(UsageError, match="--encoding is for the plan"):
+            build(replace(given, encoding="cp437"))
+
+    def test_costs_that_are_damaged_cost_nothing(self, store: Path, tmp_path: Path) -> None:
+        root = self.copy(store, tmp_path)
+        whole = states(Store(str(root)))
+        for path, text in zip(sorted((root / "costs").iterdir()), ("[]", "no JSON", '{"images": "x"}'), strict=False):
+            path.write_text(text)
+        spoilt = states(Store(str(root)))
+        assert [state.missing for state in spoilt] == [state.missing for state in whole]
+        assert sum(state.read_images for state in spoilt) < sum(state.read_images for state in whole)
+
+
+class TestHostile:
+    """A store that somebody else made."""
+
+    @pytest.mark.parametrize("first", ["../outside.json", "/etc/hostname", "plan.json", 7])
+    def test_a_plan_that_leads_out_of_the_store(self, store: Path, tmp_path: Path, first: Any) -> None:
+        root = shutil.copytree(store, tmp_path / "copy")
+        plan = json.loads((root / "plan.json").read_text())
+        shutil.copy(root / plan["first"], tmp_path / "outside.json")
+        (root / "plan.json").write_text(json.dumps({**plan, "first": first}))
+        with pytest.raises(DataError, match="is damaged"):
+            read_plan(Store(str(root)))
+
+    @pytest.mark.parametrize(
+        ("looks", "lists"),
+        [({"trunk": "../../x"}, None), ({}, ["../x.gz"]), ({"width": 10**9}, None), ({}, ["lists/" + "0" * 64])],
+    )
+    def test_a_pass_that_leads_out_of_it(
+        self, store: Path, tmp_path: Path, looks: dict[str, Any], lists: list[str] | None
+    ) -> None:
+        root = shutil.copytree(store, tmp_path / "copy")
+        plan = json.loads((root / "plan.json").read_text())
+        kept = json.loads((root / plan["first"]).read_text())
+        kept = {**kept, "looks": [{**kept["looks"][0], **looks}], "lists": lists or kept["lists"]}
+        (root / plan["first"]).write_text(json.dumps(kept))
+        with pytest.raises(DataError, match="is damaged"):
+            read_plan(Store(str(root)))
+
+    @pytest.mark.parametrize(
+        "item",
+        [
+            {"held": "s3://b/x.tar", "path": "../x.tar", "etag": ""},
+            {"held": "/etc/hostname", "path": "hostname", "etag": ""},
+            {"url": "reference::https://example.invalid/x.json"},
+            {"url": "github://o:r@main/x.png"},
+            {"more": 1},
+            {"url": 5},
+            [],
+        ],
+    )
+    def test_a_list_that_names_what_no_plan_does(self, tmp_path: Path, item: Any) -> None:
+        whole = {"name": "a", "label": "b", "split": None, "group": None, "url": "/a.png", "start": -1, "size": 1,
+                 "row": -1, "etag": ""}  # fmt: skip
+        store = Store(str(tmp_path))
+        assert read_list(store, write_list(store, [whole])) == [whole]
+        spoilt = {**whole, **item} if isinstance(item, dict) and "held" not in item else item
+        with pytest.raises(DataError, match="is damaged"):
+            read_list(store, write_list(store, [spoilt]))
+
+    def test_a_list_that_unpacks_to_more_than_any_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(records, "_MOST", 1 << 20)
+        store = Store(str(tmp_path))
+        items = [{"held": "/a.tar", "path": "a.tar", "etag": " " * (2 << 20)}]
+        with pytest.raises(DataError, match="is damaged"):
+            read_list(store, write_list(store, items))
+
+    def test_options_that_no_plan_keeps_are_not_taken(self, store: Path, tmp_path: Path) -> None:
+        root = shutil.copytree(store, tmp_path / "copy")
+        plan = json.loads((root / "plan.json").read_text())
+        more = {"unknown_data": "/etc", "cache": "/tmp/other", "anything": 1}
+        (root / "plan.json").write_text(json.dumps({**plan, "options": {**plan["options"], **more}}))
+        with pytest.raises(UsageError, match="all that a build looks at is planned"):
+            plan_features(asked("", Path()), str(root))
+        (root / "plan.json").write_text(json.dumps({**plan, "options": {}}))
+        with pytest.raises(DataError, match="is damaged"):
+            plan_features(asked("", Path()), str(root))
+
+    def test_code_that_only_the_plan_names_is_not_run(self, store: Path, tmp_path: Path) -> None:
+        root = shutil.copytree(store, tmp_path / "copy")
+        (root / "own.py").write_text("raise SystemExit('it ran')")
+        plan = json.loads((root / "plan.json").read_text())
+        named = f"{root}/own.py:make"
+        (root / "plan.json").write_text(json.dumps({**plan, "options": {**plan["options"], "backbone": named}}))
+        with pytest.raises(UsageError, match="runs only where you name it too"):
+            plan_features(asked("", Path()), str(root))
+        with pytest.raises(TlcError, match="it ran"):
+            plan_features(replace(asked("", Path()), backbone=named), str(root))
+
+    def test_a_trunk_that_nothing_here_runs_is_one_sentence(self, store: Path) -> None:
+        _, passes = read_plan(Store(str(store)))
+        with pytest.raises(DataError, match="no engine here runs 'pickle'"):
+            trunk_of(Store(str(store)), replace(passes[0].looks[0], form="pickle"))
+
 
 def load_origin() -> Any:
     from tlc_edge.compiler.data.load import Origin
@@ -268,6 +396,27 @@ def test_files_that_hold_many_give_the_bundle_of_one_machine(
     assert len(seen.features) == 40
     for fetched, own in zip(dataset.samples[::9], alone.samples[::9], strict=True):
         assert Path(fetched.source).read_bytes() == Path(own.source).read_bytes()  # type: ignore[arg-type]
+    plan_features(asked("", Path()), str(root))  # the second look finds them in their files again
+    run_shards(str(root))
+    assert [state.missing for state in states(Store(str(root)))] == [(), ()]
+    one = next((tmp_path / kind).iterdir())
+    os.utime(one, (1, 1))
+    plan_features(asked(tmp_path / kind, Path()), str(tmp_path / "new"), 2)
+    os.utime(one, (2, 2))
+    with pytest.raises(DataError, match=f"{one.name}: changed since it was planned"):
+        run_shards(str(tmp_path / "new"))
+
+
+def test_two_files_of_one_name_are_refused(digits: dict[str, list[NDArray[np.uint8]]], tmp_path: Path) -> None:
+    packed(digits, tmp_path)
+    for part, split in enumerate(("train", "test")):
+        (tmp_path / "two" / split).mkdir(parents=True)
+        shutil.copy(tmp_path / "tars" / f"{part:03}.tar", tmp_path / "two" / split / "000.tar")
+    root = tmp_path / "store"
+    plan_features(asked(f"file://{tmp_path}/two", Path()), str(root), 2)
+    run_shards(str(root))
+    with pytest.raises(DataError, match=r"000.tar/0-0.png: two images have this name .*; rename one file"):
+        open_stored(str(root)).dataset(load_origin(), strict=False)
 
 
 @pytest.mark.slow
