@@ -71,16 +71,7 @@ def adopt(
         BuildError: it does not take exactly one image, or not of this size.
     """
     native, size = input_size(name, model), asked.input_size
-    if native is None and size is None:
-        notes = (
-            *notes,
-            f"{name} leaves its input's size open; {USUAL_SIZE[0]}x{USUAL_SIZE[1]} was taken (--input-size)",
-        )
-    pixels = pixels or asked.pixels
-    if pixels is None:
-        pixels, why = _trained_on(name, model)
-        notes = (*notes, f"{name} is taken to have been trained on pixels {pixels}, {why}; say --pixels if not")
-    check_channels(name, pixels, int(model.inputs[0].shape[3]))
+    pixels, assumed = _taken(name, model, native, asked, pixels)
     folded = fold(model, PIXELS[pixels], native or size or USUAL_SIZE)
     check_tensors(folded.model, name)
     rows = nodes(folded.model)
@@ -98,9 +89,7 @@ def adopt(
     if resized:
         again = fold(kept, Pixels((1 / spec.std,), (-spec.mean / spec.std,)), size)
         kept, spec = again.model, again.input
-    own = own_head(rows, end)
-    own = _still(own, features) if resized else own
-    classifier = None if end is None else _read(rows, end, features)
+    own, classifier = _classifiers(rows, end, features, resized=resized)
     if untrained(restored) & {*removed, "" if end is None else end.name}:
         own, classifier = "the checkpoint did not give it its weights", None
     return Backbone(
@@ -114,9 +103,37 @@ def adopt(
         removed=removed,
         merged=folded.merged,
         restored=tuple(restored),
-        notes=tuple(notes),
+        notes=(*notes, *assumed),
         own=own,
     )
+
+
+def _taken(
+    name: str, model: Any, native: tuple[int, int] | None, asked: Asked, pixels: str | None
+) -> tuple[str, list[str]]:
+    """Return what pixels a network takes, and what had to be assumed about its input.
+
+    Raises:
+        BuildError: that is not known, or does not fit its channels.
+    """
+    notes: list[str] = []
+    if native is None and asked.input_size is None:
+        size = f"{USUAL_SIZE[0]}x{USUAL_SIZE[1]}"
+        notes.append(f"{name} leaves its input's size open; {size} was taken (--input-size)")
+    pixels = pixels or asked.pixels
+    if pixels is None:
+        pixels, why = _trained_on(name, model)
+        notes.append(f"{name} is taken to have been trained on pixels {pixels}, {why}; say --pixels if not")
+    check_channels(name, pixels, int(model.inputs[0].shape[3]))
+    return pixels, notes
+
+
+def _classifiers(
+    rows: Sequence[Node], end: Node | None, features: Node, *, resized: bool
+) -> tuple[OwnHead | str, Classifier | None]:
+    """Return the network's own classifier as a head, or why there is none; and as what the neck is made from."""
+    own = own_head(rows, end)
+    return _still(own, features) if resized else own, None if end is None else _read(rows, end, features)
 
 
 def _still(own: OwnHead | str, features: Node) -> OwnHead | str:
