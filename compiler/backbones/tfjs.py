@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from tlc_edge.compiler.options import Asked
@@ -34,7 +35,8 @@ def check(name: str, asked: Asked) -> None:
 def reads(name: str, _asked: Asked) -> list[Path] | None:
     """Return all files of its folder: those of the weights are named inside `model.json`."""
     folder = Path(name) if Path(name).is_dir() else Path(name).parent
-    found = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    # No more are looked at than it may have: it may lie in a home folder.
+    found = sorted(islice((path for path in folder.rglob("*") if not path.is_dir()), _MOST_FILES + 1))
     return found if len(found) <= _MOST_FILES and all(path.is_file() for path in found) else None
 
 

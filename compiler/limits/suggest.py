@@ -90,7 +90,10 @@ def _cuts(file: Lowered, fused: Fused) -> Iterator[Suggestion]:
     """Yield earlier cuts, the latest first: after activations and sums, where features have their final form."""
     each = SCHEMES[file.info.scheme].bytes_per_weight
     found = nodes(fused.trunk.model)
-    end = [node.name for node in found].index(fused.trunk.layer)
+    names = [node.name for node in found]
+    # Keras counts on in names that it gives itself: one that is known from before may have another now.
+    pooled = fused.trunk.pool != "none"
+    end = names.index(fused.trunk.layer) if fused.trunk.layer in names else len(names) - (2 if pooled else 1)
     weights = [int(node.layer.count_params()) if hasattr(node.layer, "count_params") else 0 for node in found]
     # What is no weight is mostly scales and biases, as many as there are channels.
     channels = [node.shape[-1] if count and node.shape else 0 for node, count in zip(found, weights, strict=True)]
