@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.backbones.known import Wanted
 from tlc_edge.compiler.backbones.shave import cost_of_flatten
 from tlc_edge.compiler.bundle.assemble import assemble
 from tlc_edge.compiler.bundle.exemplars import choose_exemplars
@@ -51,6 +52,7 @@ from .prepare import (
     split_data,
     tune,
 )
+from .records import Trunk
 from .result import Built, Result, Rung
 from .spread import plan_for_cluster
 from .steps import Progress, Steps, no_progress
@@ -75,22 +77,8 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         order = check(options)
         listed = list_images(order, tell)
 
-    with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it: a trunk not seen yet
-        known = find_cut(order)
-        if order.keras and known is None:
-            load_tensorflow()
-
-    with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
-        backbone = known.backbone if known else order.backbone_source.load(options.backbone, options.asked)
-
-    with step("shave") as tell:  # cuts the network: that decides what a feature is, so before any is computed
-        trunk = known or cut(order, backbone, listed, tell)
-        check_tuning(order, trunk, listed)  # it may ask for too much
-        check_head_fits(order, trunk, listed)
-        labels = own_labels(order, backbone, listed)
-        files = TrunkFiles(trunk, options.cache)
-        if known is None:
-            keep_cut(order, trunk)
+    files, labels = load_trunk(order, listed, step)
+    trunk = files.trunk
 
     with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out
         featurized = featurize_all(order, files, listed, tell)
@@ -119,9 +107,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     check_demands(order, fitted, data)  # before more work goes into what would not be written
 
     with step("choose exemplars"):  # training images that cover their class, to travel with the bundle
-        count = options.exemplars if fitted.fused.head.layers else PER_CLASS
-        count = min(count, max(1, MOST_EXEMPLARS // len(data.labels)))
-        chosen = choose_exemplars(fitted.embedded, data.train.classes, len(data.labels), count)
+        chosen = exemplars_of(options, fitted, data)
 
     with step("calibrate unknown"):  # how near new images come to stored ones; test images only count mistakes
         unknown = measure_unknown(order, fitted, data, chosen)
@@ -145,7 +131,6 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         bundles = write_bundles(order, evidence, fitted, milliseconds, tell)
 
     forget_checkpoints(options)
-    costs = cost_of_flatten(trunk)
     return Result(
         bundles=bundles,
         labels=data.labels,
@@ -156,18 +141,52 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         seconds=dict(step.seconds),
         duplicates=data.duplicates,
         cached=data.cached,
-        notes=(
-            *backbone.notes,
-            *([trunk.reason] if trunk.reason else []),
-            *([costs] if costs else []),
-            *data.notes,
-            *([told_sampled(data.sampled)] if data.sampled else []),
-            *fitted.notes,
-        ),
-        restored=backbone.restored,
+        notes=notes_of(trunk, data, fitted),
+        restored=trunk.backbone.restored,
         parity=studied.parity,
         rungs=rungs,
         recognised=data.recognised,
+    )
+
+
+def load_trunk(order: Order, listed: ImageList, step: Steps) -> tuple[TrunkFiles, tuple[str, ...] | None]:
+    """Return the trunk that is asked for, and the order of the classes where its own classifier has one.
+
+    Raises:
+        TlcError: it cannot be loaded, or cut as asked; or it does not fit the images or the head.
+    """
+    options = order.options
+    wanted = Wanted(order.backbone_source, options.backbone, options.asked)
+
+    with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it: a trunk not seen yet
+        known = find_cut(order, wanted)
+        if order.keras and known is None:
+            load_tensorflow()
+
+    with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
+        backbone = known.backbone if known else order.backbone_source.load(options.backbone, options.asked)
+
+    with step("shave") as tell:  # cuts the network: that decides what a feature is, so before any is computed
+        trunk = known or cut(order, backbone, listed, tell)
+        check_tuning(order, trunk, listed)  # it may ask for too much
+        check_head_fits(order, trunk, listed)
+        labels = own_labels(order, backbone, listed)
+        files = TrunkFiles(trunk, options.cache)
+        if known is None:
+            keep_cut(order, wanted, trunk)
+    return files, labels
+
+
+def notes_of(trunk: Trunk, data: Data, fitted: Fitted) -> tuple[str, ...]:
+    """Return what the user should know of a build."""
+    costs = cost_of_flatten(trunk)
+    return (
+        *trunk.backbone.notes,
+        *([trunk.reason] if trunk.reason else []),
+        *([costs] if costs else []),
+        *data.notes,
+        *([told_sampled(data.sampled)] if data.sampled else []),
+        *fitted.notes,
     )
 
 
@@ -185,6 +204,13 @@ def check_demands(order: Order, fitted: Fitted, data: Data) -> None:
         missed += demands.misses(judged.score.file, right, len(truth), classes)
     if missed:
         raise refuse(missed, built=True)
+
+
+def exemplars_of(options: Options, fitted: Fitted, data: Data) -> NDArray[np.int64]:
+    """Return which training images are to be exemplars."""
+    count = options.exemplars if fitted.fused.head.layers else PER_CLASS
+    count = min(count, max(1, MOST_EXEMPLARS // len(data.labels)))
+    return choose_exemplars(fitted.embedded, data.train.classes, len(data.labels), count)
 
 
 def measure_unknown(

@@ -78,28 +78,27 @@ def list_images(order: Order, progress: Count) -> ImageList:
     return ImageList(dataset, planned, tuple(foreign), seen)
 
 
-def find_cut(order: Order) -> Trunk | None:
+def find_cut(order: Order, wanted: Wanted) -> Trunk | None:
     """Return the trunk that an order asks for, where it was cut before; its network is loaded when it is needed.
 
     None where something is to be done in Keras whatever is known, or where it was not cut before.
     """
     options, kind = order.options, check_head(order.options.head)
-    if not order.keras or kind.keras or kind.of_network or options.fine_tune is not None:
+    if not order.keras or kind.of_network:
         return None
     with caching(options.cache) as cache:
-        return find_trunk(cache, _wanted(order), _cut_words(order))
+        found = find_trunk(cache, wanted, _cut_words(order))
+    return None if kind.keras or options.fine_tune is not None else found
 
 
-def keep_cut(order: Order, trunk: Trunk) -> None:
-    """Keep what is known of a trunk of Keras, for the next build; not where the images decided where it was cut."""
-    options = order.options
-    if order.keras and not of_onnx(trunk) and not (_by_images(order) and len(cuts_of(trunk.backbone)) > 1):
-        with caching(options.cache) as cache:
-            keep_trunk(cache, _wanted(order), _cut_words(order), trunk)
-
-
-def _wanted(order: Order) -> Wanted:
-    return Wanted(order.backbone_source, order.options.backbone, order.options.asked)
+def keep_cut(order: Order, wanted: Wanted, trunk: Trunk) -> None:
+    """Keep what is known of a trunk that `find_cut` did not find; not where the images decided where it was cut."""
+    of_network = check_head(order.options.head).of_network
+    if order.keras and not of_network and not of_onnx(trunk):
+        if _by_images(order) and len(cuts_of(trunk.backbone)) > 1:
+            return
+        with caching(order.options.cache) as cache:
+            keep_trunk(cache, wanted, _cut_words(order), trunk)
 
 
 def _cut_words(order: Order) -> list[object]:

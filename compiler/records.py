@@ -107,8 +107,7 @@ class _Model:
 
 def _may_come_later(kind: type[_Record]) -> type[_Record]:
     """Let the field `model` of a record be given as `Later`."""
-    for name in ("model",):
-        setattr(kind, name, _Model())
+    setattr(kind, "model", _Model())  # noqa: B010  # a plain assignment has no type that checkers take
     return kind
 
 

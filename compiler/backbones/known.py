@@ -9,7 +9,8 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.network.facts import facts_of
 from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.network.layers import nodes
-from tlc_edge.compiler.options import Asked
+from tlc_edge.compiler.options import POOLS, Asked
 from tlc_edge.compiler.records import (
     Backbone,
     Classifier,
@@ -40,7 +41,7 @@ from tlc_edge.runtime.errors import BuildError, TlcError
 from .find import Source
 from .shave import shave
 
-_FORMAT = 2  # rises when what is kept has another form
+_FORMAT = 3  # rises when what is kept has another form
 _ROOMS = ("backbones", "network", "weights")
 """Their code decides what a trunk is, so it is part of the key."""
 _LARGEST = 2_000_000_000  # bytes of files that are hashed
@@ -57,8 +58,18 @@ class Wanted:
     def key(self, what: Sequence[object]) -> bytes | None:
         """Return the key of something that follows from the backbone; None where it is not known what it is read from.
 
-        `what` says what follows, and by which options.
+        `what` says what follows, and by which options. The files are read at the first call, which comes before the
+        backbone is loaded.
         """
+        return None if self._recipe is None else hashlib.sha256(json.dumps([*self._recipe, *what]).encode()).digest()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the files still are what they were at the first call of `key`."""
+        return replace(self)._recipe == self._recipe
+
+    @cached_property
+    def _recipe(self) -> list[object] | None:
         try:
             files = self.source.reads(self.name, self.asked)
             if files is None or sum(file.stat().st_size for file in files) > _LARGEST:
@@ -66,8 +77,7 @@ class Wanted:
             hashes = [(str(file.resolve()), file_sha256(file)) for file in files]
         except (TlcError, OSError):  # loading it says what is wrong
             return None
-        recipe = [_FORMAT, _code(), self.name, asdict(self.asked), hashes, versions("tensorflow", "keras"), list(what)]
-        return hashlib.sha256(json.dumps(recipe).encode()).digest()
+        return [_FORMAT, _code(), self.name, asdict(self.asked), hashes, versions("tensorflow", "keras")]
 
 
 def find_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object]) -> Trunk | None:
@@ -78,9 +88,9 @@ def find_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object
 
 
 def keep_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object], trunk: Trunk) -> None:
-    """Keep what is known of a trunk of a Keras network."""
+    """Keep what is known of a trunk of a Keras network, unless its files were changed while it was loaded."""
     key = None if cache is None else wanted.key(["trunk", *what])
-    if cache is not None and key is not None:
+    if cache is not None and key is not None and wanted.unchanged:
         cache.put([(key, _pack(trunk))])
 
 
@@ -92,9 +102,9 @@ def find_words(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object
 
 
 def keep_words(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object], document: Any) -> None:
-    """Keep a JSON document that follows from a backbone."""
+    """Keep a JSON document that follows from a backbone, unless its files were changed while it was loaded."""
     key = None if cache is None else wanted.key(["words", *what])
-    if cache is not None and key is not None:
+    if cache is not None and key is not None and wanted.unchanged:
         cache.put([(key, json.dumps(document).encode())])
 
 
@@ -187,7 +197,7 @@ def _load(wanted: Wanted, place: int, pool: str, facts: Facts) -> Trunk:
     rows = nodes(backbone.model)
     if place >= len(rows):
         raise _changed(wanted)
-    trunk = shave(backbone, rows[place].name, pool)
+    trunk = shave(backbone, rows[place].name, pool if pool in POOLS else POOLS[0])  # of a vector there is no pooling
     if fingerprint(trunk) != facts.fingerprint:
         raise _changed(wanted)
     return trunk

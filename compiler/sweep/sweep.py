@@ -152,7 +152,8 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
         require_toolchain(keras=any(in_keras.values()))
         dataset = load_dataset(options.origin, strict=options.strict, limit=options.limit, progress=report)
     with step("load TensorFlow"):
-        known = {name: find_trunks(name, options) if in_keras[name] else None for name in options.backbones}
+        wanted = {name: Wanted(find_backbone(name, options.asked), name, options.asked) for name in options.backbones}
+        known = {name: find_trunks(wanted[name], options) if in_keras[name] else None for name in options.backbones}
         if any(in_keras[name] and known[name] is None for name in options.backbones):
             load_tensorflow()
     notes = list(dataset.notes)
@@ -160,7 +161,7 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
     for name in options.backbones:  # all before the first row: a mistake in the last name must not cost the rows before
         with step(f"load {name}"):
             found_trunks = known[name]
-            cut_here = load_trunks(name, options) if found_trunks is None else found_trunks
+            cut_here = load_trunks(wanted[name], options) if found_trunks is None else found_trunks
             notes += cut_here[0].backbone.notes
             trunks += cut_here
     rows: list[SweepRow] = []
@@ -193,9 +194,8 @@ def sweep(options: SweepOptions, progress: Progress = no_progress) -> Sweep:
     return Sweep(mark_pareto(rows), validation, cached, said, seconds, tuple(failed), stopped)
 
 
-def find_trunks(name: str, options: SweepOptions) -> list[Trunk] | None:
+def find_trunks(wanted: Wanted, options: SweepOptions) -> list[Trunk] | None:
     """Return a backbone's trunks where all that are to be tried were cut before; else None."""
-    wanted = _wanted(name, options)
     with caching(options.cache) as cache:
         cuts: list[list[str]] | None = find_words(cache, wanted, _words(options))
         found = [find_trunk(cache, wanted, ["cut", *cut]) for cut in cuts or ()]
@@ -203,13 +203,13 @@ def find_trunks(name: str, options: SweepOptions) -> list[Trunk] | None:
     return trunks if trunks and len(trunks) == len(found) else None
 
 
-def load_trunks(name: str, options: SweepOptions) -> list[Trunk]:
+def load_trunks(wanted: Wanted, options: SweepOptions) -> list[Trunk]:
     """Load a backbone and cut it wherever it is to be tried; what is known of the trunks is kept.
 
     Raises:
         TlcError: it cannot be loaded, or not be cut where that is asked for.
     """
-    wanted, backbone = _wanted(name, options), load_backbone(name, options.asked)
+    backbone = load_backbone(wanted.name, wanted.asked)
     cuts = _cuts(backbone, options)
     trunks = [shave(backbone, cut.layer, cut.pool) for cut in cuts]
     if not of_onnx(trunks[0]):
@@ -218,10 +218,6 @@ def load_trunks(name: str, options: SweepOptions) -> list[Trunk]:
                 keep_trunk(cache, wanted, ["cut", cut.layer, cut.pool], trunk)
             keep_words(cache, wanted, _words(options), [[cut.layer, cut.pool] for cut in cuts])
     return trunks
-
-
-def _wanted(name: str, options: SweepOptions) -> Wanted:
-    return Wanted(find_backbone(name, options.asked), name, options.asked)
 
 
 def _words(options: SweepOptions) -> list[object]:

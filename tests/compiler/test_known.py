@@ -16,7 +16,7 @@ import pytest
 from small_networks import small_backbone
 
 from tlc_edge.compiler.backbones import keras_file
-from tlc_edge.compiler.backbones.known import Wanted, find_trunk, keep_trunk
+from tlc_edge.compiler.backbones.known import Wanted, find_trunk, find_words, keep_trunk, keep_words
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.features.reference import is_keras
@@ -150,7 +150,9 @@ def test_what_decides_a_network_is_part_of_the_key(wanted: Wanted, tmp_path: Pat
     assert wanted.key(["x"]) == before
     with (tmp_path / changed).open("ab") as file:
         file.write(b"\n")
-    assert wanted.key(["x"]) != before
+    assert wanted.key(["x"]) == before  # of the files as they were
+    assert not wanted.unchanged
+    assert replace(wanted).key(["x"]) != before
 
 
 def test_a_network_that_is_not_there_has_no_key_and_is_told_of_when_it_is_loaded(wanted: Wanted) -> None:
@@ -168,6 +170,49 @@ def test_a_network_that_changes_under_a_known_trunk_is_refused(wanted: Wanted, t
     model.save(wanted.name)
     with pytest.raises(BuildError, match="changed during the build"):
         _ = found.model
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_network_whose_file_changed_while_it_was_loaded_is_not_kept(
+    wanted: Wanted, tmp_path: Path, at_once: bool
+) -> None:
+    """Else the next build of the new file would be that of the old one."""
+    with FeatureCache(tmp_path / "cache") as cache:
+        assert find_trunk(cache, wanted, ["x"]) is None
+        trunk = shave(wanted.source.load(wanted.name, wanted.asked))
+        if at_once:
+            with Path(wanted.name).open("ab") as file:
+                file.write(b" ")
+        keep_trunk(cache, wanted, ["x"], trunk)
+        keep_words(cache, wanted, ["x"], ["said"])
+        next_time = replace(wanted)
+        assert (find_trunk(cache, next_time, ["x"]) is None) is at_once
+        assert find_words(cache, next_time, ["x"]) == (None if at_once else ["said"])
+
+
+@pytest.mark.parametrize(
+    ("layer", "pool"), [("pooled", "avg"), ("vector", "avg"), ("conv", "max"), ("conv", "flatten")]
+)
+def test_the_network_of_a_known_trunk_is_cut_as_it_was(layer: str, pool: str, tmp_path: Path) -> None:
+    """At vectors, too, which are not pooled."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(image)
+    x = layers.GlobalAveragePooling2D(name="pooled")(x)
+    x = layers.Dense(5, activation="relu", name="vector")(x)
+    path = tmp_path / "named.keras"
+    keras.Model(image, layers.Dense(2, activation="softmax")(x)).save(path)
+    wanted = Wanted(keras_file, str(path), Asked(pixels="0..1"))
+    trunk = shave(wanted.source.load(wanted.name, wanted.asked), layer, pool)
+    with FeatureCache(tmp_path / "cache") as cache:
+        keep_trunk(cache, wanted, ["x"], trunk)
+        found = find_trunk(cache, wanted, ["x"])
+    assert found is not None
+    assert found.pool == trunk.pool == ("none" if layer != "conv" else pool)
+    images = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
+    np.testing.assert_array_equal(np.asarray(found.model(images)), np.asarray(trunk.model(images)))
 
 
 def test_what_was_changed_in_the_cache_is_not_taken(wanted: Wanted, tmp_path: Path) -> None:
