@@ -8,7 +8,6 @@ same. It is decided when the rows are loaded, so that no prediction ever waits f
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +16,14 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
-from tlc_edge.runtime.labels import NONE_OF_THESE
-from tlc_edge.runtime.vectors import Floats, row_lengths, unit_rows, unit_rows_and_lengths
+from tlc_edge.runtime.vectors import Floats, unit_rows, unit_rows_and_lengths
 
 from .claims import Claims, Samples
 from .cut import Claimed
 from .leave_one_out import LeaveOneOut
 from .means import Means
 from .search import BoundedRows, FloatRows, Rows, principal_axes
+from .unwanted import Unwanted
 
 MANY = 20_000
 """Rows from which on the bound is faster than the full product, measured in docs/search.md."""
@@ -81,11 +80,9 @@ class Bank:
         width = exemplars.vectors.shape[1]
         self._shift = np.zeros(width, np.float32) if shift is None else shift
         self._shift_squared = float(np.dot(self._shift, self._shift))
-        self._brought = np.zeros((0, width), np.float32) if unwanted is None else unit_rows(unwanted + self._shift)
-        self._unwanted_ids = np.zeros(0, np.int64)
-        """The gallery's ids of what must not pass; 0 for what the bundle brought."""
-        self._unwanted = self._brought
-        """What must not pass, as known-ness compares it; none of it is searched, and it is of no class."""
+        self._unwanted = Unwanted(
+            np.zeros((0, width), np.float32) if unwanted is None else unwanted, self._shift, labels
+        )
         self.clear()
 
     def __len__(self) -> int:
@@ -155,7 +152,7 @@ class Bank:
             knownness,
             claims,
             length,
-            float(np.max(self._unwanted @ toward)) if len(self._unwanted) else -2.0,
+            self._unwanted.nearest(toward),
         )
 
     def claimed(self) -> Claimed:
@@ -213,16 +210,16 @@ class Bank:
 
     def unwanted(self) -> Floats:
         """Return the examples of what must not pass, as known-ness compares them, [n, D]."""
-        return self._unwanted
+        return self._unwanted.rows
 
     def can_take(self, rows: GalleryRows) -> bool:
         """Return whether `append` can: no more rows of classes may go than come."""
-        going = np.isin(rows.removed, self._unwanted_ids, invert=True)
-        return int(going.sum()) <= len(rows.ids) - int(self._are_unwanted(rows).sum())
+        coming, going = self._unwanted.leaves(rows)
+        return going <= coming
 
     def clear(self) -> None:
         """Take every enrolled row out again."""
-        self._unwanted_ids, self._unwanted = np.zeros(len(self._brought), np.int64), self._brought
+        self._unwanted.clear()
         self.labels[:] = self._base
         self._index = {label: i for i, label in enumerate(self._base)}
         self._class = np.array(self._exemplars.labels, np.int64)
@@ -245,7 +242,7 @@ class Bank:
         A new row takes the place of one that was removed, else it goes behind the others. No more rows
         may have been removed than there are new ones, see `can_take`; load all of them again then.
         """
-        rows = self._set_apart(rows)
+        rows = self._unwanted.set_apart(rows)
         count = len(self)
         holes = np.flatnonzero(np.isin(self.ids, rows.removed)) if len(rows.removed) else rows.removed
         changed = self._class[holes]
@@ -274,33 +271,6 @@ class Bank:
         added = list(zip(places.tolist(), self._class[places].tolist(), strict=True))
         self._leave_one_out.add(added)
         self._claims.add(added)
-
-    def _are_unwanted(self, rows: GalleryRows) -> NDArray[np.bool_]:
-        """Return which rows are of no class, [N]; a base class of that name is a class like any other."""
-        if NONE_OF_THESE in self._base:
-            return np.zeros(len(rows.ids), np.bool_)
-        return np.array([label == NONE_OF_THESE for label in rows.labels], np.bool_)
-
-    def _set_apart(self, rows: GalleryRows) -> GalleryRows:
-        """Take in what must not pass; return the rows of classes."""
-        are, stay = self._are_unwanted(rows), ~np.isin(self._unwanted_ids, rows.removed)
-        if are.any() or not stay.all():
-            lengths = row_lengths(rows.vectors[are]) * rows.scales[are]
-            moved: Floats = np.add(unit_rows(rows.vectors[are]) * lengths[:, None], self._shift, dtype=np.float32)
-            going = np.isin(rows.removed, self._unwanted_ids, invert=True)
-            self._unwanted = np.concatenate([self._unwanted[stay], unit_rows(moved)])
-            self._unwanted_ids = np.concatenate([self._unwanted_ids[stay], rows.ids[are]])
-            labels = tuple(label for label, its in zip(rows.labels, are.tolist(), strict=True) if not its)
-            rows = replace(
-                rows,
-                ids=rows.ids[~are],
-                labels=labels,
-                vectors=rows.vectors[~are],
-                scales=rows.scales[~are],
-                removed=rows.removed[going],
-                stands_for=None if rows.stands_for is None else rows.stands_for[~are],
-            )
-        return rows
 
     def enrolled_scores(self) -> list[Floats]:
         """Return the enrolled rows' own known-ness, one array per class, each beside its class with itself left out."""

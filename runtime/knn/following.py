@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.records import START
-from tlc_edge.runtime.vectors import Floats
 
 from .bank import Bank
 
@@ -15,15 +13,9 @@ _PORTION = 65_536  # rows that are in memory twice while they are read
 class FollowingBank:
     """A bundle's exemplars and what is enrolled, whoever enrolled it: this process or another."""
 
-    def __init__(
-        self,
-        exemplars: Exemplars,
-        labels: tuple[str, ...],
-        shift: Floats | None = None,
-        unwanted: Floats | None = None,
-    ) -> None:
-        """Start with what a bundle brings, as `Bank` does."""
-        self.bank = Bank(exemplars, labels, shift, unwanted)
+    def __init__(self, bank: Bank) -> None:
+        """Start with a bank of what a bundle brings, which no one else changes."""
+        self.bank = bank
         self._gallery: Gallery | None = None
         self._file: tuple[int, ...] = ()
         self._version: tuple[int, int] | None = None

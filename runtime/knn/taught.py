@@ -19,6 +19,7 @@ from tlc_edge.runtime.errors import TlcError
 from tlc_edge.runtime.forks import Forks
 from tlc_edge.runtime.gallery.gallery import Gallery
 
+from .bank import Bank
 from .following import FollowingBank
 from .prediction import Basis, basis
 from .sharing import Reading, Sharing
@@ -35,7 +36,7 @@ class Taught:
         self._rate = rate
         self._knownness = read_knownness(bundle)
         known = self._knownness
-        self._enrolled = FollowingBank(bundle.exemplars(), self._manifest.labels, known.shift, known.unwanted)
+        self._enrolled = FollowingBank(Bank(bundle.exemplars(), self._manifest.labels, known.shift, known.unwanted))
         self.basis = self._weigh()
         """What answers are based on; read it through `up_to_date`."""
         self._followed: Gallery | None = None

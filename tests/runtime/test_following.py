@@ -14,6 +14,7 @@ from tlc_edge.runtime.errors import GalleryError
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.records import Cursor
+from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.knn.following import FollowingBank
 from tlc_edge.runtime.vectors import unit_rows
 
@@ -33,7 +34,7 @@ def make(tmp_path: Path) -> Make:
 
 @pytest.fixture
 def following() -> FollowingBank:
-    return FollowingBank(Exemplars(unit_rows(vectors("x", "y")), np.array([0, 1])), ("cup", "mug"))
+    return FollowingBank(Bank(Exemplars(unit_rows(vectors("x", "y")), np.array([0, 1])), ("cup", "mug")))
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_much_is_read_in_portions(make: Make, asked: list[int], monkeypatch: pyt
     gallery, keys = make(), [f"{i}" for i in range(20)]
     add(gallery, "cup", *keys)
     add(gallery, "mug", *keys[:3])
-    whole, parts = FollowingBank(nothing, ()), FollowingBank(nothing, ())
+    whole, parts = FollowingBank(Bank(nothing, ())), FollowingBank(Bank(nothing, ()))
     whole.follow(gallery)
     monkeypatch.setattr("tlc_edge.runtime.knn.following._PORTION", 8)
     asked.clear()
@@ -171,7 +172,7 @@ def test_more_than_memory_is_free_for_lies_on_disk_and_is_found_as_exactly(
     for c in range(5):
         add(gallery, f"c{c}", *(f"{c}.{i}" for i in range(1000)))
     (tmp_path / "meminfo").write_text("MemAvailable: 1 kB\n")
-    whole, little = FollowingBank(nothing, ()), FollowingBank(nothing, ())
+    whole, little = FollowingBank(Bank(nothing, ())), FollowingBank(Bank(nothing, ()))
     whole.follow(gallery)
     monkeypatch.setattr("tlc_edge.runtime.knn.bank._MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr("tlc_edge.runtime.knn.following._PORTION", 2048)

@@ -16,6 +16,7 @@ from tlc_edge.runtime.errors import GalleryError, UsageError
 from tlc_edge.runtime.gallery.gallery import Gallery
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.thinning import RUN, groups, mean_of, runs
+from tlc_edge.runtime.knn.bank import Bank
 from tlc_edge.runtime.knn.following import FollowingBank
 from tlc_edge.runtime.vectors import unit_rows
 
@@ -219,7 +220,7 @@ def test_a_damaged_limit_is_damage(gallery: Gallery) -> None:
 
 def test_a_reader_follows_without_reading_everything_again(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64))
-    following, whole = FollowingBank(nothing, ()), 0
+    following, whole = FollowingBank(Bank(nothing, ())), 0
     bank, clear = following.bank, following.bank.clear
 
     def counted() -> None:

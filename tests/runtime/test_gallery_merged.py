@@ -143,14 +143,14 @@ def test_the_classes_mean_is_that_of_all_that_was_taught(make: Make) -> None:
 
 
 def bank_of(gallery: Gallery) -> Bank:
-    following = FollowingBank(Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64)), ())
+    following = FollowingBank(Bank(Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64)), ()))
     following.follow(gallery)
     return following.bank
 
 
 def test_a_bank_that_follows_is_one_that_reads_all(make: Make) -> None:
     gallery = make("g", limit=3)
-    following = FollowingBank(Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64)), ())
+    following = FollowingBank(Bank(Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64)), ()))
     for i in range(20):
         add(gallery, f"c{i % 2}", f"{i}")
         following.follow(gallery)
