@@ -6,25 +6,14 @@
  */
 
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
-import { chromium } from "../build/node/node_modules/playwright-core/index.mjs";
 import { serve } from "../tests/web/server.mjs";
+import { browse } from "../tests/web/steps.mjs";
 
 const [executablePath, site, asked, film] = process.argv.slice(2);
 const photos = JSON.parse(fs.readFileSync(asked, "utf8"));
 const server = await serve(site);
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), "tlc-browser-"));
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath,
-  headless: true,
-  args: [
-    "--no-sandbox",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    `--use-file-for-fake-video-capture=${film}`,
-  ],
-});
+const { context, close } = await browse(executablePath, film);
 const page = context.pages()[0];
 page.setDefaultTimeout(600_000);
 
@@ -95,6 +84,7 @@ async function time(width) {
       label: `c${i % 20}`,
       vector: Int8Array.from({ length: width }, () => Math.floor(Math.random() * 255) - 127),
       scale: 0.01,
+      standsFor: 1,
     }));
     bank.append(stored);
     taken[`search ${rows}`] = [];
@@ -119,8 +109,7 @@ try {
   const times = await page.evaluate(time, width);
   process.stdout.write(JSON.stringify({ ...found, ...times, browser: context.browser()?.version() ?? "" }));
 } finally {
-  await context.close();
+  await close();
   await server.close();
-  fs.rmSync(profile, { recursive: true, force: true });
 }
 process.exit(0);
