@@ -258,6 +258,23 @@ class TestRefusals:
         assert sum(state.read_images for state in spoilt) < sum(state.read_images for state in whole)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("0//0.png", "has 0/0.png twice"), (f"0/{'x' * 300}.png", "has no place on")],
+)
+def test_names_in_a_bucket_that_a_disk_cannot_hold(pictures: Path, tmp_path: Path, name: str, said: str) -> None:
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    root = f"/{tmp_path.name}/photos"
+    for path in pictures.glob("*/*.png"):
+        system.pipe_file(f"{root}/{path.relative_to(pictures).as_posix()}", path.read_bytes())
+    given = asked(f"memory:/{root}", tmp_path / "x.tlc")
+    plan_features(given, str(tmp_path / "fine"), 2)
+    system.pipe_file(f"{root}/{name}", b"another")
+    with pytest.raises(DataError, match=said):
+        plan_features(given, str(tmp_path / "store"), 2)
+    assert not (tmp_path / "store").exists()
+
+
 class TestHostile:
     """A store that somebody else made."""
 

@@ -134,16 +134,21 @@ def list_below(url: str) -> list[Listed]:
                 raise FileNotFoundError
             raise DataError(f"{told(url)}: no files in it")
     base = root.rstrip("/")
-    listed: list[Listed] = []
+    listed: dict[str, Listed] = {}
     for path, info in found.items():
         below = path.removeprefix(base).lstrip("/") or path.rpartition("/")[2]
         parts = below.split("/")
+        place = "/".join(part for part in parts if part)  # as a disk has it
         if not below.endswith("/") and ".." not in parts and not is_junk(parts):
             etag = str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("updated") or "").strip(
                 '"'
             )
-            listed.append(Listed(below, system.unstrip_protocol(path), int(info.get("size") or 0), etag))
-    return sorted(listed, key=lambda file: file.path)
+            if place in listed:
+                raise DataError(
+                    f"{told(url)}: has {place[:200]} twice, under names that a disk takes for one; rename one"
+                )
+            listed[place] = Listed(place, system.unstrip_protocol(path), int(info.get("size") or 0), etag)
+    return sorted(listed.values(), key=lambda file: file.path)
 
 
 def read_url(url: str, start: int | None = None, size: int | None = None) -> bytes:

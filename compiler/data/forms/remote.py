@@ -86,13 +86,18 @@ def shadow(listed: Sequence[Listed], folder: Path) -> None:
         DataError: something cannot be copied.
     """
     wanted = [file for file in listed if not is_image(file.path) and file.path.lower().endswith(archive.LABEL_FILES)]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for file, data in zip(wanted, pool.map(lambda file: read_url(file.url), wanted), strict=True):
-            _place(folder, file).write_bytes(data)
-    for file in listed:
-        if is_image(file.path):
-            with _place(folder, file).open("xb") as out:
-                out.truncate(file.size)  # takes no room on the disk
+    file: Listed | None = None
+    try:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for file, data in zip(wanted, pool.map(lambda file: read_url(file.url), wanted), strict=True):
+                _place(folder, file).write_bytes(data)
+        for file in listed:
+            if is_image(file.path):
+                with _place(folder, file).open("xb") as out:
+                    out.truncate(file.size)  # takes no room on the disk
+    except OSError as e:
+        what = told(file.url)[:300] if file else folder
+        raise DataError(f"{what}: has no place on this disk ({e.strerror or e}); make room, or rename it") from None
 
 
 def _place(folder: Path, file: Listed) -> Path:
