@@ -170,7 +170,7 @@ def test_the_gallery_for_machines(tlc: Tlc, bundle_path: Path, mugs: list[Path])
         (2, "mug", str(mugs[1]), True),
     ]
     renamed = tlc("gallery", "rename", bundle_path, "mug", "cup", "--json").json()
-    assert renamed == {"label": "cup", "added": 2, "classes": {"cup": 2}}
+    assert renamed == {"label": "cup", "added": 2, "gone": 0, "classes": {"cup": 2}}
     assert tlc("gallery", "check", bundle_path, "--json").json() == {"path": f"{bundle_path}.gallery", "problems": []}
 
 
