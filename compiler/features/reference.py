@@ -24,7 +24,7 @@ from tlc_edge.runtime.quiet import quiet
 from .trunk_files import TrunkFiles
 
 _BATCH = 16
-_LOOKED_AT = 4  # images on which file and Keras are compared, once per trunk
+_NOISE = 4  # images of it on which file and Keras are compared, once per trunk, beside `_plain_images`
 _APART = 1e-3
 """Of the largest feature of an image: what sums in another order may come to in deep networks, and no defect does."""
 
@@ -42,19 +42,31 @@ def run_float(
 def is_keras(files: TrunkFiles, cache: str | None) -> bool:
     """Return whether a trunk's float32 file gives what its network gives in Keras; found out once per trunk."""
     file = files.floats()
-    recipe = f"is keras {files.fingerprint} {hashlib.sha256(file.data).hexdigest()} {_APART}"
+    recipe = f"is keras {files.fingerprint} {hashlib.sha256(file.data).hexdigest()} {_APART} {_NOISE} plain"
     key = hashlib.sha256(recipe.encode()).digest()
     with caching(cache) as kept:
         found = None if kept is None else kept.get(key)
         if found is None:
             spec = files.trunk.backbone.input
-            images = noise_images(spec.height, spec.width, spec.channels)[:_LOOKED_AT]
+            noise = noise_images(spec.height, spec.width, spec.channels)[:_NOISE]
+            images = np.concatenate([noise, _plain_images(spec.height, spec.width, spec.channels)])
             engine = open_model(files.as_float().kind, file.data, 1, ("features",), file="the trunk")
             given = np.stack([engine.run(image)[0] for image in images])
             found = b"yes" if _alike(given, _features(files.trunk, images, silent)) else b"no"
             if kept is not None:
                 kept.put([(key, found)])
     return found == b"yes"
+
+
+def _plain_images(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return images in black, grey, white, both sides and a chessboard [5, H, W, C]: what noise leaves out.
+
+    A layer that divides by what it sees has nothing to divide by in black.
+    """
+    y, x = np.mgrid[:height, :width]
+    grey = [np.full((height, width), level) for level in (0, 127, 255)]
+    made = np.stack([*grey, 255 * (x >= width // 2), 255 * ((x + y) % 2)])
+    return np.repeat(made[..., None], channels, axis=3).astype(np.uint8)
 
 
 def _alike(file: Floats, keras: Floats) -> bool:

@@ -236,6 +236,28 @@ def test_the_float_file_is_the_reference_only_where_it_gives_what_keras_gives(sa
     assert is_keras(files, "off") is False
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_difference_that_only_a_white_image_shows_is_seen(same: bool, tmp_path: Path) -> None:
+    """A channel that answers to white alone: noise leaves it at rest."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((16, 16, 3))
+    network = keras.Model(
+        image, layers.Conv2D(2, 1, activation="relu", name="conv")(layers.AveragePooling2D(16)(image))
+    )
+    white = np.array([[1, 1], [1, 1], [1, 1]], np.float32)[None, None]
+    network.get_layer("conv").set_weights([white, np.array([1, -2.95], np.float32)])
+    path = tmp_path / "white.keras"
+    network.save(path)
+    files = TrunkFiles(shave(keras_file.load(str(path), Asked(pixels="0..1")), "conv"), "off")
+    files.floats()
+    if not same:
+        kernel, bias = files.trunk.model.get_weights()
+        files.trunk.model.set_weights([kernel, bias + np.array([0, 0.02], np.float32)])
+    assert is_keras(files, "off") is same
+
+
 def test_the_names_that_keras_gives_do_not_tell_a_network_from_the_same(tmp_path: Path) -> None:
     """Neither those of layers nor those of operations such as `x + 3`: they count on within a process."""
     import keras
