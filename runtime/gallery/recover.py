@@ -20,6 +20,7 @@ from tlc_edge.runtime.errors import GalleryError, UsageError
 from tlc_edge.runtime.labels import clean_label
 
 from .file import SQLITE_ERRORS, bound_steps, defend, roll_back
+from .limits import Limits, read_limits
 from .merging import images_of
 from .packed import is_count, is_sound, is_thumbnail
 from .pages import carved_examples, carved_thumbnails
@@ -81,6 +82,8 @@ class _Found:
     loose: set[int]
     size: int
     """Of the file and its log, in bytes."""
+    limits: Limits | None = None
+    """None where they cannot be read."""
 
 
 def _read(copy: Path, fingerprint: str, width: int) -> _Found:
@@ -113,6 +116,9 @@ def _reach(db: sqlite3.Connection, found: _Found) -> bool:
         own, width = str(meta["fingerprint"]), int(meta["width"])
         if re.fullmatch("[0-9a-f]{64}", own) and 1 <= width <= WIDEST:
             found.fingerprint, found.width = own, width
+    with contextlib.suppress(*_UNREADABLE):
+        limits = read_limits(db)
+        found.limits = limits if min(limits.per_class, limits.total) >= 0 else None
     labels = _labels_of_index(db)
     whole, rows = _rows(db, found.size)
     for part in rows:
@@ -216,7 +222,7 @@ def _save(found: _Found, path: Path, out: Path) -> Recovery:
         raise GalleryError(f"{path}: no example can be read any more; nothing was written")
 
     examples = [found.examples[number] for number in sorted(found.examples)]
-    with new_file(out, found.fingerprint, found.width) as new:
+    with new_file(out, found.fingerprint, found.width, found.limits) as new:
         change = take_in(new, map(_named, examples), "recover", path.name, "both").change
     return Recovery(
         out,

@@ -95,8 +95,10 @@ def check_rule(conflicts: str) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path, fingerprint: str, width: int) -> Generator[Gallery, None, None]:
+def new_file(path: Path, fingerprint: str, width: int, limits: Limits | None = None) -> Generator[Gallery, None, None]:
     """Make a gallery that appears under `path` whole, without undo history and as one file, or not at all.
+
+    It has no limits while it is filled, and `limits` (None: the usual ones) from then on.
 
     Raises:
         GalleryError: there is such a file already, or it cannot be written.
@@ -117,7 +119,7 @@ def new_file(path: Path, fingerprint: str, width: int) -> Generator[Gallery, Non
             with gallery.writing() as db:
                 write_limits(db, Limits(0, 0))
             yield gallery
-            finish(gallery, None)
+            finish(gallery, limits)
         put_in_place(part, path)
     except BaseException:
         delete(part)

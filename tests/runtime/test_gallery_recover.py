@@ -13,6 +13,7 @@ from gallery_samples import PRINT, WIDTH, add, held, source, vectors
 
 from tlc_edge.runtime.errors import GalleryError
 from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.pages import carved_examples, carved_thumbnails
 from tlc_edge.runtime.gallery.receiver import StoredExample
 from tlc_edge.runtime.gallery.recover import Recovery, recover
@@ -181,3 +182,16 @@ def test_pages_are_read_as_sqlite_writes_them(tmp_path: Path, page_size: int) ->
     found = sorted((v[:4], crc, v[4:], gone, count) for v, crc, gone, count in carved_examples(data))
     assert found == [(r[:4], r[4], r[5:], False, 1) for r in rows]
     assert dict(carved_thumbnails(data)) == pictures
+
+
+@pytest.mark.parametrize("limits", [None, (50, 400), (0, 0)])
+def test_limits_hold_on_and_merge_nothing_while_it_is_saved(path: Path, limits: tuple[int, int] | None) -> None:
+    if limits is not None:
+        with Gallery.open(path, PRINT, WIDTH) as gallery:
+            gallery.limit(Limits(*limits))
+    with Gallery.open(path, PRINT, WIDTH, read_only=True) as gallery:
+        before = gallery.limits()
+    done = recover(path, path.with_name("out"), PRINT, WIDTH)
+    with Gallery.open(done.path, PRINT, WIDTH, read_only=True) as gallery:
+        assert gallery.limits() == before
+        assert gallery.classes() == {"cup": 40, "pen": 40, "café": 40}
