@@ -19,8 +19,6 @@ from tlc_edge.compiler.backbones import keras_file
 from tlc_edge.compiler.backbones.known import Wanted, find_trunk, find_words, keep_trunk, keep_words
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.cache.store import FeatureCache
-from tlc_edge.compiler.features.reference import is_keras
-from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.network.facts import facts_of
 from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.options import Asked
@@ -222,40 +220,6 @@ def test_what_was_changed_in_the_cache_is_not_taken(wanted: Wanted, tmp_path: Pa
             db.execute("UPDATE payloads SET value = replace(value, 'avg', 'max')")
         db.close()
         assert find_trunk(cache, wanted, ["x"]) is None
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_the_float_file_is_the_reference_only_where_it_gives_what_keras_gives(same: bool, tmp_path: Path) -> None:
-    files = TrunkFiles(shave(small_backbone()), str(tmp_path))
-    files.floats()
-    if not same:
-        files.trunk.model.set_weights([w * 1.01 for w in files.trunk.model.get_weights()])
-    assert is_keras(files, str(tmp_path)) is same
-    files.trunk.model.set_weights([w * 1.01 for w in files.trunk.model.get_weights()])
-    assert is_keras(files, str(tmp_path)) is same  # as it was found the first time
-    assert is_keras(files, "off") is False
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_a_difference_that_only_a_white_image_shows_is_seen(same: bool, tmp_path: Path) -> None:
-    """A channel that answers to white alone: noise leaves it at rest."""
-    import keras
-    from keras import layers
-
-    image = keras.Input((16, 16, 3))
-    network = keras.Model(
-        image, layers.Conv2D(2, 1, activation="relu", name="conv")(layers.AveragePooling2D(16)(image))
-    )
-    white = np.array([[1, 1], [1, 1], [1, 1]], np.float32)[None, None]
-    network.get_layer("conv").set_weights([white, np.array([1, -2.95], np.float32)])
-    path = tmp_path / "white.keras"
-    network.save(path)
-    files = TrunkFiles(shave(keras_file.load(str(path), Asked(pixels="0..1")), "conv"), "off")
-    files.floats()
-    if not same:
-        kernel, bias = files.trunk.model.get_weights()
-        files.trunk.model.set_weights([kernel, bias + np.array([0, 0.02], np.float32)])
-    assert is_keras(files, "off") is same
 
 
 def test_the_names_that_keras_gives_do_not_tell_a_network_from_the_same(tmp_path: Path) -> None:

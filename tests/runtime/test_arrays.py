@@ -15,11 +15,13 @@ from hypothesis.extra import numpy as arrays_of
 
 from tlc_edge.runtime.bundle.arrays import read_arrays
 
-NUMBERS = st.sampled_from([np.dtype(kind) for kind in ("?", "i1", "u1", "<i2", ">u2", "<i4", "<i8", "<f2", "<f4", ">f8")])
+NUMBERS = st.sampled_from(
+    [np.dtype(kind) for kind in ("?", "i1", "u1", "<i2", ">u2", "<i4", "<i8", "<f2", "<f4", ">f8")]
+)
 SHAPES = arrays_of.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 
 
-def npz(**members: np.ndarray[Any, Any]) -> bytes:
+def npz(**members: Any) -> bytes:
     out = io.BytesIO()
     np.savez(out, **members)
     return out.getvalue()

@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,59 @@ def test_damaged_model_bytes_are_an_engine_error(
     with pytest.raises(EngineError, match=rf"^{kind.name} cannot run m\.x \([^\n]+\); try another --engine$"):
         open_model(kind, data, 1, file="m.x")
     assert capfd.readouterr() == ("", "")
+
+
+def failing(error: BaseException, *, old_numpy: bool = False) -> EngineKind:
+    """An engine that cannot be made."""
+
+    def make(*_: object) -> Engine:
+        raise error
+
+    return EngineKind("broken", "onnx", "broken", make, old_numpy=old_numpy)
+
+
+@pytest.mark.parametrize(
+    ("numpy", "old_numpy", "said"),
+    [
+        ("1.26.4", True, r"broken cannot run m\.x \(compiled for another\); try another --engine"),
+        ("2.0.0", True, r"broken needs numpy below 2, and 2\.0\.0 is installed; run: pip install 'numpy<2'"),
+        ("10.1.2", True, r"broken needs numpy below 2, and 10\.1\.2 is installed; run: pip install 'numpy<2'"),
+        ("2.0.0", False, r"broken cannot run m\.x \(compiled for another\); try another --engine"),
+    ],
+)
+def test_an_engine_that_fails_is_told_to_need_an_older_numpy_only_where_it_does(
+    monkeypatch: pytest.MonkeyPatch, numpy: str, old_numpy: bool, said: str
+) -> None:
+    monkeypatch.setattr(np, "__version__", numpy)
+    kind = failing(ImportError("compiled for another\nand more"), old_numpy=old_numpy)
+    with pytest.raises(EngineError, match=f"^{said}$"):
+        open_model(kind, b"", 1, file="m.x")
+
+
+def test_what_an_engine_raises_is_its_own_sentence_and_what_tlc_does_wrong_is_not() -> None:
+    own = type("Fail", (Exception,), {"__module__": "onnxruntime.capi"})
+    for error in (own("bad graph"), ValueError("bad graph"), SystemError("bad graph")):
+        with pytest.raises(EngineError, match=r"^broken cannot run m\.x \(bad graph\); try another --engine$"):
+            open_model(failing(error), b"", 1, file="m.x")
+    for mistake in (ZeroDivisionError(), MemoryError()):
+        with pytest.raises(type(mistake)):
+            open_model(failing(mistake), b"", 1)
+
+
+@pytest.mark.parametrize(("cores", "asked", "given"), [(4, 0, 4), (4, 2, 2), (4, 8, 8), (None, 0, 1), (None, 2, 2)])
+def test_an_engine_is_given_the_threads_asked_for_or_every_core(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, asked: int, given: int
+) -> None:
+    seen: list[int] = []
+
+    def make(name: str, module: str, model: bytes, threads: int, outputs: Sequence[str]) -> Engine:
+        seen.append(threads)
+        return ONNX.make(ONNX.name, ONNX.module, model, 1, outputs)
+
+    installed(ONNX)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    open_model(EngineKind("counting", "onnx", "onnxruntime", make), MODELS["onnx"], asked, ("embedding",))
+    assert seen == [given]
 
 
 @pytest.mark.parametrize("what", ["input", "output"])

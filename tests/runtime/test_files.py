@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from tlc_edge.runtime.files import (
     beside,
     file_sha256,
+    is_own,
     put_in_place,
     sync_folder,
     write_file,
@@ -193,3 +195,148 @@ def test_a_new_file_takes_nobodys_place(tmp_path: Path, links: bool, monkeypatch
             write_new(tmp_path / there, b"other")
     assert (tmp_path / "a").read_bytes() == b"new"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "link"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no hard links"])
+def test_a_new_file_is_on_the_disk_before_its_name(
+    tmp_path: Path, links: bool, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    if not links:
+        monkeypatch.setattr("os.link", refuse)
+    (tmp_path / "plain").write_bytes(b"")
+    write_new(tmp_path / "a", b"new")
+    assert calls == ["sync a"] * (1 if links else 2) + [f"sync {tmp_path.name}"]
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_is_brought_to_the_disk_is_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it may still wait in Python's own buffer, which the system knows nothing of."""
+    sizes: list[int] = []
+    fsync = os.fsync
+
+    def synced(fd: int) -> None:
+        sizes.append(os.fstat(fd).st_size)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    write_file(tmp_path / "a", b"123")
+    write_new(tmp_path / "b", b"123")
+    (tmp_path / "c").mkdir()
+    write_folder(tmp_path / "c", {"d": b"123"})
+    assert [size for size in sizes if size < 100] == [3, 3, 3]  # the others are folders
+
+
+def test_folders_that_are_brought_to_the_disk_are_closed_again(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        sync_folder(tmp_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_second_ctrl_c_while_tidying_up_leaves_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It falls into the first removal, which then removes nothing."""
+    rmtree, unlink = shutil.rmtree, Path.unlink
+    fresh = {"unlink": True, "rmtree": True}
+
+    def interrupted(name: str, how: Any) -> Any:
+        def remove(*given: Any, **more: Any) -> None:
+            if fresh[name]:
+                fresh[name] = False
+                raise KeyboardInterrupt
+            how(*given, **more)
+
+        return remove
+
+    monkeypatch.setattr(Path, "unlink", interrupted("unlink", unlink))
+    monkeypatch.setattr(shutil, "rmtree", interrupted("rmtree", rmtree))
+
+    def write() -> None:
+        with writing(tmp_path / "a") as out:
+            out.write(b"half")
+            raise KeyboardInterrupt
+
+    def grow() -> None:
+        with beside(tmp_path / "b") as part:
+            part.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    for stopped in (write, grow):
+        with pytest.raises(KeyboardInterrupt):
+            stopped()
+    assert (names(tmp_path), fresh) == ([], {"unlink": False, "rmtree": False})
+
+
+def test_a_room_that_somebody_else_removed_is_no_error(tmp_path: Path) -> None:
+    with beside(tmp_path / "a") as part:
+        part.parent.rmdir()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_a_ctrl_c_between_two_renames_leaves_one_whole_folder(
+    tmp_path: Path, step: int, done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "made"
+    old.mkdir()
+    (old / "a").write_bytes(b"old")
+    rename, count = Path.rename, 0
+
+    def interrupted(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == step and not done:
+            raise KeyboardInterrupt
+        found = rename(self, target)
+        if count == step:
+            raise KeyboardInterrupt
+        return found
+
+    def replaced() -> None:
+        with beside(old) as part:
+            write_folder(part, {"a": b"new"})
+            put_in_place(part, old)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replaced()
+    assert names(tmp_path) == ["made", "made/a"]
+    assert (old / "a").read_bytes() == (b"new" if (step, done) == (2, True) else b"old")
+
+
+# --- whose a path is
+
+
+@pytest.mark.parametrize("make", ["file", "folder"])
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o664, 0o620, 0o622, 0o602, 0o666, 0o601])
+@pytest.mark.parametrize("whose", ["mine", "another group", "another user"])
+def test_only_what_nobody_else_may_write_is_ones_own(
+    tmp_path: Path, make: str, mode: int, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.mkdir() if make == "folder" else path.touch()
+    path.chmod(mode)
+    found = path.lstat()
+    monkeypatch.setattr(os, "getgid", lambda: found.st_gid + (whose == "another group"))
+    monkeypatch.setattr(os, "getuid", lambda: found.st_uid + (whose == "another user"))
+    everyone, group = bool(mode & 0o002), bool(mode & 0o020)
+    assert is_own(path) is (whose != "another user" and not everyone and not (group and whose == "another group"))
+
+
+def test_links_and_pipes_and_what_is_not_there_are_not_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    assert [is_own(tmp_path / name) for name in ("file", "link", "pipe", "none")] == [True, False, False, False]
+
+
+def test_where_files_have_no_owners_each_is_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch(0o666)
+    monkeypatch.delattr(os, "getuid")
+    assert is_own(tmp_path / "file") is True
+    assert is_own(tmp_path / "none") is False

@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -102,6 +103,18 @@ class TestSources:
     def test_an_image_before_it_is_resized(self, noise: NDArray[np.uint8]) -> None:
         for source in (encode(Image.fromarray(noise)), Image.fromarray(noise), noise):
             np.testing.assert_array_equal(np.asarray(decode_image(source, spec(99, 99))), noise)
+        grey = noise[:, :, :1]
+        for layout in (grey, grey[:, :, 0]):
+            np.testing.assert_array_equal(np.asarray(decode_image(layout, spec(99, 99))), grey[:, :, 0])
+        with pytest.raises(ImageError, match="array of float64"):
+            decode_image(noise / 2, spec())  # type: ignore[arg-type]
+
+    def test_when_decoding_was_over_is_told(self, noise: NDArray[np.uint8]) -> None:
+        for source in (noise, encode(Image.fromarray(noise)), Image.fromarray(noise)):
+            before = perf_counter()
+            pixels, decoded = images.load_timed(source, spec())
+            np.testing.assert_array_equal(pixels, noise)
+            assert before <= decoded <= perf_counter()
 
     def test_bgr_is_turned_and_rgb_left_alone(self, noise: NDArray[np.uint8]) -> None:
         np.testing.assert_array_equal(load_image(noise, spec(), order="BGR"), noise[:, :, ::-1])
@@ -220,8 +233,11 @@ class TestResize:
         "change", [{"fit": "crop"}, {"filter": "nearest"}, {"channels": 4}, {"passes": "diagonal"}]
     )
     def test_unknown_preprocessing_is_refused(self, change: dict[str, object], noise: NDArray[np.uint8]) -> None:
-        with pytest.raises(BundleError, match=f"{next(iter(change.values()))}.*upgrade"):
-            load_image(noise, Preprocessing(**{"height": 4, "width": 6} | change))  # type: ignore[arg-type]
+        asked = Preprocessing(**{"height": 4, "width": 6} | change)  # type: ignore[arg-type]
+        for read in (load_image, decode_image):
+            for source in (noise, encode(Image.fromarray(noise))):
+                with pytest.raises(BundleError, match=f"{next(iter(change.values()))}.*upgrade"):
+                    read(source, asked)
 
 
 class TestOrientation:
@@ -245,15 +261,16 @@ class TestOrientation:
 
 
 class TestDraft:
-    @pytest.mark.parametrize("orientation", [1, 6])
+    @pytest.mark.parametrize("orientation", [1, 4, 5, 6])
     def test_a_large_jpeg_decodes_reduced_yet_alike(self, orientation: int) -> None:
         y, x = np.mgrid[0:600, 0:1600]
         picture = np.stack([x * 255 // 1600, y * 255 // 600, (x + y) % 256], -1).astype(np.uint8)
         exif = Image.Exif()
         exif[0x0112] = orientation
         data = encode(Image.fromarray(picture), "JPEG", quality=95, exif=exif.tobytes())
-        upright = picture if orientation == 1 else np.rot90(picture, -1)
-        small = spec(32, 96) if orientation == 1 else spec(96, 32)
+        undo = {1: picture, 4: picture[::-1], 5: picture.transpose(1, 0, 2), 6: np.rot90(picture, -1)}
+        upright = undo[orientation]
+        small = spec(32, 96) if orientation < 5 else spec(96, 32)
         full = load_image(np.ascontiguousarray(upright), small).astype(int)
         assert np.abs(load_image(data, small) - full).mean() < 2
         with Image.open(io.BytesIO(data)) as image:

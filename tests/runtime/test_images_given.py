@@ -191,20 +191,33 @@ def test_a_sensors_bits_in_sixteen_are_seen(bits: int, kind: str) -> None:
     assert np.abs(seen.astype(int) - np.linspace(0, 255, 64).reshape(8, 8)).max() <= 2
 
 
-def test_sixteen_bit_colours_that_would_be_black_are_refused() -> None:
-    def deep(most: int) -> bytes:
-        def chunk(name: bytes, data: bytes) -> bytes:
-            return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+@pytest.mark.parametrize(("most", "shift"), [(1, 0), (255, 0), (256, 2), (1023, 2), (1024, 4), (4095, 4), (4096, 8)])
+def test_how_many_bits_a_sensor_has_is_told_by_its_brightest_pixel(most: int, shift: int) -> None:
+    deep = np.linspace(0, most, 64).astype(np.uint16).reshape(8, 8)
+    np.testing.assert_array_equal(load_image(encode(Image.fromarray(deep)), SPEC)[:, :, 0], deep >> shift)
 
-        values = np.linspace(0, most, 8 * 8 * 3).astype(">u2").reshape(8, 24)
-        rows = b"".join(b"\0" + row.tobytes() for row in values)
-        header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
-        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
+def deep_colours(most: int) -> bytes:
+    """A PNG with colours of 16 bits, the brightest of them `most`."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    values = np.linspace(0, most, 8 * 8 * 3).astype(">u2").reshape(8, 24)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("most", [256, 1023, 4095])
+def test_sixteen_bit_colours_that_would_be_black_are_refused(most: int) -> None:
     with pytest.raises(ImageError, match="16-bit colours of 12 bits"):
-        load_image(deep(4095), SPEC)
-    assert load_image(deep(65535), SPEC).max() == 255
-    assert load_image(deep(8191), SPEC).max() == 31  # dark, and no sensor's
+        load_image(deep_colours(most), SPEC)
+
+
+@pytest.mark.parametrize("most", [0, 4096, 8191, 65535])  # black, dark and no sensor's, bright
+def test_other_sixteen_bit_colours_are_their_upper_eight(most: int) -> None:
+    assert load_image(deep_colours(most), SPEC).max() == most >> 8
 
 
 def scene(seed: int) -> Image.Image:

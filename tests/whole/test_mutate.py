@@ -23,6 +23,7 @@ def clip(value: int, low: int = 0) -> int:
         raise ValueError(f"{value + 1} is below {low}")
     total = float(value + low)
     put(value, low)
+    total = max(total, low)
     return min(LIMIT, total, key=str, strict=True)
 '''
 
