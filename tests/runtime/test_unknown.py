@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tlc_edge.runtime import Bundle, BundleError, Classifier, UsageError
 from tlc_edge.runtime.bundle.bundle import Exemplars, write_bundle
@@ -87,7 +90,7 @@ def test_an_early_bundle_holds_enrolled_classes_to_what_it_holds_base_classes_to
 def test_a_rate_that_is_none(rate: float) -> None:
     with pytest.raises(UsageError, match=rf"the false-alarm rate is {rate}, expected 0 \(off\) up to"):
         checked_rate(rate)
-    assert checked_rate(0.0) == 0.0
+    assert [checked_rate(some) for some in (0.0, 0.01, 0.99)] == [0.0, 0.01, 0.99]
 
 
 # --- what enrolled examples say
@@ -145,6 +148,16 @@ def test_where_nothing_is_asked_the_nearest_speaks() -> None:
     bank, off = small_bank([0, 0], [1, 1]), [-math.inf, -math.inf]
     assert speaks(bank, [0.6, 0.8], off) == pytest.approx((0.8, -math.inf))
     assert speaks(small_bank([0, 0], [1, 1]), [0.8, 0.6], off, 1) == pytest.approx((0.8, -math.inf))
+
+
+@pytest.mark.parametrize("less", [-2.0, -2.5, -9.0])
+def test_less_than_any_cosine_is_nothing_asked(less: float) -> None:
+    """However little: else the class of which the least is asked would speak for everything."""
+    for e in ([0.8, 0.6], [0.6, 0.8], [0.99, 0.1]):
+        for other in (-math.inf, -2.0, -0.9, 0.7):
+            found = speaks(small_bank([0, 0], [1, 1]), e, [less, other])
+            plain = speaks(small_bank([0, 0], [1, 1]), e, [-math.inf, other])
+            assert found[0] == plain[0]
 
 
 def test_no_rows_and_no_direction() -> None:
@@ -246,7 +259,7 @@ def test_a_bundle_without_the_file_still_predicts(bundle: Bundle, photos: Path, 
     assert math.isfinite(found.threshold)
 
 
-def npz(**arrays: np.ndarray) -> bytes:
+def npz(**arrays: Any) -> bytes:
     out = io.BytesIO()
     np.savez(out, **arrays)
     return out.getvalue()
@@ -273,6 +286,50 @@ def test_a_file_that_cannot_be_used_is_a_bundle_error(
     path = changed(bundle, tmp_path / "bad.tlc", data)
     with pytest.raises(BundleError, match=message):
         Classifier.open(path)
+
+
+# What is measured, and what is wrong about it: all else of the file stays as a build wrote it.
+DAMAGED: list[tuple[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = [
+    ("few", lambda few: few[0]),
+    ("few", lambda few: few[1:]),
+    ("few", lambda few: few[:, :1]),
+    ("few", lambda few: np.where(np.indices(few.shape)[1] == 1, np.inf, few)),
+    ("few", lambda few: np.where(np.indices(few.shape)[0] == 0, np.nan, few)),
+    ("claimed", lambda claimed: claimed[:, 0]),
+    ("claimed", lambda claimed: claimed[1:]),
+    ("claimed", lambda claimed: claimed[:, :-1]),
+    ("claimed", lambda claimed: np.where(np.indices(claimed.shape)[1] == 0, np.inf, claimed)),
+    ("lengths", lambda lengths: lengths[:, :-1]),
+    ("lengths", lambda lengths: lengths.T.copy()),
+    ("lengths", lambda lengths: np.full_like(lengths, np.nan)),
+    ("both", lambda both: both[1:]),  # other images than the bundle has exemplars
+    ("both", lambda both: both[:, :0]),
+]
+
+
+@pytest.mark.parametrize("case", range(len(DAMAGED)))
+def test_what_a_build_measured_is_whole_or_an_error(built_bundle: Path, tmp_path: Path, case: int) -> None:
+    bundle = Bundle.open(built_bundle)
+    name, damage = DAMAGED[case]
+    arrays = dict(np.load(io.BytesIO(bundle.read(KNOWNNESS))))
+    for one in ("claimed", "lengths") if name == "both" else (name,):
+        arrays[one] = damage(arrays[one])
+    with pytest.raises(BundleError, match=rf"the claims in {KNOWNNESS} do not fit the bundle; build the bundle again"):
+        read_knownness(Bundle.open(changed(bundle, tmp_path / "damaged.tlc", npz(**arrays))))
+
+
+def test_what_a_build_could_not_measure_may_be_missing(built_bundle: Path, tmp_path: Path) -> None:
+    """Looks that an image has not, classes of a few examples, all of it."""
+    bundle = Bundle.open(built_bundle)
+    arrays = dict(np.load(io.BytesIO(bundle.read(KNOWNNESS))))
+    gaps = np.where(np.indices(arrays["claimed"].shape)[1] > 0, np.nan, arrays["claimed"])
+    no_classes = {"examples": arrays["examples"][:0], "few": arrays["few"][:0], "enrolled": arrays["enrolled"][:0]}
+    for i, more in enumerate(({"claimed": gaps, "lengths": gaps}, no_classes)):
+        found = read_knownness(Bundle.open(changed(bundle, tmp_path / f"{i}.tlc", npz(**{**arrays, **more}))))
+        assert found.measured is not None
+        np.testing.assert_array_equal(found.measured.claimed, {**arrays, **more}["claimed"])
+    del arrays["lengths"]
+    assert read_knownness(Bundle.open(changed(bundle, tmp_path / "old.tlc", npz(**arrays)))).measured is None
 
 
 # --- through the classifier
