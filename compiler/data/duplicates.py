@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,10 +30,7 @@ or brighter keep above 0.995 as a rule; the likest two that are not copies reach
 64-bit difference hash parts them less well: different digits have equal ones, copies of one differ in 7 to 14 bits.
 """
 _FLAT = 2.0  # grey levels of standard deviation: below, noise decides the correlation
-_SIEVE = 32  # dimensions of the first, quick comparison
-_FEW = 2000  # thumbnails are compared in full at once
-_ROWS = 512  # compared with all others at a time
-_MANY = 20_000  # from so many on, only pairs whose perceptual hashes are near are compared
+_ROWS = 512  # thumbnails in memory at a time
 _ASKED = 64  # hashes whose neighbours are in memory at a time: a film's frames have thousands each
 HASH_BYTES = 16
 _STEPS = 100  # of a hash, from 0 to 1
@@ -55,50 +53,88 @@ def find_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
 
     Two show the same where they correlate by SIMILAR over all pixels and colours, which is blind to
     brightness and contrast but not to colour; and what shows the same as a third is the same.
+
+    Candidates come from a tree over perceptual hashes, and each is confirmed by the correlation. The thumbnails may lie
+    on a disk: a few are in memory at a time.
     """
     flat = thumbnails.reshape(len(thumbnails), int(np.prod(thumbnails.shape[1:])))
-    if len(flat) >= _MANY:
-        return _find_by_hash(flat, thumbnails.shape[-1])
-    # Equal ones first: whoever has a thousand empty frames has them once from here on.
-    _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
-    group = first[inverse.reshape(-1)].astype(np.int64)
-    rows = np.sort(first)
-    centred = flat[rows].astype(np.float32)
-    centred -= centred.mean(axis=1, keepdims=True)
-    clear = centred.std(axis=1) >= _FLAT
-    rows, unit = rows[clear], centred[clear]
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    leader = {int(i): int(i) for i in rows}
-    for a, b in _alike(unit):
-        one, two = _lead(leader, int(rows[a])), _lead(leader, int(rows[b]))
-        leader[max(one, two)] = min(one, two)
-    return np.array([_lead(leader, int(i)) if int(i) in leader else int(i) for i in group], np.int64)
+    count = len(flat)
+    group = np.arange(count, dtype=np.int64)
+    hashes = np.empty((count, HASH_BYTES), np.int8)
+    clear = np.empty(count, np.bool_)
+    first: dict[bytes, int] = {}  # whoever has a thousand empty frames has them once from here on
+    for start in range(0, count, _ROWS):
+        part = np.asarray(flat[start : start + _ROWS])
+        hashes[start : start + _ROWS] = hashes_of(part, thumbnails.shape[-1])
+        clear[start : start + _ROWS] = part.astype(np.float32).std(axis=1) >= _FLAT
+        for i, row in enumerate(part, start):
+            group[i] = first.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), i)
+    rows = np.flatnonzero((group == np.arange(count)) & clear)
+    leader = np.arange(count, dtype=np.int64)
+    leader[rows] = rows[_Near(flat, rows, hashes).leaders()]
+    return leader[group]
 
 
-def _alike(unit: Floats) -> list[tuple[int, int]]:
-    """Return the pairs of rows [N, D] of length 1 whose cosine is SIMILAR or more.
+class _Near:
+    """Thumbnails whose groups are sought: what is in one is not looked for again.
 
-    A projection brings rows nearer, never farther: so what is too far apart in a few dimensions is too
-    far apart in all, and only the few pairs that are left are compared in full.
+    So a film whose frames all show one picture costs a look at each, not at every two.
     """
-    if len(unit) < 2:
-        return []
-    small = unit
-    if len(unit) > _FEW:
-        sample = unit[:: len(unit) // _FEW]
-        _, axes = np.linalg.eigh(sample.T @ sample)
-        small = unit @ axes[:, -_SIEVE:]
-    lengths = np.einsum("ij,ij->i", small, small)
-    pairs: list[tuple[int, int]] = []
-    for start in range(0, len(unit), _ROWS):
-        end = start + _ROWS
-        apart = lengths[start:end, None] + lengths[None, start:] - 2 * small[start:end] @ small[start:].T
-        near, others = np.nonzero(apart <= 2 * (1 - SIMILAR) + 1e-4)
-        ordered = near < others
-        a, b = near[ordered] + start, others[ordered] + start
-        close = np.einsum("ij,ij->i", unit[a], unit[b]) >= SIMILAR
-        pairs += zip(a[close].tolist(), b[close].tolist(), strict=True)
-    return pairs
+
+    def __init__(self, flat: NDArray[np.uint8], rows: NDArray[np.int64], hashes: NDArray[np.int8]) -> None:
+        self._flat, self._rows, self._hashes = flat, rows, hashes[rows].astype(np.float64)
+        self._leader = np.full(len(rows), -1)
+        self._plant()
+
+    def leaders(self) -> NDArray[np.int64]:
+        """Return for each of the rows the first of its group, by their places among them."""
+        for start in range(0, len(self._rows), _ASKED):
+            free = start + np.flatnonzero(self._leader[start : start + _ASKED] < 0)
+            for seed, near in zip(free.tolist(), self._candidates(free), strict=True):
+                if self._leader[seed] < 0:  # all before it are in groups, none of which it belongs to
+                    self._leader[seed] = seed
+                    self._grow(seed, near)
+        return self._leader
+
+    def _grow(self, seed: int, near: NDArray[np.int64]) -> None:
+        waiting = deque(self._join(seed, seed, near))
+        while waiting:
+            some = np.array([waiting.popleft() for _ in range(min(_ASKED, len(waiting)))])
+            for i, others in zip(some.tolist(), self._candidates(some), strict=True):
+                waiting.extend(self._join(seed, i, others))
+
+    def _join(self, seed: int, i: int, near: NDArray[np.int64]) -> list[int]:
+        """Put into the group of `seed` those of `near` that show what its member i shows; return them."""
+        joined: list[int] = []
+        for start in range(0, len(near), _ROWS):
+            some = near[start : start + _ROWS]
+            some = some[self._leader[some] < 0]
+            if len(some):
+                unit = _unit(self._flat[self._rows[np.concatenate([[i], some])]])
+                close = some[unit[1:] @ unit[0] >= SIMILAR]
+                self._leader[close] = seed
+                joined += close.tolist()
+        return joined
+
+    def _candidates(self, asked: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Return for each of the rows those with a hash near its own; most of them in no group yet."""
+        if 2 * np.count_nonzero(self._leader[self._there] >= 0) > len(self._there):
+            self._plant()
+        found = self._tree.query_ball_point(self._hashes[asked], _NEAR + 1e-6)
+        return [np.sort(self._there[np.array(near, np.int64)]) for near in found]
+
+    def _plant(self) -> None:
+        from scipy.spatial import cKDTree
+
+        self._there = np.flatnonzero(self._leader < 0)
+        self._tree: Any = cKDTree(self._hashes[self._there])
+
+
+def _unit(flat: NDArray[np.uint8]) -> Floats:
+    centred = flat.astype(np.float32)
+    centred -= centred.mean(axis=1, keepdims=True)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    return centred
 
 
 def perceptual_hash(thumbnail: NDArray[np.uint8]) -> bytes:
@@ -128,48 +164,6 @@ def _waves(pixels: int, channels: int) -> Floats:
     lowest = sorted(((u, v) for u in range(side) for v in range(side)), key=lambda w: (w[0] ** 2 + w[1] ** 2, w))
     waves = [np.outer(one[u], one[v]).reshape(-1) for u, v in lowest[1 : HASH_BYTES + 1]]
     return np.asarray(np.repeat(np.array(waves).T, channels, axis=0) / np.sqrt(channels), np.float32)
-
-
-def _find_by_hash(flat: NDArray[np.uint8], channels: int) -> NDArray[np.int64]:
-    """Do what `find_groups` does for many thumbnails [N, P], which may lie on a disk: a few are in memory at a time.
-
-    Candidates come from a tree over the hashes, and each is confirmed by the same correlation.
-    """
-    from scipy.spatial import cKDTree
-
-    count = len(flat)
-    group = np.arange(count, dtype=np.int64)
-    points = np.empty((count, HASH_BYTES), np.int8)
-    clear = np.empty(count, np.bool_)
-    first: dict[bytes, int] = {}
-    for start in range(0, count, _ROWS):
-        part = np.asarray(flat[start : start + _ROWS])
-        points[start : start + _ROWS] = hashes_of(part, channels)
-        clear[start : start + _ROWS] = part.astype(np.float32).std(axis=1) >= _FLAT
-        for i, row in enumerate(part, start):
-            group[i] = first.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), i)
-    rows = np.flatnonzero((group == np.arange(count)) & clear)
-    leader = {int(i): int(i) for i in rows}
-    tree: Any = cKDTree(points[rows].astype(np.float64))
-    for start in range(0, len(rows), _ASKED):
-        found = tree.query_ball_point(points[rows[start : start + _ASKED]].astype(np.float64), _NEAR + 1e-6)
-        for i, near in enumerate(found, start):
-            others = np.sort(np.array([j for j in near if j > i], np.int64))
-            for some in np.array_split(others, len(others) // _ROWS + 1):
-                if len(some):
-                    unit = _unit(flat[rows[np.concatenate([[i], some])]])
-                    close = np.einsum("ij,ij->i", np.broadcast_to(unit[:1], unit[1:].shape), unit[1:]) >= SIMILAR
-                    for j in some[close].tolist():
-                        one, two = _lead(leader, int(rows[i])), _lead(leader, int(rows[j]))
-                        leader[max(one, two)] = min(one, two)
-    return np.array([_lead(leader, int(i)) if int(i) in leader else int(i) for i in group], np.int64)
-
-
-def _unit(flat: NDArray[np.uint8]) -> Floats:
-    centred = flat.astype(np.float32)
-    centred -= centred.mean(axis=1, keepdims=True)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    return centred
 
 
 def join_groups(groups: NDArray[np.int64], samples: Sequence[Sample]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from tlc_edge.compiler.data import duplicates
 from tlc_edge.compiler.data.duplicates import SIMILAR, count_groups, find_groups, list_groups
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.data.records import Sample
@@ -91,8 +92,8 @@ class TestGroups:
         assert find_groups(np.zeros((0, 16, 16, 3), np.uint8)).tolist() == []
         assert find_groups(np.zeros((1, 16, 16, 1), np.uint8)).tolist() == [0]
 
-    def test_the_sieve_loses_nothing(self) -> None:
-        """Beyond 2,000 the first comparison is in few dimensions; it must find what a full one finds."""
+    def test_the_hashes_lose_nothing(self) -> None:
+        """The first comparison is in few dimensions; it must find what a full one finds."""
         generator = np.random.default_rng(5)
         rough = generator.integers(20, 230, (1200, 4, 4, 3)).repeat(4, 1).repeat(4, 2)
         noise = generator.normal(0, 1, rough.shape) * generator.uniform(2, 9, (1200, 1, 1, 1))
@@ -105,6 +106,38 @@ class TestGroups:
         found = find_groups(thumbnails)[1200:] == np.arange(1200)
         assert 200 < np.count_nonzero(alike >= SIMILAR) < 1000
         assert (found == (alike >= SIMILAR))[sure].all()
+
+
+@pytest.mark.parametrize("turning", [0.0, 0.005, 0.03, 0.1])
+def test_a_film_is_as_all_its_frames_compared_and_costs_a_look_at_each(
+    turning: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of a camera that stands still, that turns slowly, and so fast that every frame is a picture of its own."""
+    draw = np.random.default_rng(3)
+    scenes = 40 * np.kron(draw.normal(0, 1, (60, 4, 4, 3)), np.ones((1, 4, 4, 1)))
+    at = np.arange(600) * turning
+    there, part = at.astype(int) % 60, (at % 1)[:, None, None, None]
+    frames = 128 + (1 - part) * scenes[there] + part * scenes[(there + 1) % 60] + draw.normal(0, 0.5, (600, 16, 16, 3))
+    thumbnails = np.clip(frames, 0, 255).astype(np.uint8)[draw.permutation(600)]
+    looked: list[int] = []
+    unit = duplicates._unit
+
+    def counted(flat: NDArray[np.uint8]) -> NDArray[np.float32]:
+        looked.append(len(flat))
+        return unit(flat)
+
+    monkeypatch.setattr(duplicates, "_unit", counted)
+    found = find_groups(thumbnails)
+    assert sum(looked) < 600 * (3 if turning == 0 else 60)
+    rows = unit(thumbnails.reshape(600, -1))
+    alike = rows @ rows.T >= SIMILAR
+    first = np.arange(600)
+    while True:  # each takes the first of all that show what it shows, until nothing changes
+        lower = np.where(alike, first, 600).min(axis=1)
+        if (lower == first).all():
+            break
+        first = lower
+    assert (found == first).all()
 
 
 def parts_of(parts: Split) -> dict[int, str]:

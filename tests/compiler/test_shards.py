@@ -25,7 +25,6 @@ from PIL import Image
 from test_json_shapes import hold
 
 from tlc_edge.compiler import Options, build, prepare
-from tlc_edge.compiler.data import duplicates
 from tlc_edge.compiler.data.forms.elsewhere import scratch
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.shards import records, stored
@@ -42,7 +41,6 @@ from tlc_edge.compiler.train.streamed import train_streamed
 from tlc_edge.compiler.train.training import FeatureView, Whole
 from tlc_edge.runtime import Bundle
 from tlc_edge.runtime.errors import DataError, TlcError, UsageError
-from tlc_edge.runtime.images.nothing import thumbnail
 
 pytest.importorskip("pyarrow", reason="shards are Parquet; pip install pyarrow")
 SKETCH = Path(__file__).parents[1] / "data" / "tfjs_sketch"
@@ -447,7 +445,6 @@ class TestMany:
         monkeypatch.setattr(prepare, "_OF_A_CLASS", 3)
         monkeypatch.setattr(prepare, "MEASURED", 9)
         monkeypatch.setattr(stored, "IN_MEMORY", 10)
-        monkeypatch.setattr(duplicates, "_MANY", 10)
 
     def test_the_bundle_is_that_of_one_machine_too(self, pictures: Path, store: Path, tmp_path: Path) -> None:
         for name in ("a", "b"):
@@ -489,18 +486,6 @@ def test_the_streamed_head_is_that_of_the_solver_in_memory() -> None:
     assert streamed.notes["inverse_strength"] == held.notes["inverse_strength"]
     again = train_streamed(Whole(views, y), 12, 0)
     assert np.array_equal(again.layers[0].kernel, streamed.layers[0].kernel)
-
-
-def test_no_near_duplicate_is_missed_by_the_hashes(digits: dict[str, list[NDArray[np.uint8]]]) -> None:
-    draw = np.random.default_rng(0)
-    small = [thumbnail(np.repeat(image[:, :, None], 3, axis=2)) for images in digits.values() for image in images]
-    changed = [np.clip(s * draw.uniform(0.6, 1.1) + draw.normal(0, draw.uniform(0, 8), s.shape), 0, 255) for s in small]
-    blank = np.zeros((3, *small[0].shape), np.uint8)
-    both = np.concatenate([np.array(small), np.array(changed).astype(np.uint8), blank])
-    found = duplicates.find_groups(both)
-    assert (duplicates._find_by_hash(both.reshape(len(both), -1), 3) == found).all()
-    together = np.mean(found[len(small) : 2 * len(small)] == np.arange(len(small)))
-    assert 0.2 < together < 0.98  # some at the border, so that a hash that is too far would show
 
 
 def test_what_is_printed_has_the_shape_that_is_promised(
