@@ -324,13 +324,12 @@ def room(shape: tuple[int, ...], kind: Any = np.float32) -> Any:
 
 
 def _put(features: NDArray[Any], places: NDArray[np.int64], found: NDArray[Any]) -> None:
-    kept = found[places >= 0]
-    features[places[places >= 0]] = kept
     if features.dtype == np.float16 and found.dtype != np.float16:
         raise DataError(
             f"this trunk gives features that float16 does not hold; more than {IN_MEMORY:,} images are kept in it: "
             "take fewer, or another --shave"
         )
+    features[places[places >= 0]] = found[places >= 0]
 
 
 def _sample(row: Row) -> Sample:
