@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .output import size, unknown_figures
 from .parity_table import print_parity
 from .screen import Screen
+from .shards import WORKERS, told_workers, workers_document, workers_rows
 
 if TYPE_CHECKING:
     from tlc_edge.compiler.limits.check import DeviceFit
@@ -85,6 +86,7 @@ def document(result: Result) -> dict[str, Any]:
         "cached": result.cached,
         "notes": list(result.notes),
         "recognised": result.recognised,
+        "costs": {"read": result.costs.read, "workers": workers_document(result.costs.workers)},
         "parity": [asdict(pair) for pair in result.parity.pairs],
         "ladder": [{**asdict(r), "interval": [round(end, 5) for end in r.interval]} for r in result.rungs],
     }
@@ -119,6 +121,7 @@ def print_summary(result: Result, verbose: bool = False) -> None:
         f"{len(result.labels)} classes; {result.images['train']} training images, {result.held_out} held out; "
         f"accuracy of the float graph {result.float_accuracy:.3f}; {sum(result.seconds.values()):.0f} s"
     )
+    _print_costs(result, screen, verbose)
     _print_ladder(result, screen)
     said: set[str] = set()
     for b in result.bundles:
@@ -145,6 +148,17 @@ def print_summary(result: Result, verbose: bool = False) -> None:
     if not verbose:
         screen.line()
         screen.line("All that was measured: -v, or the report", "dim")
+
+
+def _print_costs(result: Result, screen: Screen, verbose: bool) -> None:
+    """Print what the features took where others made them, and what came from elsewhere."""
+    workers, read = result.costs.workers, result.costs.read
+    if workers:
+        screen.line(f"features: {told_workers(workers)}")
+    if read:
+        screen.line(f"read from elsewhere by this build: {size(read)}")
+    if workers and verbose:
+        screen.table(workers_rows(workers), WORKERS)
 
 
 def _print_notes(result: Result, screen: Screen) -> None:

@@ -15,6 +15,7 @@ from tlc_edge.compiler.bundle.exemplars import choose_exemplars
 from tlc_edge.compiler.bundle.unknown import measure_knownness
 from tlc_edge.compiler.data.calibration_set import CalibrationSet, decode_calibration
 from tlc_edge.compiler.data.decode import decode_all, images_of
+from tlc_edge.compiler.data.forms.elsewhere import fetched_bytes
 from tlc_edge.compiler.data.prepared import Data
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.fine_tune.checkpoints import remove_checkpoints
@@ -22,6 +23,7 @@ from tlc_edge.compiler.fine_tune.step import checkpoints_beside
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
 from tlc_edge.compiler.report.evidence import ODD_THUMBNAILS, Evidence, Exemplars, Pictures
 from tlc_edge.compiler.report.settings import Settings, told_sampled
+from tlc_edge.compiler.shards.costs import Costs
 from tlc_edge.compiler.site.site import make_site, write_site
 from tlc_edge.compiler.study.study import Study, study
 from tlc_edge.compiler.verify.demands import recalls, refuse
@@ -69,6 +71,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         TlcError: with a note that names the step. Nothing has been written then; or, where the disk filled up
             between the bundles of several targets, the first of them, whole.
     """
+    fetched = fetched_bytes()
     if options.cluster is not None:
         options = plan_for_cluster(options, progress)
     step = Steps(progress)
@@ -145,6 +148,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
         restored=trunk.backbone.restored,
         parity=studied.parity,
         rungs=rungs,
+        costs=costs_of(order, fetched_bytes() - fetched),
         recognised=data.recognised,
     )
 
@@ -175,6 +179,13 @@ def load_trunk(order: Order, listed: ImageList, step: Steps) -> tuple[TrunkFiles
         if known is None:
             keep_cut(order, wanted, trunk)
     return files, labels
+
+
+def costs_of(order: Order, fetched: int) -> Costs:
+    """Return what shards took, and what the build got from elsewhere itself, `fetched` bytes of it images."""
+    if order.stored is None:
+        return Costs(fetched)
+    return Costs(fetched + order.stored.store.fetched, order.stored.workers())
 
 
 def notes_of(trunk: Trunk, data: Data, fitted: Fitted) -> tuple[str, ...]:

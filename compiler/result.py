@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tlc_edge.compiler.data.duplicates import Group
 from tlc_edge.compiler.data.records import Skipped
 from tlc_edge.compiler.limits.check import DeviceFit
 from tlc_edge.compiler.report.findings import Findings
+from tlc_edge.compiler.shards.costs import Costs
 from tlc_edge.compiler.verify.parity import NONE, Parity
 
 from .records import Restored, Score
@@ -98,5 +99,7 @@ class Result:
     """Every two files of the build, whatever their targets, and the float graph, on the golden images."""
     rungs: tuple[Rung, ...] = ()
     """What was tried for each file that lost too much as asked, the last of each file taken."""
+    costs: Costs = field(default_factory=Costs)
+    """What shards took, and what came from elsewhere."""
     recognised: str = ""
     """What the data were taken for, and how much they are; a line for people."""

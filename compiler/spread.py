@@ -51,6 +51,7 @@ def plan_features(options: Options, store: str, shards: int = 0, progress: Progr
     require_pyarrow()
     step = Steps(progress)
     where = Store(store)
+    where.check_writable()
     if options.data:
         with step("plan"):
             _plan_first(options, where, shards)

@@ -1,4 +1,8 @@
-"""Three Ray nodes on loopback, as a process of its own: says the address, and kills a node when it is asked to."""
+"""Ray nodes on loopback, as a process of its own: says the address, and kills a node when it is asked to.
+
+Three of them, or as many as the first argument says; with a second one, `client`, what is said is an address of others:
+ray://HOST:PORT, which Ray's client takes.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +32,14 @@ def main() -> None:
     os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - Ray spells it so; a busy machine needs more than 30
     from ray.cluster_utils import Cluster
 
-    cluster: Any = Cluster(initialize_head=True, head_node_args={**arguments(), "include_dashboard": False})
-    others = [cluster.add_node(**arguments(), wait=False) for _ in range(2)]
-    print(cluster.address, flush=True)
+    with socket.socket() as probe:
+        probe.bind((NODE, 0))
+        port = probe.getsockname()[1]
+    client = {"ray_client_server_port": port} if "client" in sys.argv else {}
+    head = {**arguments(), "include_dashboard": False, **client}
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+    others = [cluster.add_node(**arguments(), wait=False) for _ in range(int((sys.argv[1:] or ["3"])[0]) - 1)]
+    print(f"ray://{NODE}:{port}" if client else cluster.address, flush=True)
     for line in sys.stdin:
         if line.strip() == "kill":
             cluster.remove_node(others.pop(), allow_graceful=False)

@@ -16,8 +16,8 @@ import numpy as np
 from tlc_edge.compiler.data.exports import parquet
 from tlc_edge.compiler.data.forms import webdataset
 from tlc_edge.compiler.data.forms.address import told
-from tlc_edge.compiler.data.forms.elsewhere import Elsewhere, Listed, is_elsewhere, list_below
-from tlc_edge.compiler.data.forms.remote import HOLDERS, is_held, shadow
+from tlc_edge.compiler.data.forms.elsewhere import Elsewhere, Listed, list_below
+from tlc_edge.compiler.data.forms.remote import HOLDERS, is_held, is_listed, shadow
 from tlc_edge.compiler.data.load import Dataset, Origin, load_dataset
 from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.features.featurize import TrunkFile
@@ -151,7 +151,7 @@ def _gathered(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _named(origin: Origin, *, strict: bool, limit: int | None) -> tuple[Dataset, list[dict[str, Any]]]:
     """Return a data set of files, and a line of a list for each."""
-    if not is_elsewhere(origin.data):
+    if not is_listed(origin.data):
         dataset = load_dataset(origin, strict=strict, limit=limit)
         return dataset, [_local(sample, origin) for sample in dataset.samples]
     listed = list_below(origin.data)
@@ -195,7 +195,7 @@ def _line(sample: Sample, url: str, size: int, etag: str) -> dict[str, Any]:
 
 def _held(origin: Origin) -> list[Listed] | None:
     """Return the files that hold many images each; None where images are files of their own."""
-    if is_elsewhere(origin.data):
+    if is_listed(origin.data):
         listed = list_below(origin.data)
         return [file for file in listed if file.path.lower().endswith(HOLDERS)] if is_held(listed) else None
     path = Path(origin.data)

@@ -5,13 +5,14 @@ A shard is a function of its list: run twice, by two at once or after a kill, it
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tlc_edge.compiler.data.augment import copies
 from tlc_edge.compiler.data.duplicates import perceptual_hash
 from tlc_edge.compiler.data.exports import parquet
 from tlc_edge.compiler.data.exports.found import Found
-from tlc_edge.compiler.data.forms.elsewhere import Elsewhere, copy_url, is_elsewhere, scratch
+from tlc_edge.compiler.data.forms.elsewhere import Elsewhere, copy_url, fetched_bytes, is_elsewhere, scratch
 from tlc_edge.compiler.data.forms.webdataset import members, tar_split
 from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.data.views import PLAIN, View
@@ -32,25 +33,13 @@ from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.targets.schemes import FLOAT32
 
+from .costs import Cost, worker_name, write_cost
 from .records import Look, Pass, Plan, own_versions, read_list, read_plan
 from .rows import Half, Row, pack, require_pyarrow
-from .store import COSTS, TRUNKS, Store, to_json
+from .store import TRUNKS, Store
 
 Runner = Callable[[Store, Plan, Pass, Count], None]
 """Makes the shards of a pass that are missing; raises a TlcError where one cannot be made."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a shard took."""
-
-    images: int
-    skipped: int
-    read: int
-    """Bytes of images."""
-    seconds: float
-    processor: float
-    """Seconds of it, of all threads."""
 
 
 def check_versions(plan: Plan, store: Store) -> None:
@@ -80,8 +69,10 @@ def run_shard(store: Store, plan: Plan, one: Pass, index: int, threads: int = 0)
     if store.has(name):
         return None
     check_versions(plan, store)
-    began, processor = time.perf_counter(), time.process_time()
-    rows = [row for item in read_list(store, one.lists[index]) for row in _rows(item)]
+    store.check_writable()
+    began, processor, fetched = time.perf_counter(), time.process_time(), fetched_bytes()
+    items = list(read_list(store, one.lists[index]))
+    rows = [row for item in items for row in _rows(item)]
     samples = [Sample(_source(row), row.label, row.split, str(i)) for i, row in enumerate(rows)]
     views = {view.id: view for view in copies(plan.views["augment"], plan.views["copies"], plan.views["seed"])}
     features: list[Half] = []
@@ -94,10 +85,15 @@ def run_shard(store: Store, plan: Plan, one: Pass, index: int, threads: int = 0)
     for row in rows:
         if row.digest:
             _forget(row)
-    read = sum(row.size for row in rows if row.size > 0)
-    skipped = sum(row.reason is not None for row in rows)
-    cost = Cost(len(rows), skipped, read, time.perf_counter() - began, time.process_time() - processor)
-    store.write(f"{COSTS}/{recipe}.json", to_json(cost.__dict__))
+    cost = Cost(
+        images=len(rows),
+        skipped=sum(row.reason is not None for row in rows),
+        read=fetched_bytes() - fetched + sum(map(_size_here, items)),
+        seconds=time.perf_counter() - began,
+        processor=time.process_time() - processor,
+        worker=worker_name(),
+    )
+    write_cost(store, recipe, cost)
     return cost
 
 
@@ -170,6 +166,15 @@ def _rows(item: dict[str, Any]) -> list[Row]:
         return [row]
     _check_unchanged(item["held"], item["path"], item["etag"])
     return _held_rows(item)
+
+
+def _size_here(item: dict[str, Any]) -> int:
+    """Return the bytes of a line's file on a disk; 0 elsewhere, where what is fetched is counted."""
+    if "held" not in item:
+        return 0 if is_elsewhere(item["url"]) else max(0, item["size"])
+    with contextlib.suppress(OSError):
+        return 0 if is_elsewhere(item["held"]) else Path(item["held"]).stat().st_size
+    return 0
 
 
 def _check_unchanged(url: str, name: str, etag: str, size: int | None = None) -> None:

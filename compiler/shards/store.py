@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tlc_edge.compiler.data.forms.address import told
-from tlc_edge.compiler.data.forms.elsewhere import is_elsewhere, open_system, reaching
+from tlc_edge.compiler.data.forms.elsewhere import is_elsewhere, is_web, open_system, reaching
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import PART, write_file
 
@@ -40,6 +40,8 @@ class Store:
         self.where = where if is_elsewhere(where) else str(Path(where).absolute())
         self._remote = is_elsewhere(where) and not where.startswith("file://")
         self._root = Path(where.removeprefix("file://"))
+        self.fetched = 0
+        """Bytes that were read of it, where it is not on this machine."""
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file.
@@ -51,7 +53,8 @@ class Store:
             system, root = open_system(self.where)
             with reaching(f"{self.where.rstrip('/')}/{name}"):
                 data: bytes = system.cat_file(f"{root.rstrip('/')}/{name}")
-                return data
+            self.fetched += len(data)
+            return data
         try:
             return (self._root / name).read_bytes()
         except FileNotFoundError:
@@ -65,6 +68,7 @@ class Store:
         Raises:
             DataError: it cannot be written.
         """
+        self.check_writable()
         if self._remote:
             system, root = open_system(self.where)
             with reaching(self.where):
@@ -76,6 +80,15 @@ class Store:
             write_file(path, data)
         except OSError as e:
             raise DataError(f"{self.name}: {name} cannot be written ({e.strerror or e})") from None
+
+    def check_writable(self) -> None:
+        """Check that it is no place that can only be read.
+
+        Raises:
+            DataError: it is.
+        """
+        if is_web(self.where):
+            raise DataError(f"{self.name}: a web server is read only; make features in a folder or a bucket")
 
     def has(self, name: str) -> bool:
         """Return whether a file is there."""

@@ -24,12 +24,13 @@ from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.images.nothing import SIDE
 from tlc_edge.runtime.progress import Count, silent
 
+from .costs import Worker, by_worker, read_costs
 from .plan import SHARDS as DEFAULT_SHARDS
 from .plan import plan_again, write_trunk
 from .records import Pass, Plan, read_plan
 from .rows import Half, Row, require_pyarrow, unpack
 from .run import Runner, source_of
-from .store import COSTS, SHARDS, Store
+from .store import SHARDS, Store
 
 IN_MEMORY = 50_000
 """Images whose features a build holds in memory; of more they lie in a file of the scratch folder."""
@@ -53,6 +54,8 @@ class State:
     """That the shards took, of all workers together."""
     processor: float
     """The same, of their processors."""
+    workers: tuple[Worker, ...] = ()
+    """What each of them did of it."""
 
 
 def states(store: Store) -> list[State]:
@@ -62,30 +65,29 @@ def states(store: Store) -> list[State]:
         DataError: it has no plan.
     """
     plan, passes = read_plan(store)
-    there, kept = store.names(SHARDS), store.names(COSTS)
+    there = store.names(SHARDS)
     found: list[State] = []
     for one in passes:
         missing = tuple(i for i in range(len(one.lists)) if _file(one, plan, i) not in there)
-        names = [f"{one.shard(plan, i)[1]}.json" for i in range(len(one.lists))]
-        costs = [_cost(store, f"{COSTS}/{name}") for name in names if name in kept]
-        images, read, seconds, processor = (
-            sum(c[k] for c in costs) for k in ("images", "read", "seconds", "processor")
+        costs = read_costs(store, _recipes(plan, one))
+        state = State(
+            number=one.number,
+            shards=len(one.lists),
+            done=len(one.lists) - len(missing),
+            missing=missing,
+            images=sum(one.counts),
+            read_images=sum(c.images for c in costs),
+            read=sum(c.read for c in costs),
+            seconds=sum(c.seconds for c in costs),
+            processor=sum(c.processor for c in costs),
+            workers=by_worker(costs),
         )
-        done = len(one.lists) - len(missing)
-        found.append(
-            State(one.number, len(one.lists), done, missing, sum(one.counts), images, read, seconds, processor)
-        )
+        found.append(state)
     return found
 
 
-def _cost(store: Store, name: str) -> dict[str, Any]:
-    """Return what a shard took; zeros where the file is damaged, as nothing depends on it."""
-    nothing: dict[str, Any] = dict.fromkeys(("images", "read", "seconds", "processor"), 0)
-    try:
-        kept: dict[str, Any] = store.document(name)
-        return {key: kept[key] + 0 for key in nothing}
-    except (DataError, KeyError, TypeError):
-        return nothing
+def _recipes(plan: Plan, one: Pass) -> list[str]:
+    return [one.shard(plan, i)[1] for i in range(len(one.lists))]
 
 
 def _file(one: Pass, plan: Plan, index: int) -> str:
@@ -131,6 +133,11 @@ class Stored:
             )
         if missing and self.run is not None:
             self.run(self.store, self.plan, one, progress)
+
+    def workers(self) -> tuple[Worker, ...]:
+        """Return what each worker did for the shards of all passes."""
+        recipes = [recipe for one in self.passes for recipe in _recipes(self.plan, one)]
+        return by_worker(read_costs(self.store, recipes))
 
     def check_trunk(self, trunk: TrunkFile, preprocessing: Preprocessing) -> None:
         """Check that a build's trunk, and how it gets its images, are those that were planned with.

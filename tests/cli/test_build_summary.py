@@ -20,12 +20,14 @@ from tlc_edge.cli.build_summary import print_summary, sentence
 from tlc_edge.compiler.data.records import Skipped
 from tlc_edge.compiler.records import Score
 from tlc_edge.compiler.result import Built, Result
+from tlc_edge.compiler.shards.costs import Costs, Worker
 
 LABELS = ("bishop", "king", "knight", "pawn", "queen", "rook")
+ALONE = Costs()
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def result(labels: tuple[str, ...] = LABELS, note: str = "photos: all is well") -> Result:
+def result(labels: tuple[str, ...] = LABELS, note: str = "photos: all is well", costs: Costs = ALONE) -> Result:
     """A build of 24 held-out images, six of them answered wrong."""
     findings, _ = make(labels, 24, wrong=range(6))
     score = Score("model.tflite", "ai-edge-litert", "int8", 4_000_000, 0.75, 0.958, 0.9871)
@@ -52,6 +54,7 @@ def result(labels: tuple[str, ...] = LABELS, note: str = "photos: all is well") 
         seconds={"load data": 1.0, "write": 2.0},
         cached=90,
         notes=(note,),
+        costs=costs,
         recognised="photos: a folder per class; 90 images of 6 classes",
     )
 
@@ -101,6 +104,24 @@ def test_in_a_pipe_it_is_text_and_a_line_is_a_line(capfd: pytest.CaptureFixture[
         "90 images were seen before: their features come from the cache",
         "skipped rook/phone.heic: not an image in a format known here; convert it to JPEG or PNG",
     ]
+
+
+def test_what_others_did_is_a_line_and_with_all_of_it_a_table(capfd: pytest.CaptureFixture[str]) -> None:
+    told = ("features:", "read from elsewhere", "node-1:17")
+    print_summary(result(), verbose=True)
+    out = capfd.readouterr().out
+    assert not any(words in out for words in told)
+    costs = Costs(
+        4_200_000, (Worker("node-1:17", 3, 300, 6_000_000, 2.26, 2.0), Worker("node-2:9", 1, 100, 2_000_000, 1.1, 1))
+    )
+    print_summary(result(costs=costs))
+    out = capfd.readouterr().out
+    assert "features: 4 shards by 2 workers; 8.0 MB read, 3 s, 3 s of processor\n" in out
+    assert "read from elsewhere by this build: 4.2 MB\n" in out
+    assert told[-1] not in out
+    print_summary(result(costs=costs), verbose=True)
+    rows = [line.split() for line in capfd.readouterr().out.splitlines()]
+    assert ["node-1:17", "3", "300", "6.0", "MB", "2.3", "2.0"] in rows
 
 
 def test_a_terminal_shows_the_same_words_and_cuts_none(

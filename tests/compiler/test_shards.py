@@ -24,11 +24,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from test_json_shapes import hold
 
+from tlc_edge.cli.build_summary import document
 from tlc_edge.compiler import Options, build, prepare
 from tlc_edge.compiler.data.forms.elsewhere import scratch
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.shards import records, stored
 from tlc_edge.compiler.shards.cluster import _noise_to
+from tlc_edge.compiler.shards.costs import Costs, worker_name
 from tlc_edge.compiler.shards.records import read_list, read_plan, write_list
 from tlc_edge.compiler.shards.rows import unpack
 from tlc_edge.compiler.shards.run import run_shards, trunk_of
@@ -99,6 +101,13 @@ def test_the_bundle_is_that_of_one_machine(pictures: Path, store: Path, tmp_path
     assert [s.name for s in read.skipped] == [s.name for s in alone.skipped] == ["1/broken.png"]
     assert read.duplicates == alone.duplicates != ()
     assert read.images == alone.images
+    assert alone.costs == Costs()
+    (worker,) = read.costs.workers  # this process, which made them all
+    assert (worker.worker, worker.shards, read.costs.read) == (worker_name(), 6, 0)
+    listed = [p.stat().st_size for p in pictures.glob("*/*.png")]
+    assert sum(listed) < worker.read < 2 * sum(listed)  # all once, and those that train again
+    assert len(listed) < worker.images < 2 * len(listed)
+    hold("build", json.loads(json.dumps(document(read))))
 
 
 def test_a_second_run_finds_nothing_to_do_and_another_store_has_the_same_bytes(
@@ -110,8 +119,13 @@ def test_a_second_run_finds_nothing_to_do_and_another_store_has_the_same_bytes(
     plan_features(asked(pictures, Path()), str(other), 3)
     assert len(run_shards(str(other), [2, 0])) == 2
     assert {name: data for name, data in before.items() if name in files(other)} == files(other)
+    script = "import sys; from tlc_edge.compiler.shards.run import run_shards as run; run(sys.argv[1], [1])"
     (state,) = states(Store(str(other)))
-    assert (state.done, state.missing, state.read_images > 20) == (2, (1,), True)
+    assert (state.done, state.missing, state.read_images > 20, len(state.workers)) == (2, (1,), True, 1)
+    subprocess.run([sys.executable, "-c", script, str(other)], check=True)
+    (state,) = states(Store(str(other)))
+    assert sorted(worker.shards for worker in state.workers) == [1, 2]  # two processes, two workers
+    assert sum(worker.images for worker in state.workers) == state.read_images == state.images
 
 
 def test_two_at_once_and_one_killed_leave_whole_shards_only(pictures: Path, store: Path, tmp_path: Path) -> None:
@@ -254,6 +268,12 @@ class TestRefusals:
         spoilt = states(Store(str(root)))
         assert [state.missing for state in spoilt] == [state.missing for state in whole]
         assert sum(state.read_images for state in spoilt) < sum(state.read_images for state in whole)
+        old = sorted((root / "costs").iterdir())[-1]
+        kept = json.loads(old.read_text())
+        old.write_text(json.dumps({name: value for name, value in kept.items() if name != "worker"}))
+        unknown = [w for state in states(Store(str(root))) for w in state.workers if not w.worker]
+        assert sum(w.images for w in unknown) == kept["images"]
+        assert sum(w.shards for w in unknown) == 4
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ def read(reading: Reading) -> list[Sample]:
     origin = reading.origin
     if not address_name(origin.data).lower().endswith((*npz.SUFFIXES, *archive.SUFFIXES)):
         raise DataError(
-            f"{told(origin.data)}: an address must be that of an .npz, a .zip or a .tar archive, by its name"
+            f"{told(origin.data)}: an address must be that of an .npz, a .zip or a .tar archive, by its name, "
+            "or of a folder, with / at its end"
         )
     checksum = None if origin.checksum is None else parse_checksum(origin.checksum)
     folder = made_folder(origin.cache, "downloads")

@@ -17,10 +17,11 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tlc_edge.runtime.errors import DataError, UsageError, first_line
 from tlc_edge.runtime.images.walk import is_junk
@@ -36,6 +37,8 @@ _NEEDS = {
     "az": "adlfs",
     "abfs": "adlfs",
     "hf": "huggingface_hub",
+    "http": "aiohttp",
+    "https": "aiohttp",
 }
 _REFUSED = (
     "NoCredentials",
@@ -46,6 +49,11 @@ _REFUSED = (
     "Unauthorized",
     "InvalidAccessKey",
 )
+_lock = threading.Lock()
+_fetched = [0]
+_ETAGS = ("ETag", "etag", "mtime", "updated", "Last-Modified")
+_AT_ONCE = 16  # requests
+_DEEPEST = 32  # folders in each other
 _MISSING = ("NoSuchBucket", "NoSuchKey", "NotFound")
 
 
@@ -128,7 +136,7 @@ def list_below(url: str) -> list[Listed]:
     system, root = open_system(url)
     with reaching(url):
         system.invalidate_cache()  # what was listed a minute ago may have changed
-        found: dict[str, Any] = system.find(root, detail=True)
+        found = _find_on_web(system, root) if is_web(url) else system.find(root, detail=True)
         if not found:
             if not system.exists(root):
                 raise FileNotFoundError
@@ -137,18 +145,40 @@ def list_below(url: str) -> list[Listed]:
     listed: dict[str, Listed] = {}
     for path, info in found.items():
         below = path.removeprefix(base).lstrip("/") or path.rpartition("/")[2]
-        parts = below.split("/")
+        parts = [unquote(part) if is_web(url) else part for part in below.split("/")]
         place = "/".join(part for part in parts if part)  # as a disk has it
-        if not below.endswith("/") and ".." not in parts and not is_junk(parts):
-            etag = str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("updated") or "").strip(
-                '"'
-            )
+        if not below.endswith("/") and ".." not in place.split("/") and not is_junk(parts):
+            etag = str(next((info[name] for name in _ETAGS if info.get(name)), "")).strip('"')
             if place in listed:
                 raise DataError(
                     f"{told(url)}: has {place[:200]} twice, under names that a disk takes for one; rename one"
                 )
             listed[place] = Listed(place, system.unstrip_protocol(path), int(info.get("size") or 0), etag)
     return sorted(listed.values(), key=lambda file: file.path)
+
+
+def is_web(url: str) -> bool:
+    """Return whether an address is that of a web server, which can be read only."""
+    return url.partition("://")[0].lower() in ("http", "https")
+
+
+def _find_on_web(system: Any, root: str) -> dict[str, dict[str, Any]]:
+    """Return the files that the pages of a web server link to, each below its page, with what is said of them.
+
+    A page that cannot be had is an error: its images would be missing without a word.
+    """
+    if not root.endswith("/"):
+        return {root: system.info(root)}
+    system.cat_file(root)  # what is wrong with it, which a listing does not tell
+    linked = [path for path in system.find(root, maxdepth=_DEEPEST, on_error="raise") if not set(path) & set("?#")]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(linked, pool.map(lambda path: _info(system, path), linked), strict=True))
+
+
+def _info(system: Any, path: str) -> dict[str, Any]:
+    with reaching(path):
+        found: dict[str, Any] = system.info(path)
+        return found
 
 
 def read_url(url: str, start: int | None = None, size: int | None = None) -> bytes:
@@ -161,7 +191,9 @@ def read_url(url: str, start: int | None = None, size: int | None = None) -> byt
     with reaching(url):
         end = None if start is None or size is None else start + size
         data: bytes = system.cat_file(path, start=start, end=end)
-        return data
+    _count(len(data))
+    # A web server may give the whole file where a part was asked for.
+    return data[start:end] if end is not None and end - (start or 0) < len(data) else data
 
 
 def copy_url(url: str, path: Path) -> None:
@@ -176,9 +208,20 @@ def copy_url(url: str, path: Path) -> None:
     try:
         with reaching(url):
             system.get_file(name, str(part))
+        _count(part.stat().st_size)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def fetched_bytes() -> int:
+    """Return how much this process has fetched so far, in bytes of files."""
+    return _fetched[0]
+
+
+def _count(size: int) -> None:
+    with _lock:
+        _fetched[0] += size
 
 
 @dataclass(frozen=True)
@@ -221,7 +264,6 @@ class Elsewhere(os.PathLike[str]):
         return scratch() / f"{key}{re.sub(r'[^.A-Za-z0-9]', '', Path(self.name).suffix)[:10]}"
 
 
-_lock = threading.Lock()
 _cells = threading.Lock()
 _group: list[tuple[str, int, list[bytes | None]]] = []  # what was read last: rows are asked for one after the other
 
@@ -236,6 +278,7 @@ def _cell(url: str, row: int) -> bytes:
             system, path = open_system(url)
             with reaching(url), system.open(path, "rb") as opened:
                 kept = (url, *read_group(url, opened, row))
+                _count(sum(len(data) for data in kept[2] if data is not None))
             _group[:] = [kept]
         data = kept[2][row - kept[1]]
     if data is None:

@@ -24,7 +24,7 @@ from tlc_edge.runtime.images.walk import is_image
 from . import archive, npz
 from .address import MAX_BYTES as MOST
 from .address import told
-from .elsewhere import Listed, copy_url, is_elsewhere, list_below, read_url
+from .elsewhere import Listed, copy_url, is_elsewhere, is_web, list_below, read_url
 from .made_folder import made_folder
 
 EXPECTED = ""
@@ -39,8 +39,17 @@ _AT_ONCE = 16  # copies
 
 
 def claims(origin: Origin) -> bool:
-    """Return whether it is a place that fsspec reaches; a file on the web is an address like any other."""
+    """Return whether it is a place that fsspec reaches, or a folder on the web; a file there is an address like any."""
+    if is_web(origin.data):
+        return origin.data.endswith("/")
     return is_elsewhere(origin.data) and origin.data.partition("://")[0].lower() in PLACES
+
+
+def is_listed(data: str) -> bool:
+    """Return whether a plan lists what is there; an archive on the web is fetched and unpacked instead."""
+    if is_web(data):
+        return data.lower().endswith(("/", *HOLDERS))
+    return is_elsewhere(data)
 
 
 def read(reading: Reading) -> list[Sample]:
@@ -121,7 +130,12 @@ def _copy(listed: Sequence[Listed], folder: Path, reading: Reading) -> None:
     for gone in set(had) - {file.path for file in wanted}:
         folder.joinpath(gone).unlink(missing_ok=True)
     now = {file.path: [file.size, file.etag] for file in wanted}
-    missing = [file for file in wanted if had.get(file.path) != now[file.path] or not _place(folder, file).exists()]
+    # Where nothing says whether a file has changed, it is copied again.
+    missing = [
+        file
+        for file in wanted
+        if not file.etag or had.get(file.path) != now[file.path] or not _place(folder, file).exists()
+    ]
     for file in missing:
         if file.size > MAX_BYTES and is_image(file.path):
             raise DataError(f"{told(file.url)}: an image of {file.size:,} bytes; remove it")
