@@ -95,8 +95,8 @@ def _cost(store: Store, name: str) -> Cost:
     """Return what a shard took; zeros where the file is damaged, as nothing depends on it."""
     try:
         kept = store.document(f"{COSTS}/{name}")
-        whole = {key: int(kept[key]) for key in ("images", "skipped", "read")}
-        parts = {key: float(kept[key]) for key in ("seconds", "processor")}
-        return Cost(**whole, **parts, worker=str(kept.get("worker", ""))[:300])
+        images, skipped, read = (int(kept[key]) for key in ("images", "skipped", "read"))
+        seconds, processor = (float(kept[key]) for key in ("seconds", "processor"))
+        return Cost(images, skipped, read, seconds, processor, str(kept.get("worker", ""))[:300])
     except (DataError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return Cost(0, 0, 0, 0.0, 0.0)
