@@ -26,9 +26,8 @@ from .answers import (
     explanation_document,
     merged_document,
 )
-from .asked import Call, example_ids, json_response, required
+from .asked import Call, example_ids, json_response, required, whole_number
 from .events import Streams
-from .guard import whole_number
 from .live import Live
 from .served import Served
 from .uploads import read_uploads
@@ -108,6 +107,7 @@ class Api:
             served = self.bundles.get(request.path_params["bundle"])
             if served is None:
                 raise HTTPException(404, "there is no bundle of that name; see api/v1/bundles")
+            request.scope["tlc.served"] = served
             return await endpoint(Call(request, client, served))
 
         return run
@@ -137,9 +137,8 @@ class Api:
 
         def work() -> Response:
             (image,) = _one(read_uploads(body, kind, name))
-            data = image.getvalue()
-            prediction = asked.served.classifier.predict(data)
-            asked.served.keep_unsure(Frame(data), prediction)
+            prediction = asked.served.classifier.predict(image)
+            asked.served.keep_unsure(Frame(image.getvalue()), prediction)
             return json_response(prediction.document(image.name))
 
         return await self.predicting.run(asked.client.key, work)
@@ -150,7 +149,7 @@ class Api:
         def work() -> Response:
             (image,) = _one(read_uploads(body, kind))
             classifier = asked.served.classifier
-            vector = classifier.embed(image.getvalue())
+            vector = classifier.embed(image)
             fingerprint = classifier.bundle.manifest.fingerprint
             return json_response({"embedding": vector.tolist(), "width": len(vector), "fingerprint": fingerprint})
 
@@ -162,7 +161,7 @@ class Api:
 
         def work() -> Response:
             (image,) = _one(read_uploads(body, kind, name))
-            return json_response(explanation_document(asked.served.classifier.explain(image.getvalue()), image.name))
+            return json_response(explanation_document(asked.served.classifier.explain(image), image.name))
 
         return await self.predicting.run(asked.client.key, work)
 
@@ -209,7 +208,7 @@ class Api:
 
     async def _undo(self, asked: Call) -> Response:
         only = (await asked.document(operation=int)).get("operation")
-        return await self._change(asked, lambda: asked.served.classifier.undo(only))
+        return await self._change(asked, lambda: asked.served.undo(only))
 
     # What was taught
 

@@ -132,8 +132,8 @@ class _Rest:
 
     async def _metrics(self, request: Request) -> Response:
         request.scope["tlc.route"] = "/metrics"
-        who_asks(request)
-        body, kind = self.metrics.text()
+        client = who_asks(request)
+        body, kind = await self.api.looking.run(client.key, self.metrics.text)
         return Response(body, headers={"cache-control": "no-store", "content-type": kind})
 
     async def _openapi(self, request: Request) -> Response:

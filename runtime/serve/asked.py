@@ -87,6 +87,17 @@ def example_ids(document: dict[str, Any]) -> list[int]:
     return found
 
 
+def whole_number(text: str, what: str) -> int:
+    """Read a number of a path or a query.
+
+    Raises:
+        UsageError: it is none that SQLite could hold.
+    """
+    if text.isascii() and text.isdecimal() and len(text) < 19:
+        return int(text)
+    raise UsageError(f"{what} is {text[:20]!r}, expected a whole number")
+
+
 def json_response(document: Any, status: int = 200) -> Response:
     """Return a document as an answer that nobody keeps."""
     body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -122,6 +122,8 @@ class _Authority:
             self.certificate: Any = self.x509.load_pem_x509_certificate(self.pem)
         except (OSError, ValueError, TypeError) as e:
             why = getattr(e, "strerror", None) or "damaged; remove it, and trust the new one again"
+            if isinstance(e, OSError):
+                why = f"{why}; give another folder with --state"
             raise DeviceError(f"{folder}: the device's own certificate authority: {why}") from None
 
     def may_sign(self, name: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 from starlette.background import BackgroundTask
@@ -36,7 +38,8 @@ async def export_gallery(asked: Call, workers: Workers) -> Response:
                 raise GalleryError("nothing is enrolled yet, so there is nothing to export")
             folder = _folder(gallery.path)
             try:
-                export(gallery, folder / "tlc.gallery")
+                with _under_names(folder, "the export"):
+                    export(gallery, folder / "tlc.gallery")
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -67,16 +70,15 @@ async def import_gallery(asked: Call, workers: Workers) -> Merged:
     folder = await run_in_threadpool(_folder, classifier.gallery_path)
     try:
         file = folder / "import.gallery"
-        with file.open("xb") as out:
-            async for piece in asked.request.stream():
-                await run_in_threadpool(out.write, piece)
-            size = out.tell()
+        size = await _receive(asked, file)
         if not size:
             raise UsageError("no gallery in the request; send the file as its body")
-        return await workers.run(
-            asked.client.key,
-            lambda: import_file(classifier.bundle, file, classifier.gallery_path, conflicts),
-        )
+
+        def work() -> Merged:
+            with _under_names(folder, "what was sent"):
+                return import_file(classifier.bundle, file, classifier.gallery_path, conflicts)
+
+        return await workers.run(asked.client.key, work)
     finally:
         await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
 
@@ -86,6 +88,30 @@ def clear_leftovers(gallery: Path) -> None:
     with contextlib.suppress(OSError):
         for folder in gallery.absolute().parent.glob(f"{_PREFIX}*"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _receive(asked: Call, file: Path) -> int:
+    """Write a request's body to a file; return its size in bytes.
+
+    Raises:
+        GalleryError: it cannot be written.
+    """
+    try:
+        with file.open("xb") as out:
+            async for piece in asked.request.stream():
+                await run_in_threadpool(out.write, piece)
+            return out.tell()
+    except OSError as e:
+        raise GalleryError(f"what was sent cannot be kept ({e.strerror or e}), so nothing was changed") from None
+
+
+@contextlib.contextmanager
+def _under_names(folder: Path, name: str) -> Generator[None]:
+    """Call the file of a folder by a name that says something to who asked."""
+    try:
+        yield
+    except GalleryError as e:
+        raise type(e)(re.sub(rf"{re.escape(str(folder))}/\S+?:", f"{name}:", str(e))) from None
 
 
 def _folder(gallery: Path) -> Path:

@@ -14,11 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tlc_edge.runtime.errors import TlcError, UsageError, first_line
+from tlc_edge.runtime.errors import TlcError, first_line
 
 from .access import Access, RefusedError
 from .answers import error_document, status_of
 from .pages import POLICY
+from .served import Served
 from .workers import BusyError
 
 MOST_BODY = 64 << 20
@@ -78,6 +79,8 @@ class Guard:
     bodies: Bodies = field(default_factory=Bodies)
     draining: bool = False
     """No more is begun: the server is on its way to its end."""
+    complained: str = ""
+    """What it told of last that hinders every request."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -118,8 +121,14 @@ class Guard:
         if length.isascii() and length.isdecimal() and int(length) > most:
             raise _too_large(most)
 
+    def _complain_once(self, text: str) -> None:
+        """Tell of what each request meets until somebody mends it."""
+        if text != self.complained:
+            self.complained = text
+            self.complain(text)
+
     async def _tell(self, error: Exception, scope: Scope, answer: _Answer) -> None:
-        status, what, kind, retry = self._explain(error)
+        status, what, kind, retry = self._explain(error, scope.get("tlc.served"))
         headers = {"content-type": "application/json", "cache-control": "no-store"}
         if retry is not None:
             headers["retry-after"] = str(retry)
@@ -136,17 +145,22 @@ class Guard:
         await answer({"type": "http.response.start", "status": status, "headers": raw})
         await answer({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _explain(self, error: Exception) -> tuple[int, str, str, int | None]:
+    def _explain(self, error: Exception, served: Served | None) -> tuple[int, str, str, int | None]:
         if isinstance(error, RefusedError):
             return error.status, error.what, "Refused", error.retry
         if isinstance(error, BusyError):
             return 503, "too much is waiting already; try again in a second", "Busy", _BUSY
         if isinstance(error, TlcError):
+            if served is None:  # it is about who may, so who asks is not told where that is kept
+                self._complain_once(str(error))
+                return 503, "the server cannot tell who may; what it says where it runs says why", "Refused", None
             if status_of(error) == 500:
                 self.complain(str(error))
-            return status_of(error), str(error), type(error).__name__, None
+            return status_of(error), served.without_folder(str(error)), type(error).__name__, None
         if isinstance(error, HTTPException):
-            return error.status_code, error.detail, "HTTPException", None
+            allowed = (error.headers or {}).get("Allow")
+            what = error.detail if allowed is None else f"nothing is done here by that method; use {allowed}"
+            return error.status_code, what, "HTTPException", None
         if isinstance(error, MemoryError):
             return 503, "out of memory; use fewer or smaller images", "MemoryError", _BUSY
         where = error.__traceback__
@@ -223,14 +237,3 @@ def _too_large(most: int) -> RefusedError:
 
 def _too_slow() -> RefusedError:
     return RefusedError(408, "the request comes too slowly; send it again")
-
-
-def whole_number(text: str, what: str) -> int:
-    """Read a number of a path or a query.
-
-    Raises:
-        UsageError: it is none that SQLite could hold.
-    """
-    if text.isascii() and text.isdecimal() and len(text) < 19:
-        return int(text)
-    raise UsageError(f"{what} is {text[:20]!r}, expected a whole number")

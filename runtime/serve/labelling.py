@@ -29,10 +29,11 @@ class Unsorted:
             DeviceError: nothing can be written there.
         """
         self.most = most
-        self._folder, self._classifier = folder, classifier
+        self._folder = folder
         self._unsure = Unsure(folder, classifier, say, most=most, most_bytes=most_bytes)
         self._keeping = threading.Lock()
         self._sorting = threading.Lock()
+        self._sorted = Sorting(classifier, folder)
 
     def see(self, frame: Frame, prediction: Prediction) -> bool:
         """Keep a frame that is unknown or unsure and repeats none; return whether it was kept.
@@ -73,7 +74,12 @@ class Unsorted:
         """
         with self._sorting:
             path = self._path(picture)
-            return None if path is None else Sorting(self._classifier, self._folder).sort(path, label)
+            return None if path is None else self._sorted.sort(path, label)
+
+    def undo(self, only: int | None) -> Change | None:
+        """Undo the latest change where it sorted a picture, which is to be sorted again; None where it was another."""
+        with self._sorting:
+            return self._sorted.undo_change(only)
 
     def discard(self, picture: str) -> bool:
         """Delete a picture; return whether it was there."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tlc_edge.runtime.bundle.manifest import Preprocessing
-from tlc_edge.runtime.errors import DeviceError, ImageError, TlcError
+from tlc_edge.runtime.errors import DeviceError, TlcError
 from tlc_edge.runtime.knn.prediction import Prediction
 from tlc_edge.runtime.watch.camera import is_video_file
 from tlc_edge.runtime.watch.frames import Frame, Gap, Watched, open_frames
@@ -110,15 +110,11 @@ class Live:
             return
         try:
             prediction = served.classifier.predict(shot.frame.image, shot.frame.order)
-        except ImageError as e:
-            served.news.tell("camera", {"is_there": True, "text": str(e)}, latest=True)
-            return
-        except TlcError as e:  # a gallery without a class, say: the next frame may have one
-            served.news.tell("camera", {"is_there": True, "text": str(e)}, latest=True)
-            return
-        self.looked += 1
-        served.news.tell("answer", _answer(shot, prediction), latest=True)
-        served.keep_unsure(shot.frame, prediction)
+            self.looked += 1
+            served.news.tell("answer", _answer(shot, prediction), latest=True)
+            served.keep_unsure(shot.frame, prediction)
+        except TlcError as e:  # no image, or a gallery without a class: the next frame may have one
+            served.news.tell("camera", {"is_there": True, "text": served.without_folder(str(e))}, latest=True)
 
     def _tell(self, document: dict[str, Any]) -> None:
         for served in self._bundles:

@@ -8,6 +8,8 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from tlc_edge.runtime.errors import TlcError
+
 from .events import Streams
 from .live import Live
 from .served import Served
@@ -67,4 +69,7 @@ class Metrics:
 
 
 def _rows(served: Served) -> float:
-    return served.classifier.rows
+    try:
+        return served.classifier.rows
+    except TlcError:  # of a gallery that is damaged, say: all else is told
+        return float("nan")

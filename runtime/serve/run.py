@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import re
 import signal
 import socket
 import ssl
@@ -34,6 +35,8 @@ from .served import Served, names_of
 from .tokens import Tokens
 
 _DAY = 86_400.0
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+"""Of a host; browsers send one with other letters as `xn--…`."""
 _GRACE = 30
 """Seconds that requests under way have to their end, once the server's was asked for."""
 
@@ -145,6 +148,11 @@ def check(options: Options) -> None:
         raise UsageError("--cert and --key go together; give the certificate and its key")
     if options.tls and options.cert is not None:
         raise UsageError("--tls makes a certificate, --cert brings one; choose")
+    for name in options.names:
+        if not (is_address(name) or _NAME.fullmatch(name)):
+            raise UsageError(
+                f"--host-name {name!r}: expected a name such as raspberrypi.local, without https:// and without a port"
+            )
     if options.tls:
         check_names(options.names)
     if options.trust_proxy is not None and not is_address(options.trust_proxy):
@@ -244,12 +252,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 def shown_host(options: Options, names: Iterable[str]) -> str:
     """Return under which host the page is told: for all addresses, the name that others find it by."""
-    if options.names:
-        return options.names[0]
-    if options.host in ("0.0.0.0", "::", ""):
+    if not options.names and options.host in ("0.0.0.0", "::"):
         local = sorted(name for name in names if name.endswith(".local"))
         return local[0] if local else socket.gethostname()
-    return f"[{options.host}]" if ":" in options.host else options.host
+    host = options.names[0] if options.names else options.host
+    return f"[{host}]" if ":" in host else host
 
 
 def page_address(options: Options, scheme: str, host: str, port: int) -> str:

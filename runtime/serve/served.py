@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from tlc_edge.runtime.classifier import Classifier
+from tlc_edge.runtime.errors import DeviceError
 from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.records import Change
 from tlc_edge.runtime.knn.prediction import Prediction
 from tlc_edge.runtime.watch.frames import Frame
 
@@ -56,10 +59,27 @@ class Served:
             if gallery is not None:
                 gallery.close()
 
+    def undo(self, only: int | None) -> Change:
+        """Take back the latest change; with `only`, that one and no other. A picture that was sorted comes back.
+
+        Raises:
+            GalleryError: as `Classifier.undo`.
+        """
+        change = None if self.unsorted is None else self.unsorted.undo(only)
+        if change is None:
+            return self.classifier.undo(only)
+        self._tell_queue()
+        return change
+
     def keep_unsure(self, frame: Frame, prediction: Prediction) -> None:
         """Keep a frame for a person to sort, where that is asked for and the answer is unsure."""
         if self.unsorted is not None and self.unsorted.see(frame, prediction):
-            self.news.tell("queue", {"pictures": len(self.unsorted.pictures())}, latest=True)
+            self._tell_queue()
+
+    def without_folder(self, text: str) -> str:
+        """Return what went wrong without where the gallery lies on this machine, which is nobody's business."""
+        folder = self.classifier.gallery_path.parent
+        return text if folder == Path() else text.replace(f"{folder}{os.sep}", "")
 
     def close(self) -> None:
         """Close what is open."""
@@ -68,6 +88,11 @@ class Served:
                 self._looked.close()
                 self._looked = None
         self.classifier.close()
+
+    def _tell_queue(self) -> None:
+        if self.unsorted is not None:
+            with contextlib.suppress(DeviceError):  # what was done is done; who asks for the pictures is told
+                self.news.tell("queue", {"pictures": len(self.unsorted.pictures())}, latest=True)
 
     def _open(self) -> Gallery | None:
         of = self.classifier.bundle.manifest

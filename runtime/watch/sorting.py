@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlc_edge.runtime.classifier import Classifier
-from tlc_edge.runtime.errors import DeviceError, UsageError
+from tlc_edge.runtime.errors import DeviceError, GalleryError, UsageError
 from tlc_edge.runtime.gallery.records import Change
 from tlc_edge.runtime.images.load import source_name
 from tlc_edge.runtime.labels import clean_label
@@ -84,12 +84,28 @@ class Sorting:
             self._classifier.undo(last.change.operation)
         self._done.pop()
         try:
-            last.lies_at.rename(last.came_from)
+            _bring_back(last)
         except OSError as e:
             raise DeviceError(f"{source_name(last.lies_at)}: {e.strerror or e}; it is not enrolled any more") from None
-        with contextlib.suppress(OSError):  # there is more in it
-            last.lies_at.parent.rmdir()
         return last.came_from
+
+    def undo_change(self, only: int | None = None) -> Change | None:
+        """Undo the latest change of the gallery where sorting one of these made it; None where it was another.
+
+        With `only`, the number of an operation, it must be that one. The picture is to be sorted again, if it is still
+        where it was put.
+        """
+        last = next((one for one in reversed(self._done) if one.change.operation), None)
+        if last is None or only not in (None, last.change.operation):
+            return None
+        try:
+            change = self._classifier.undo(last.change.operation)
+        except GalleryError:  # something else was changed since, or nothing can be: who undoes that is told
+            return None
+        self._done.remove(last)
+        with contextlib.suppress(OSError):
+            _bring_back(last)
+        return change
 
     def _place(self, picture: Path, label: str) -> Path:
         folder = self._folder / class_folder(label)
@@ -99,6 +115,12 @@ class Sorting:
             number += 1
             target = folder / f"{picture.stem}-{number}{picture.suffix}"
         return target
+
+
+def _bring_back(done: _Sorted) -> None:
+    done.lies_at.rename(done.came_from)
+    with contextlib.suppress(OSError):  # there is more in it
+        done.lies_at.parent.rmdir()
 
 
 def class_folder(label: str) -> str:

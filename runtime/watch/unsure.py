@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -58,7 +59,7 @@ class Unsure:
             trial.unlink()
         except (OSError, ValueError) as e:
             why = getattr(e, "strerror", None) or e
-            raise DeviceError(f"{source_name(folder)}: {why}; give --save-unknown a folder to write to") from None
+            raise DeviceError(f"{source_name(folder)}: {why}; choose a folder that can be written to") from None
 
     def see(self, frame: Frame, prediction: Prediction) -> Path | None:
         """Keep a frame's picture where its answer is unknown or unsure and it repeats no kept one; return its file."""
@@ -114,8 +115,13 @@ def kept_pictures(folder: Path) -> list[tuple[str, int]]:
     Raises:
         OSError: it cannot be read.
     """
+    found: list[tuple[str, int]] = []
     with os.scandir(folder) as entries:
-        return sorted((e.name, e.stat().st_size) for e in entries if is_kept_picture(e.name) and e.is_file())
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # another thread or process took it away meanwhile
+                if is_kept_picture(entry.name) and entry.is_file():
+                    found.append((entry.name, entry.stat().st_size))
+    return sorted(found)
 
 
 def is_kept_picture(name: str) -> bool:

@@ -151,3 +151,26 @@ def test_a_picture_is_thrown_away_or_must_not_pass(server: Running, tmp_path: Pa
         done = client.post(f"queue/{names[1]}", json={"not": True}).json()
     assert done["change"]["classes"] == {"none of these": 1}
     assert sorted(p.name for p in folder.iterdir()) == ["none of these"]
+
+
+def test_undo_brings_a_sorted_picture_back_and_leaves_what_else_was_done(server: Running, tmp_path: Path) -> None:
+    folder = tmp_path / "queue" / "photos"
+    names = [f"20260101T00000{i}.000Z.jpg" for i in range(2)]
+    for i, name in enumerate(names):
+        (folder / name).write_bytes(picture(i))
+    with server.client() as client:
+        sorted_ = [client.post(f"queue/{name}", json={"label": "blot"}).json() for name in names]
+        assert sorted_[1]["left"] == 0
+        client.post("enroll?label=other", content=picture(7))
+        assert client.post("undo").json()["label"] == "other"  # the latest change, which sorted nothing
+        assert client.get("queue").json()["pictures"] == []
+        number = sorted_[1]["change"]["operation"]
+        done = holds("Change", client.post("undo", json={"operation": number}).json())
+        assert (done["undone"], done["removed"], done["classes"]) == ("add", 1, {"blot": 1})
+        assert [p["id"] for p in client.get("queue").json()["pictures"]] == [names[1]]
+        assert client.post(f"queue/{names[1]}", json={"not": True}).status_code == 200  # it can be sorted again
+        for _ in range(2):
+            client.post("undo")
+        assert [p["id"] for p in client.get("queue").json()["pictures"]] == names
+        assert client.get("examples").json() == {"examples": []}
+    assert not (folder / "blot").exists()

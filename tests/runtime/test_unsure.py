@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_written_to_is_told(
 ) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"")
-    with pytest.raises(DeviceError, match="give --save-unknown a folder to write to"):
+    with pytest.raises(DeviceError, match="choose a folder that can be written to"):
         Unsure(file / "in", classifier, lambda _: None)
     notes: list[str] = []
     gone = Unsure(tmp_path / "gone", classifier, notes.append)
