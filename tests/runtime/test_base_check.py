@@ -11,8 +11,10 @@ from tlc_edge.runtime import Classifier
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.bundle.manifest import Decision
 from tlc_edge.runtime.gallery.records import GalleryRows
+from tlc_edge.runtime.knn import base_check
 from tlc_edge.runtime.knn.bank import Bank
-from tlc_edge.runtime.knn.base_check import taken
+from tlc_edge.runtime.knn.base_check import taken, turned_away
+from tlc_edge.runtime.labels import NONE_OF_THESE
 from tlc_edge.runtime.vectors import unit_rows
 
 DECISION = Decision(3, 0.05, 0.5)
@@ -76,6 +78,20 @@ def test_of_very_many_exemplars_some_are_tried() -> None:
     degrees = np.linspace(0, 90, 1000)
     found = bank(*degrees, classes=[int(d > 45) for d in degrees])
     assert taken(found, DECISION) == (300, 0)
+    assert turned_away(found) == (300, 0)
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_those_that_are_tried_reach_from_the_first_to_the_last(monkeypatch: pytest.MonkeyPatch, end: int) -> None:
+    monkeypatch.setattr(base_check, "_MOST", 2)
+    degrees = [0, 38, 42, 80, 180, 185, 190][:: 1 if end == 0 else -1]
+    classes = [0, 0, 0, 0, 1, 1, 1] if end == 0 else [0, 0, 0, 1, 1, 1, 1]
+    found = bank(*degrees, classes=classes)
+    enroll(found, "new", 1, 2)
+    assert taken(found, DECISION) == (2, 1)  # the one at 0 degrees
+    found = bank(*degrees, classes=classes)
+    enroll(found, NONE_OF_THESE, 0)
+    assert turned_away(found) == (2, 1)
 
 
 def test_enrolling_tells_before_and_after_when_asked(

@@ -87,6 +87,9 @@ def seen(*degrees: float) -> list[NewExample]:
         ("new", (140.0, 141.0, 1.0), [None, None, "cup"]),  # an intruder
         ("new", (140.0, 141.0, 142.0), [None, None, None]),
         ("new", (0.5, 1.0, 1.5), ["cup", "cup", "cup"]),  # all of them, though they are near to each other
+        ("new", (0.5, 1.0, 1.5, 140.0, 141.0), ["cup", "cup", "cup", None, None]),  # most of them
+        ("new", (0.5, 1.0, 140.0, 141.0), [None] * 4),  # half of them, and near to each other
+        ("new", (0.5, 1.0, 140.0, 141.0, 142.0), [None] * 5),
     ],
 )
 def test_what_looks_like_another_class(label: str, degrees: tuple[float, ...], expected: list[str | None]) -> None:

@@ -72,6 +72,25 @@ def test_what_is_new_is_read_once(following: FollowingBank, make: Make, asked: l
     assert asked == [0, 2]
 
 
+def test_it_is_current_until_something_changes_whoever_changes_it(following: FollowingBank, make: Make) -> None:
+    assert following.is_current(None)
+    with make(pen="ab") as gallery, Gallery.open(gallery.path, PRINT, WIDTH) as other, make("h", pot="c") as another:
+        assert not following.is_current(gallery)
+        following.follow(gallery)
+        assert following.is_current(gallery)
+        assert not following.is_current(another)
+        assert not following.is_current(other)  # the same file in another object: what it read it has to ask
+        assert not following.is_current(None)
+        for change in (lambda: add(gallery, "pen", "c"), lambda: add(other, "pen", "d"), lambda: other.forget("pen")):
+            change()
+            assert not following.is_current(gallery)
+            following.follow(gallery)
+            assert following.is_current(gallery)
+        following.follow(None)
+        assert following.is_current(None)
+        assert not following.is_current(gallery)
+
+
 def test_what_another_enrols_is_read_too(following: FollowingBank, make: Make, asked: list[int]) -> None:
     with make(pen="ab") as gallery, Gallery.open(gallery.path, PRINT, WIDTH) as other:
         following.follow(gallery)

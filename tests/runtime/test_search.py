@@ -110,6 +110,20 @@ def test_a_query_without_direction_is_near_to_nothing(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["float", "bounded", "on disk"])
+def test_a_row_without_direction_is_near_to_nothing_and_hides_no_other(kind: str) -> None:
+    vectors = clusters(3000)
+    vectors[[0, 7, 2999]] = 0
+    rows = filled(kind, vectors)
+    assert not rows.take(np.array([0, 7, 2999])).any()
+    for query in unit_rows(clusters(8, seed=3)):
+        expected = unit_rows(vectors) @ query
+        found, products = rows.nearest(query, 5)
+        np.testing.assert_allclose(products, np.sort(expected)[::-1][:5], atol=2e-6)
+        assert set(found.tolist()).isdisjoint({0, 7, 2999})
+        assert rows.products(query)[[0, 7, 2999]].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["float", "bounded", "on disk"])
 def test_a_row_that_is_put_replaces_one_and_no_other(kind: str) -> None:
     vectors, new = clusters(2000), noise(1)
     rows = filled(kind, vectors)
