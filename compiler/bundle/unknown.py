@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import NO_LOOKS, Floats, Looks, Neck
-from tlc_edge.compiler.train.whiten import whitening
+from tlc_edge.compiler.train.whiten import Scatter, scatter, whitening
 from tlc_edge.runtime.bundle.bundle import Exemplars
 from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.knn.bank import Bank
@@ -30,8 +31,15 @@ _HALF = (
 _FOLDS = 5
 _CLASS_FOLDS = 10
 _PER_CLASS = 30  # images of a class that are measured; more would cost time and tell little
+_ASKED = 3000  # images that are held against the exemplars, evenly from all
+_CLASSES = 300  # that are left out in turn, as if they were enrolled
+_PORTION = 1024  # images whose cosines to all exemplars are in memory at a time
 _EXAMPLES = (1, 2, 3, 5, 10, 20)
 _DRAWS = 3  # subsets of each size
+_TESTED = 1000  # test images on which mistakes are counted
+_TURNS = 100  # classes that are left out one by one, each with a bank of the others; of more, one of `_PARTS` at once
+_PARTS = 20
+IN_TURN = ("each class in turn", "each twentieth of the classes in turn")
 _KEPT = 200
 _QUANTILES = np.linspace(0, 1, 101)
 
@@ -103,16 +111,28 @@ class _Folded:
 
     def members(self) -> list[NDArray[np.int64]]:
         """Return the images of each class."""
-        return [np.flatnonzero(self.classes == c) for c in np.unique(self.classes)]
+        return list(_members(self.classes).values())
 
     def whitening(self, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the whitening that these images give; the identity for none, as for a neck without a matrix."""
         if not self._whitened:
             return np.eye(self._device.shape[1])
-        seen = fit[self._rows]
-        rows = [view[fit] for view in self._views] + [look[seen] for look in self.looks]
-        classes = [self.classes[fit]] * len(self._views) + [self.classes[self._rows[seen]]] * len(self.looks)
-        return whitening(np.concatenate(rows), np.concatenate(classes))
+        out = ~fit
+        # The sums of what is in a fold are those of all, made once, less those of the few that are not.
+        return whitening(self._all - self._sums(out) if 2 * out.sum() < len(out) else self._sums(fit))
+
+    @cached_property
+    def _all(self) -> Scatter:
+        return self._sums(np.ones(len(self.classes), np.bool_))
+
+    def _sums(self, some: NDArray[np.bool_]) -> Scatter:
+        seen, count = some[self._rows], int(self.classes.max(initial=-1)) + 1
+        found = Scatter.empty(self._device.shape[1], count)
+        for view in self._views:
+            found += scatter(view[some], self.classes[some], count)
+        for look in self.looks:
+            found += scatter(look[seen], self.classes[self._rows[seen]], count)
+        return found
 
     def unit(self, images: NDArray[np.int64], root: NDArray[np.float64]) -> Floats:
         """Return images as known-ness compares them, by a neck with this whitening."""
@@ -131,6 +151,13 @@ class _Folded:
         rows, scales = quantize_rows((projected @ root).astype(np.float32))
         unit = unit_rows((rows * scales[:, None] + self.shift @ root).astype(np.float32))
         return unit, row_lengths(rows) * scales
+
+
+def _members(classes: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Return the places of each class that is there, ascending."""
+    order = np.argsort(classes, kind="stable")
+    starts = np.flatnonzero(np.diff(classes[order], prepend=-1))
+    return dict(zip(classes[order[starts]].tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +179,7 @@ def _base_classes(
     fold = np.full(len(folded.classes), -1)
     for members in folded.members():
         fold[draw.permutation(members)] = np.arange(len(members)) % _FOLDS
+    some = some[np.linspace(0, len(some) - 1, min(_ASKED, len(some))).astype(np.int64)]
     scores: list[Floats] = []
     claimed = np.full((len(exemplars), 1 + len(folded.looks)), np.nan, np.float32)
     lengths = claimed.copy()
@@ -177,12 +205,13 @@ def _base_classes(
 
 def _claims(images: Floats, stored: Floats, classes: NDArray[np.int64]) -> Floats:
     """Return what each class claims of images: see `tlc_edge.runtime.knn.cut`; all are shifted and of unit length."""
-    similar = images @ stored.T
-    claims: list[Floats] = []
-    for c in np.unique(classes):
-        mean = unit_rows(stored[classes == c].sum(axis=0, keepdims=True))[0]
-        claims.append((similar[:, classes == c].max(axis=1) + images @ mean) / 2)
-    return np.stack(claims, axis=1)
+    order = np.argsort(classes, kind="stable")
+    starts = np.flatnonzero(np.diff(classes[order], prepend=-1))
+    rows = stored[order]
+    means = unit_rows(np.add.reduceat(rows, starts, axis=0))
+    portions = np.array_split(images, len(images) // _PORTION + 1)
+    nearest = np.concatenate([np.maximum.reduceat(some @ rows.T, starts, axis=1) for some in portions])
+    return np.asarray((nearest + images @ means.T) / 2, np.float32)
 
 
 def _few_examples(
@@ -193,11 +222,12 @@ def _few_examples(
     And what a class of these others claims of them.
     """
     scores: dict[int, list[tuple[float, float]]] = {n: [] for n in _EXAMPLES}
-    present = draw.permutation(np.unique(folded.classes))
+    present = draw.permutation(np.unique(folded.classes))[:_CLASSES]
+    of_class = _members(folded.classes[some])
     for out in np.array_split(present, min(_CLASS_FOLDS, len(present))):
         root = folded.whitening(~np.isin(folded.classes, out))
         for c in out:
-            unit = folded.unit(some[folded.classes[some] == c], root)
+            unit = folded.unit(some[of_class[c]], root)
             similar = unit @ unit.T
             for i in range(len(unit)):
                 others = np.delete(np.arange(len(unit)), i)
@@ -229,9 +259,9 @@ class StoredRows:
         """Return the embeddings and classes that travel with the bundle."""
         return (self.embeddings[:0], self.classes[:0]) if self.enrolled else (self.embeddings, self.classes)
 
-    def without(self, c: int) -> StoredRows:
-        """Return it as if class `c` were not there."""
-        keep = self.classes != c
+    def without(self, classes: NDArray[np.int64]) -> StoredRows:
+        """Return it as if these classes were not there."""
+        keep = ~np.isin(self.classes, classes)
         return StoredRows(self.embeddings[keep], self.classes[keep], self.enrolled)
 
     def bank(self, shift: Floats, unwanted: Floats | None = None) -> Bank:
@@ -265,17 +295,20 @@ def count_mistakes(
         rate: the false-alarm rate that is asked for.
         k: how many neighbours the device looks at.
         stored: what the images are compared with.
-        test: embeddings of test images, [N, D]: they decided nothing.
+        test: embeddings of test images, [N, D]: they decided nothing. Of many an even part is counted on.
         classes: their classes, [N].
-        foreign: embeddings of images of anything else, [M, D]; None leaves each class out in turn, with the test
-            images of that class in the place of foreign ones.
+        foreign: embeddings of images of anything else, [M, D]; None leaves each class out in turn, or each twentieth
+            of many, with the test images of what is left out in the place of foreign ones.
         looked: embeddings of test images in other looks, [L, D] each, by the look's name.
     """
     rule = Rule(knownness, rate, k)
+    some = np.linspace(0, len(test) - 1, min(_TESTED, len(test))).astype(np.int64)
+    test, classes, present = test[some], classes[some], np.unique(classes)
     if foreign is None:
+        turns = np.array_split(present, _PARTS if len(present) > _TURNS else max(1, len(present)))
         found = [
-            rule.without(stored.classes == c).unknown(stored.without(c), test[classes == c])
-            for c in np.unique(classes).tolist()
+            rule.without(np.isin(stored.classes, out)).unknown(stored.without(out), test[np.isin(classes, out)])
+            for out in turns
         ]
         strange = np.concatenate(found) if found else np.zeros(0, np.bool_)
     else:
@@ -284,7 +317,7 @@ def count_mistakes(
         "rate": rate,
         "test_images": len(test),
         "false_alarms": int(np.count_nonzero(rule.unknown(stored, test))),
-        "foreign": "each class in turn" if foreign is None else "--unknown-data",
+        "foreign": "--unknown-data" if foreign is not None else IN_TURN[len(present) > _TURNS],
         "foreign_images": len(strange),
         "false_accepts": int(np.count_nonzero(~strange)),
         "looks": {
@@ -319,8 +352,11 @@ class Rule:
 
     def unknown(self, stored: StoredRows, embeddings: Floats) -> NDArray[np.bool_]:
         """Return for each embedding [N, D] whether a device that stores this calls it unknown."""
-        bank = stored.bank(self.knownness.shift, self.knownness.unwanted)
-        limits = find_limits(self.knownness, self.rate, bank)
-        near = [bank.nearby(e, self.k) for e in embeddings]
-        said = [is_unwanted(n) or known < asked for n in near for known, asked in (limits.judge(n),)]
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"):  # these products are thin: its threads would wait for one another
+            bank = stored.bank(self.knownness.shift, self.knownness.unwanted)
+            limits = find_limits(self.knownness, self.rate, bank)
+            near = (bank.nearby(e, self.k) for e in embeddings)
+            said = [is_unwanted(n) or known < asked for n in near for known, asked in (limits.judge(n),)]
         return np.array(said, np.bool_)

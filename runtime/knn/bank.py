@@ -8,6 +8,7 @@ same. It is decided when the rows are loaded, so that no prediction ever waits f
 from __future__ import annotations
 
 import math
+import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -325,10 +326,19 @@ class Bank:
 
 
 class _Shifted:
-    """A bank's rows as known-ness compares them."""
+    """A bank's rows as known-ness compares them, for what the bank holds: it must not hold the bank.
+
+    In a circle of references all rows would stay in memory until Python looks for circles.
+    """
 
     def __init__(self, bank: Bank) -> None:
-        self.take = bank.shifted
+        self._bank = weakref.ref(bank)
+
+    def take(self, rows: NDArray[np.int64]) -> Floats:
+        """Return rows as float32 [n, D]."""
+        bank = self._bank()
+        assert bank is not None  # what asks is the bank's own
+        return bank.shifted(rows)
 
 
 def _unit(embedding: Floats) -> Floats:

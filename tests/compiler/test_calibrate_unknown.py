@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +187,39 @@ def test_foreign_images_are_counted_and_without_any_each_class_takes_their_place
     assert (left_out["foreign"], left_out["foreign_images"]) == ("each class in turn", len(TRUTH))
     assert left_out["false_accepts"] < len(TRUTH) / 2
     assert left_out["false_alarms"] == given["false_alarms"]
+
+
+def test_of_many_classes_some_are_left_out_together_and_of_many_test_images_an_even_part_is_counted_on(
+    neck: Neck, knownness: Knownness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = StoredRows(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    test = neck.project(features(2, TRUTH))
+    alone = count_mistakes(knownness, 0.1, 5, stored, test, TRUTH, None)
+    monkeypatch.setattr(unknown, "_TURNS", 7)
+    monkeypatch.setattr(unknown, "_PARTS", 4)
+    together = count_mistakes(knownness, 0.1, 5, stored, test, TRUTH, None)
+    assert together["foreign"] == "each twentieth of the classes in turn"
+    assert together["foreign_images"] == len(TRUTH)
+    assert abs(together["false_accepts"] - alone["false_accepts"]) < 0.1 * len(TRUTH)
+    assert together["false_alarms"] == alone["false_alarms"]
+    monkeypatch.setattr(unknown, "_TESTED", 100)
+    part = count_mistakes(knownness, 0.1, 5, stored, test, TRUTH, None)
+    assert (part["test_images"], part["foreign_images"]) == (100, 100)
+    assert abs(part["false_alarms"] / 100 - alone["false_alarms"] / len(TRUTH)) < 0.1
+
+
+def test_a_bank_goes_with_the_last_that_holds_it(neck: Neck, knownness: Knownness) -> None:
+    """Rows of hundreds of banks would pile up if they waited for the search for circles of references."""
+    stored = StoredRows(neck.project(TRAIN[EXEMPLARS]), TRUTH[EXEMPLARS], enrolled=False)
+    gc.disable()
+    try:
+        bank = stored.bank(knownness.shift)
+        bank.claimed()
+        gone = weakref.ref(bank)
+        del bank
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_switched_off_nothing_is_unknown_and_everything_passes(neck: Neck, knownness: Knownness) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Neck
-from tlc_edge.compiler.train.whiten import SHRINKAGE, whiten, whitening
+from tlc_edge.compiler.train.whiten import SHRINKAGE, scatter, whiten, whitening
 from tlc_edge.runtime.vectors import unit_rows
 
 CLASSES = np.repeat(np.arange(10), 20)
@@ -88,7 +88,21 @@ def test_what_there_is_nothing_to_whiten_by_is_left_alone(neck: Neck) -> None:
     assert whiten(bare, [scattered(0, centres(0))], CLASSES) is bare
     alike = np.tile(np.arange(6, dtype=np.float32), (4, 1))
     np.testing.assert_array_equal(whiten(neck, [alike], np.array([0, 0, 1, 1])).kernel, neck.kernel)
-    np.testing.assert_array_equal(whitening(scattered(0, centres(0), np.arange(10)), np.arange(10)), np.eye(6))
+    every = scatter(scattered(0, centres(0), np.arange(10)), np.arange(10), 10)
+    np.testing.assert_array_equal(whitening(every), np.eye(6))
+
+
+def test_of_some_of_the_images_it_is_that_of_all_less_that_of_the_others() -> None:
+    rows, out = scattered(0, centres(0)), np.arange(len(CLASSES)) % 20 < 3
+    out[CLASSES == 4] = True  # a class goes whole
+    every, those = scatter(rows, CLASSES, 10), scatter(rows[out], CLASSES[out], 10)
+    np.testing.assert_allclose(
+        whitening(every - those), whitening(scatter(rows[~out], CLASSES[~out], 10)), rtol=0, atol=1e-9
+    )
+    within = np.concatenate([rows[c == CLASSES] - rows[c == CLASSES].mean(axis=0) for c in range(10)]).astype(float)
+    covariance = SHRINKAGE * np.eye(6) + (1 - SHRINKAGE) * 6 * within.T @ within / np.trace(within.T @ within)
+    root = whitening(every)
+    np.testing.assert_allclose(root @ covariance @ root, np.eye(6), atol=1e-4)
 
 
 def test_equal_images_give_equal_necks(neck: Neck) -> None:
