@@ -2,7 +2,7 @@
 
     python benchmarks/cluster_build.py kills --images 20000     three Ray nodes and a bucket; a node and the driver die
     python benchmarks/cluster_build.py workers --images 12000   one machine against Ray with 1 and 2 workers
-    python benchmarks/cluster_build.py growth --images 10000 50000 200000 --real 50000
+    python benchmarks/cluster_build.py growth --grow 10000 50000 200000
 
 Images are the 5,000 digits of `sample:digits`, moved, turned and dimmed at random, in ten classes, and where a folder
 per class is named with `--photos`, a fifth of all are crops of these. Needs Linux, the extras compiler, cluster and
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -333,9 +334,85 @@ def workers(given: argparse.Namespace, folder: Path) -> None:
         compare(folder / "alone1" / "x.tlc", folder / f"ray{count}" / "x.tlc")
 
 
+def growth(given: argparse.Namespace, folder: Path) -> None:
+    """Build from stores of more and more images, each in a process of its own."""
+    for images in given.grow:
+        at = folder / str(images)
+        real = min(images, given.real)
+        draw_images(at / "images", real, given.photos)
+        drawn = sorted((at / "images").glob("*/*"))
+        for i in range(real, images):  # the same files under other names: what is looked at is simulated
+            path = drawn[i % real]
+            os.link(path, path.with_name(f"{i}-{path.name}"))
+        words = [sys.executable, __file__, "one", "--images", str(images), "--real", str(given.real), "--keep", str(at)]
+        words += ["--backbone", given.backbone, "--size", str(given.size)]
+        done = subprocess.run(words, env=environment(at, ""), stdout=subprocess.PIPE, check=True, text=True)
+        kind = "simulated" if images > given.real else "made"
+        say(f"{images:,} images, features {kind}: {done.stdout.splitlines()[-1]}")
+
+
+def one(given: argparse.Namespace, folder: Path) -> None:
+    """Plan, make shards, build; say what each took and the peak of memory of the build."""
+    from tlc_edge.compiler import Options, build
+    from tlc_edge.compiler.options import Asked
+    from tlc_edge.compiler.shards import run as shards
+    from tlc_edge.compiler.spread import plan_features
+
+    asked = Asked(input_size=(given.size, given.size) if given.size else None)
+    options = Options(
+        data=str(folder / "images"), targets=("rpi",), output=folder / "x.tlc", backbone=given.backbone, asked=asked,
+        max_drop=90.0, cache="off",
+    )  # fmt: skip
+    store = str(folder / "store")
+    if given.images > given.real:
+        shards.featurize = simulated
+    took: dict[str, float] = {}
+
+    def step(name: str, work: Callable[[], Any]) -> Any:
+        began, before = time.monotonic(), time.process_time()
+        found = work()
+        took[name] = round(time.monotonic() - began, 1)
+        took[f"{name}, processor"] = round(time.process_time() - before, 1)
+        return found
+
+    count = max(32, given.images // 1000)
+    step("plan", lambda: plan_features(options, store, count))
+    step("shards", lambda: shards.run_shards(store))
+    again = replace(options, data="", features=store)
+    step("second plan", lambda: plan_features(again, store))
+    step("second shards", lambda: shards.run_shards(store))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    found = step("build", lambda: build(again))
+    took |= {name: round(seconds, 1) for name, seconds in found.seconds.items() if seconds >= 1}
+    status = Path("/proc/self/status").read_text().splitlines()
+    took["MB"] = next(int(line.split()[1]) // 1000 for line in status if line.startswith("VmHWM"))
+    print(json.dumps(took))
+
+
+def simulated(trunk: Any, samples: Sequence[Any], preprocessing: Any, _threads: int = 0, **_more: Any) -> Any:
+    """Return features that were drawn around a centre of each class, and thumbnails of nothing that there is."""
+    from tlc_edge.compiler.features.featurize import Featurized
+    from tlc_edge.compiler.features.half import rounded
+    from tlc_edge.runtime.images.nothing import SIDE
+
+    paths = [os.fspath(sample.source) for sample in samples]
+    seeds = [int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") for path in paths]
+    classes = [int.from_bytes(hashlib.sha256(sample.label.encode()).digest()[:4], "big") for sample in samples]
+    centres = {c: np.random.default_rng(c).normal(0, 1, trunk.width) for c in set(classes)}
+    features = np.empty((len(samples), trunk.width), np.float32)
+    thumbnails = np.empty((len(samples), SIDE, SIDE, preprocessing.channels), np.uint8)
+    for i, (seed, label) in enumerate(zip(seeds, classes, strict=True)):
+        draw = np.random.default_rng(seed)
+        features[i] = np.maximum(centres[label] + draw.normal(0, 1.5, trunk.width), 0)
+        coarse = draw.integers(0, 256, (4, 4, 1)).repeat(4, 0).repeat(4, 1)
+        thumbnails[i] = np.clip(coarse + draw.normal(0, 9, thumbnails[i].shape), 0, 255)
+    digests = tuple(hashlib.sha256(path.encode()).digest() for path in paths)
+    return Featurized(tuple(samples), rounded(features), thumbnails, (), 0, digests)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kills", "workers"])
+    parser.add_argument("what", choices=["kills", "workers", "growth", "one"])
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--photos", type=Path, help="folder per class")
     parser.add_argument("--backbone", default="efficientnet-lite0")
@@ -344,11 +421,13 @@ def main() -> None:
     )
     parser.add_argument("--shards", type=int, default=32)
     parser.add_argument("--keep", type=Path, help="folder that is kept, in the place of a temporary one")
+    parser.add_argument("--grow", type=int, nargs="+", default=[10_000, 50_000, 200_000])
+    parser.add_argument("--real", type=int, default=10_000, help="of more images than that the features are simulated")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.keep or Path(scratch)
         folder.mkdir(exist_ok=True)
-        {"kills": kills, "workers": workers}[given.what](given, folder)
+        {"kills": kills, "workers": workers, "growth": growth, "one": one}[given.what](given, folder)
 
 
 if __name__ == "__main__":

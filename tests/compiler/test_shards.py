@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ from test_json_shapes import hold
 from tlc_edge.cli.build_summary import document
 from tlc_edge.compiler import Options, build, prepare
 from tlc_edge.compiler.data.forms.elsewhere import scratch
-from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.shards import records, stored
 from tlc_edge.compiler.shards.cluster import _noise_to
 from tlc_edge.compiler.shards.costs import Costs, worker_name
@@ -274,6 +275,29 @@ class TestRefusals:
         unknown = [w for state in states(Store(str(root))) for w in state.workers if not w.worker]
         assert sum(w.images for w in unknown) == kept["images"]
         assert sum(w.shards for w in unknown) == 4
+
+
+@pytest.mark.parametrize(
+    ("place", "package"),
+    [(f"{scheme}://bucket/x", "gcsfs") for scheme in ("gs", "gcs")]
+    + [(f"{scheme}://c@account/x", "adlfs") for scheme in ("abfs", "abfss")]
+    + [("az://bucket/x", "adlfs"), ("adl://bucket/x", "adlfs"), ("oci://bucket/x", "ocifs")]
+    + [("s3://bucket/x", "s3fs"), ("s3a://bucket/x", "s3fs"), ("hf://datasets/a/x", "huggingface_hub")]
+    + [("http://127.0.0.1:9/x/", "aiohttp")],
+)
+def test_a_library_that_is_missing_is_named(place: str, package: str, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    said = f"{package}, which reads it, is missing; run: pip install {package}\\b"
+    for read in (
+        lambda: load_dataset(Origin(place, cache=str(tmp_path))),
+        lambda: Store(place).read("plan.json"),
+        lambda: plan_features(asked(place, tmp_path / "x.tlc"), str(tmp_path / "store")),
+    ):
+        with pytest.raises(DataError, match=said):
+            read()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

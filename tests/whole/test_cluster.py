@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from command_runs import COMMAND
@@ -27,6 +28,82 @@ pytestmark = [
         bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (pip install '.[cluster]' 'moto[server]')"
     ),
 ]
+HELD = """
+import io, sys, tarfile
+from pathlib import Path
+import pyarrow, s3fs
+from pyarrow import parquet
+from tlc_edge.compiler import Options
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.shards.records import read_plan
+from tlc_edge.compiler.shards.rows import unpack
+from tlc_edge.compiler.shards.run import run_shards
+from tlc_edge.compiler.shards.store import Store
+from tlc_edge.compiler.shards.stored import states
+from tlc_edge.compiler.spread import plan_features
+
+images, sketch, out = map(Path, sys.argv[1:])
+files = sorted(images.glob("*/*.png"))
+for part in (0, 1):
+    some = files[part::2]
+    for kind in ("tars", "rows"):
+        (out / kind).mkdir(exist_ok=True)
+    with tarfile.open(out / "tars" / f"train-{part}.tar", "w") as tar:
+        for i, path in enumerate(some):
+            for suffix, data in (("png", path.read_bytes()), ("cls", path.parent.name.encode())):
+                info = tarfile.TarInfo(f"{part}{i:04}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    cells = {"image": [{"bytes": p.read_bytes(), "path": p.name} for p in some], "label": [p.parent.name for p in some]}
+    parquet.write_table(pyarrow.table(cells), out / "rows" / f"train-{part}.parquet", row_group_size=25)
+fs = s3fs.S3FileSystem()
+
+def rows(name):
+    store = Store(str(out / name))
+    plan, passes = read_plan(store)
+    found = []
+    for i in range(len(passes[0].lists)):
+        file, recipe = passes[0].shard(plan, i)
+        some, halves = unpack(store.read(file), recipe, file, [0])
+        found += [(r.name, r.label, r.split, r.digest, r.thumbnail, h.tobytes()) for r, h in zip(some, halves[0])]
+    (state,) = states(store)
+    return found, state.read, state.read_images
+
+for kind in ("tars", "rows"):
+    fs.put(str(out / kind), f"bucket/{kind}", recursive=True)
+    for name, data in ((f"disk-{kind}", str(out / kind)), (f"s3-{kind}", f"s3://bucket/{kind}")):
+        given = Options(data=data, targets=("rpi",), output=Path(), backbone=str(sketch), pool="flatten")
+        plan_features(given, str(out / name), 2)
+        run_shards(str(out / name))
+    disk, there = rows(f"disk-{kind}"), rows(f"s3-{kind}")
+    assert disk == there, (kind, disk[1:], there[1:])
+    assert disk[1] == sum(path.stat().st_size for path in (out / kind).iterdir())
+    assert disk[2] >= len(files) - 1
+    own, copied = (
+        [(s.name, s.label, Path(s.source).read_bytes()) for s in load_dataset(data).samples]
+        for data in (str(out / kind), f"s3://bucket/{kind}")
+    )
+    assert own == copied and len(own) >= len(files) - 1
+"""
+WRONG = """
+import sys
+from pathlib import Path
+from tlc_edge.compiler import Options
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.shards.store import Store
+from tlc_edge.compiler.spread import plan_features
+from tlc_edge.runtime.errors import TlcError
+
+place, sketch, store = sys.argv[1:]
+given = Options(data=place, targets=("rpi",), output=Path("x.tlc"), backbone=sketch, pool="flatten")
+works = (lambda: load_dataset(place), lambda: plan_features(given, store), lambda: Store(place).read("plan.json"))
+for work in works:
+    try:
+        work()
+    except TlcError as e:
+        print(str(e).partition("\\nin step")[0])
+"""
+ENDS = ("", "", "/plan.json")
 SHARDS = 12
 PER_CLASS = 60
 
@@ -80,10 +157,12 @@ def images(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def nodes(environment: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Three nodes; the first line that they say is where they are."""
+def nodes(
+    environment: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[subprocess.Popen[str]]:
+    """Three nodes, or what a test says; the first line that they say is where they are."""
     log = (tmp_path / "nodes.log").open("w")
-    command = [sys.executable, str(ROOT / "tests" / "ray_nodes.py")]
+    command = [sys.executable, str(ROOT / "tests" / "ray_nodes.py"), *getattr(request, "param", ())]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
     ) as process:
@@ -162,7 +241,77 @@ def test_a_node_and_the_driver_are_killed_and_the_bundle_is_that_of_one_machine(
     assert token.stat().st_mode & 0o077 == 0
 
 
-def test_a_bucket_that_is_not_there_is_one_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("nodes", [("1", "client")], indirect=True)
+def test_a_cluster_of_others_is_reached_by_rays_client(
+    environment: dict[str, str], images: Path, nodes: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert nodes.stdout is not None
+    address = nodes.stdout.readline().strip()
+    assert address.startswith("ray://127.0.0.2:"), (tmp_path / "nodes.log").read_text()[-2000:]
+    command = build("s3://bucket/digits", tmp_path / "x.tlc", "--cluster", address, "--features")
+    stranger = {**environment, "HOME": str(tmp_path), "RAY_AUTH_TOKEN": "f" * 64}
+    done = subprocess.run(
+        [*command, str(tmp_path / "refused")], env=stranger, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"Error: --cluster {address}: cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        [*command, str(tmp_path / "store"), "--json"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    workers = json.loads(done.stdout)["costs"]["workers"]
+    assert sum(worker["images"] for worker in workers) > len(list(images.glob("*/*.png")))
+    assert all(worker["read"] for worker in workers)
+
+
+@pytest.fixture
+def closed(environment: dict[str, str]) -> Iterator[None]:
+    """The server asks who comes: the keys of the tests are nobody's."""
+    address = f"{environment['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+    with urlopen(address, data=b"0"):
+        yield
+    with urlopen(address, data=b"inf"):
+        pass
+
+
+def told(place: str, environment: dict[str, str], folder: Path) -> list[str]:
+    """Return what is said of a place by a build that copies, by a plan and by a store; nothing may be written."""
+    words = [sys.executable, "-c", WRONG, place, str(ROOT / "tests" / "data" / "tfjs_sketch"), str(folder / "store")]
+    env = {name: value for name, value in environment.items() if value}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert list(folder.iterdir()) == []
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("place", "changed", "said"),
+    [
+        ("s3://nobucket/digits", {}, "no such bucket, folder or file; check the address"),
+        ("s3://bucket/nothing", {}, "no such bucket, folder or file; check the address"),
+        ("s3://bucket/digits", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "access was refused"),
+        ("s3://bucket/digits", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached"),
+    ],
+)
+def test_a_bucket_that_cannot_be_read_is_one_sentence(
+    environment: dict[str, str], images: Path, tmp_path: Path, place: str, changed: dict[str, str], said: str
+) -> None:
+    lines = told(place, {**environment, **changed}, tmp_path)
+    assert [line.startswith(f"{place}{end}: {said}") for line, end in zip(lines, ENDS, strict=True)] == [True] * 3, (
+        lines
+    )
+
+
+def test_access_that_is_refused_is_one_sentence(
+    environment: dict[str, str], images: Path, closed: None, tmp_path: Path
+) -> None:
+    lines = told("s3://bucket/digits", environment, tmp_path)
+    begin = [f"s3://bucket/digits{end}: access was refused (" for end in ENDS]
+    assert [line.startswith(start) for line, start in zip(lines, begin, strict=True)] == [True] * 3, lines
+
+
+def test_a_command_tells_of_it_too(environment: dict[str, str], tmp_path: Path) -> None:
     command = build("s3://nobucket/digits", tmp_path / "x.tlc")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -170,6 +319,17 @@ def test_a_bucket_that_is_not_there_is_one_sentence(environment: dict[str, str],
         done.stderr.splitlines()[-2] == "Error: s3://nobucket/digits: no such bucket, folder or file; check the address"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_hold_many_are_in_a_bucket_what_they_are_on_a_disk(
+    environment: dict[str, str], images: Path, tmp_path: Path
+) -> None:
+    """WebDataset's tar files and Parquet: the same images, bytes and features, whether listed by a plan or copied."""
+    subprocess.run(
+        [sys.executable, "-c", HELD, str(images), str(ROOT / "tests" / "data" / "tfjs_sketch"), str(tmp_path)],
+        env={**environment, "TLC_CACHE": str(tmp_path / "cache")},
+        check=True,
+    )
 
 
 def test_one_machine_reads_the_bucket_and_copies_what_changed_only(

@@ -29,17 +29,6 @@ from tlc_edge.runtime.install import pip_line
 
 from .address import told
 
-_NEEDS = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "az": "adlfs",
-    "abfs": "adlfs",
-    "hf": "huggingface_hub",
-    "http": "aiohttp",
-    "https": "aiohttp",
-}
 _REFUSED = (
     "NoCredentials",
     "PartialCredentials",
@@ -121,10 +110,19 @@ def open_system(url: str) -> tuple[Any, str]:
             found: tuple[Any, str] = fsspec.core.url_to_fs(url)
             return found
     except DataError as e:
-        if isinstance(e.__context__, ImportError):
-            package = _NEEDS.get(parts.scheme, parts.scheme)
+        # abfss is known to fsspec once adlfs is there, and not before.
+        if isinstance(e.__context__, ImportError) or "not known: abfss" in str(e.__context__):
+            package = _package(parts.scheme)
             raise DataError(f"{told(url)}: {package}, which reads it, is missing; run: pip install {package}") from None
         raise
+
+
+def _package(scheme: str) -> str:
+    """Return the package that fsspec has addresses of a kind read by."""
+    from fsspec.registry import known_implementations
+
+    module = str(known_implementations.get(scheme.replace("abfss", "abfs"), {}).get("class", scheme)).partition(".")[0]
+    return "aiohttp" if module == "fsspec" else module  # its own need nothing, but for that of the web
 
 
 def list_below(url: str) -> list[Listed]:
