@@ -407,7 +407,7 @@ def simulated(trunk: Any, samples: Sequence[Any], preprocessing: Any, _threads: 
         coarse = draw.integers(0, 256, (4, 4, 1)).repeat(4, 0).repeat(4, 1)
         thumbnails[i] = np.clip(coarse + draw.normal(0, 9, thumbnails[i].shape), 0, 255)
     digests = tuple(hashlib.sha256(path.encode()).digest() for path in paths)
-    return Featurized(tuple(samples), rounded(features), thumbnails, (), 0, digests)
+    return Featurized(tuple(samples), rounded(features), thumbnails, (), 0, digests=digests)
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ class Store:
             DataError: it is not there, or cannot be read.
         """
         if self._remote:
-            system, root = open_system(self.where)
+            system, root = self._system()
             with reaching(f"{self.where.rstrip('/')}/{name}"):
                 data: bytes = system.cat_file(f"{root.rstrip('/')}/{name}")
             self.fetched += len(data)
@@ -70,7 +70,7 @@ class Store:
         """
         self.check_writable()
         if self._remote:
-            system, root = open_system(self.where)
+            system, root = self._system()
             with reaching(self.where):
                 system.pipe_file(f"{root.rstrip('/')}/{name}", data)
             return
@@ -93,7 +93,7 @@ class Store:
     def has(self, name: str) -> bool:
         """Return whether a file is there."""
         if self._remote:
-            system, root = open_system(self.where)
+            system, root = self._system()
             with reaching(self.where):
                 return bool(system.exists(f"{root.rstrip('/')}/{name}"))
         return (self._root / name).is_file()
@@ -105,9 +105,8 @@ class Store:
             DataError: it cannot be listed.
         """
         if self._remote:
-            system, root = open_system(self.where)
+            system, root = self._system()
             with reaching(self.where):
-                system.invalidate_cache()  # others write meanwhile
                 try:
                     found = system.ls(f"{root.rstrip('/')}/{folder}", detail=False)
                 except FileNotFoundError:
@@ -121,6 +120,15 @@ class Store:
                         left.unlink()
             return {path.name for path in paths if not path.name.endswith(PART)}
         return set()
+
+    def _system(self) -> tuple[Any, str]:
+        """Return its file system, which knows nothing of before: others write meanwhile.
+
+        Libraries keep what they listed, and then say of a file that was written since that it is not there.
+        """
+        system, root = open_system(self.where)
+        system.invalidate_cache()
+        return system, root
 
     def document(self, name: str) -> Any:
         """Return what a JSON file holds.

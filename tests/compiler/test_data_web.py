@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import shutil
 import socket
 import tarfile
@@ -67,7 +68,8 @@ def asked(data: str, output: Path) -> Options:
 
 def seen(data: str, cache: Path) -> list[tuple[str, str, bytes]]:
     found = load_dataset(Origin(data, cache=str(cache))).samples
-    return [(s.name, s.label, Path(s.source).read_bytes()) for s in found]
+    paths = [s.source for s in found if isinstance(s.source, os.PathLike)]
+    return [(s.name, s.label, Path(path).read_bytes()) for s, path in zip(found, paths, strict=True)]
 
 
 def test_a_folder_on_the_web_is_the_data_set_that_it_is_on_a_disk(served: tuple[Path, str], tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from command_runs import COMMAND
 from conftest import ROOT
+
+from tlc_edge.compiler.shards.store import Store
 
 NEEDED = {"ray": "ray", "s3fs": "s3fs", "moto": "moto[server]", "flask": "moto[server]", "pyarrow": "pyarrow"}
 MISSING = sorted({package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None})
@@ -173,6 +176,13 @@ def nodes(
     log.close()
 
 
+def s3(environment: dict[str, str]) -> Any:
+    """What reads and writes the bucket in this process."""
+    from s3fs import S3FileSystem  # type: ignore[import-untyped]
+
+    return S3FileSystem(key="testing", secret="testing", endpoint_url=environment["AWS_ENDPOINT_URL"])
+
+
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -208,12 +218,14 @@ def test_a_node_and_the_driver_are_killed_and_the_bundle_is_that_of_one_machine(
     assert nodes.stdin is not None
     address = nodes.stdout.readline().strip()
     assert address, (tmp_path / "nodes.log").read_text()[-2000:]
-    store = tmp_path / "store"
     out = tmp_path / "spread" / "x.tlc"
-    command = build("s3://bucket/digits", out, "--cluster", address, "--features", str(store), "--shards", str(SHARDS))
+    store = ["--features", "s3://bucket/store", "--shards", str(SHARDS)]
+    command = build("s3://bucket/digits", out, "--cluster", address, *store)
+    bucket = s3(environment)
 
     def made() -> int:
-        return len(list((store / "shards").glob("*.parquet"))) if store.exists() else 0
+        bucket.invalidate_cache()
+        return len(bucket.ls("bucket/store/shards")) if bucket.exists("bucket/store/shards") else 0
 
     with (tmp_path / "first.log").open("w") as log:
         driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -309,6 +321,22 @@ def test_access_that_is_refused_is_one_sentence(
     lines = told("s3://bucket/digits", environment, tmp_path)
     begin = [f"s3://bucket/digits{end}: access was refused (" for end in ENDS]
     assert [line.startswith(start) for line, start in zip(lines, begin, strict=True)] == [True] * 3, lines
+
+
+def test_what_others_write_into_a_bucket_is_there_at_once(
+    environment: dict[str, str], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, environment[name])
+    store = Store("s3://bucket/written")
+    store.write("shards/0", b"zero")
+    assert store.names("shards") == {"0"}  # which the library remembers
+    assert not store.has("shards/1")
+    script = "import s3fs; s3fs.S3FileSystem().pipe_file('bucket/written/shards/1', b'one')"
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert store.read("shards/1") == b"one"
+    assert store.has("shards/1")
+    assert store.names("shards") == {"0", "1"}
 
 
 def test_a_command_tells_of_it_too(environment: dict[str, str], tmp_path: Path) -> None:
