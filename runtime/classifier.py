@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +18,11 @@ from PIL import Image
 
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.engines.open import open_engine
-from tlc_edge.runtime.engines.selftest import selftest_once
+from tlc_edge.runtime.engines.selftest_once import selftest_once
 from tlc_edge.runtime.gallery.path import default_gallery
-from tlc_edge.runtime.gallery.records import BaseCheck, Change, Example, ExampleSource
-from tlc_edge.runtime.images import nothing
 from tlc_edge.runtime.images.decode_ahead import Decoded, decode, decode_ahead
 from tlc_edge.runtime.images.each_image import each_image
 from tlc_edge.runtime.images.load import Source, load_image, read_bytes, source_name
-from tlc_edge.runtime.knn.base_check import taken, turned_away
-from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
 from tlc_edge.runtime.knn.prediction import Neighbour, Prediction, answer
 from tlc_edge.runtime.knn.taught import Taught
 from tlc_edge.runtime.knn.unknown import checked_rate
@@ -36,11 +31,14 @@ from tlc_edge.runtime.vectors import Floats
 
 from .errors import GalleryError, ImageError, UsageError, unknown_name
 
+if TYPE_CHECKING:
+    from tlc_edge.runtime.gallery.records import Change, Example
+    from tlc_edge.runtime.knn.enroll_warnings import Doubts
+
 _THUMBNAIL_QUALITY = 90
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(NamedTuple):
     """An answer, and what it came from."""
 
     prediction: Prediction
@@ -66,7 +64,7 @@ class Classifier:
         self._memory = manifest.image_memory
         self._engine, self.model = open_engine(bundle, engine, threads)
         self._taught = Taught(bundle, gallery, manifest.unknown.rate if rate is None else checked_rate(rate))
-        self._doubts = Doubts(bundle)
+        self._doubts: Doubts | None = None
 
     @classmethod
     def open(
@@ -227,6 +225,15 @@ class Classifier:
             UsageError: no images, or the label cannot be used.
             GalleryError: the gallery cannot be written.
         """
+        with self._taught.loading:  # what no prediction needs
+            import hashlib
+
+            from tlc_edge.runtime.gallery.records import BaseCheck, ExampleSource
+            from tlc_edge.runtime.images import nothing
+            from tlc_edge.runtime.knn.base_check import taken, turned_away
+            from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
+
+            self._doubts = doubted = self._doubts or Doubts(self.bundle)
         label = clean_label(label)  # before the work, and before a gallery is made for nothing
         new: list[NewExample] = []
         sources: list[ExampleSource] = []
@@ -244,7 +251,7 @@ class Classifier:
         rule = self.bundle.manifest.decision
         with self._taught.changing() as gallery:
             with self._taught.up_to_date() as based:
-                doubts = self._doubts.about(label, new, based.bank, gallery)
+                doubts = doubted.about(label, new, based.bank, gallery)
                 before = taken(based.bank, rule)[1] if check_base else 0
                 away = turned_away(based.bank)[1] if check_base else 0
             change = gallery.add(label, np.stack([s.embedding for s in new]), sources)
@@ -279,6 +286,9 @@ class Classifier:
 
     def taken_from_base(self) -> tuple[int, int]:
         """Return how many exemplars of the base classes were tried, and how many are taken for something enrolled."""
+        with self._taught.loading:
+            from tlc_edge.runtime.knn.base_check import taken
+
         with self._taught.up_to_date() as based:
             return taken(based.bank, self.bundle.manifest.decision)
 

@@ -19,7 +19,6 @@ what was expected, what to do next. The command line prints it as it is.
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -124,6 +123,8 @@ def shortened(text: str, longest: int) -> str:
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not in `known`, listing those nearest first."""
+    import difflib  # no prediction needs it
+
     names = list(known)
     near = difflib.get_close_matches(name, names, n=max(1, len(names)), cutoff=0.4)
     rest = [n for n in names if n not in near]

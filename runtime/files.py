@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -30,6 +27,8 @@ def file_sha256(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -96,6 +95,8 @@ def beside(path: Path) -> Generator[Path]:
     Raises:
         OSError: nothing can be written beside `path`.
     """
+    import shutil  # brings the packers with it, and only who writes a folder needs it
+
     room = path.with_name(_hidden(path))
     try:
         room.mkdir()
@@ -191,4 +192,4 @@ def _sync(out: IO[bytes]) -> None:
 
 
 def _hidden(path: Path) -> str:
-    return f".{path.name}.{secrets.token_hex(6)}{PART}"
+    return f".{path.name}.{os.urandom(6).hex()}{PART}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from urllib.parse import urlsplit
 
 
 def pip_line(extra: str) -> str:
@@ -22,8 +20,11 @@ def pip_line(extra: str) -> str:
 
 def _checkout() -> Path | None:
     """Return the folder that tlc was installed from; None where it came as a package, or it cannot be told."""
+    # Not above: these bring all of mail and http with them, which neither a command's help nor an image must wait for.
+    import json
     from importlib import metadata
-    from urllib.request import url2pathname  # brings all of http with it, which a command's help must not wait for
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
 
     # Beside what pip wrote, a checkout may hold the folder that building left, which does not tell; it has no METADATA.
     installed = (d for d in metadata.distributions(name="tlc-edge") if d.read_text("METADATA") is not None)

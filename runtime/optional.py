@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -61,6 +60,8 @@ def _remedy(error: Exception) -> str:
     """Return what to do, for the two failures that the camera of a Raspberry Pi is known for."""
     text = str(error)
     if "numpy" in text and any(words in text for words in ("size changed", "multiarray", "ABI", "_ARRAY_API")):
+        from importlib import metadata  # brings the parser of mail with it
+
         try:
             old = metadata.version("numpy").startswith("1.")
         except metadata.PackageNotFoundError:

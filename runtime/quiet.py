@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Generator
 
 
 @contextlib.contextmanager
 def quiet() -> Generator[None]:
-    """Send the process's standard output and error to a scratch file while the block runs.
+    """Send the process's standard output and error nowhere while the block runs.
 
     Native code writes to the file descriptors, so Python's own redirection does not reach it. Where the
     descriptors cannot be duplicated (closed, or a bare environment) the block runs as it is.
@@ -19,7 +18,7 @@ def quiet() -> Generator[None]:
     saved: list[tuple[int, int]] = []
     there = [fd for fd in (1, 2) if _is_open(fd)]  # asked first: what is opened next takes a closed one's number
     try:
-        sink = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the `with` below
+        sink = open(os.devnull, "wb")  # noqa: SIM115, PTH123 - closed by the `with` below
     except OSError:
         yield
         return

@@ -56,3 +56,25 @@ def row_lengths(rows: NDArray[np.int8] | NDArray[np.float32]) -> NDArray[np.floa
     floats = np.asarray(rows, np.float32)
     lengths: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", floats, floats, dtype=np.float64)).astype(np.float32)
     return lengths
+
+
+def quantile(numbers: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return the number, of those in the last axis, below which this share of them lies, 0 to 1; all are finite.
+
+    To the bit what `np.quantile` gives, which loads numpy's masked arrays: as long as a prediction takes.
+    """
+    ascending = np.sort(numbers)
+    last = numbers.shape[-1] - 1
+    place = last * share
+    before = min(int(place), last)
+    low, high = ascending[..., before], ascending[..., min(before + 1, last)]
+    part, step = place - before, high - low
+    return np.asarray(low + step * part if part < 0.5 else high - step * (1 - part))
+
+
+def distinct(numbers: Indices) -> Indices:
+    """Return the different ones of whole numbers, ascending; `np.unique` loads numpy's masked arrays for it."""
+    ascending = np.sort(numbers)
+    first = np.ones(len(ascending), np.bool_)
+    first[1:] = ascending[1:] != ascending[:-1]
+    return ascending[first]

@@ -23,7 +23,7 @@ from tlc_edge.runtime.errors import UsageError
 if TYPE_CHECKING:
     from tlc_edge.runtime.bundle.bundle import Bundle
     from tlc_edge.runtime.bundle.manifest import Manifest
-    from tlc_edge.runtime.signing.policy import Signed
+    from tlc_edge.runtime.signing.release import Signed
 
 
 def _made_with(m: Manifest) -> str:

@@ -28,9 +28,9 @@ from tlc_edge.compiler.verify.golden import choose_golden, png
 from tlc_edge.compiler.verify.judge import Judged, Reference, run_engine, run_engines
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.compiler.weights.pins import arrays_sha256
-from tlc_edge.runtime.bundle.bundle import EXEMPLARS, labels_text
+from tlc_edge.runtime.bundle.bundle import CARD, CARD_INPUT, EXEMPLARS, EXPECTED, labels_text
 from tlc_edge.runtime.bundle.manifest import Decision, Manifest, Unknown, fingerprint
-from tlc_edge.runtime.engines.golden import CARD, CARD_INPUT, EXPECTED, golden_name, pack_expected
+from tlc_edge.runtime.engines.golden import golden_name, pack_expected
 from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.knn.unknown import KNOWNNESS, Knownness, pack_knownness
 from tlc_edge.targets import Target

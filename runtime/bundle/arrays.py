@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 
 def read_arrays(data: bytes) -> Mapping[str, NDArray[Any]]:
@@ -25,6 +22,10 @@ def read_arrays(data: bytes) -> Mapping[str, NDArray[Any]]:
         ValueError: it is no such archive, or one of its members is compressed, longer than the archive, or no plain
             array of numbers.
     """
+    import zipfile
+
+    from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()

@@ -7,29 +7,28 @@ equal contents give equal bytes. Opening either form checks every file against t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import tempfile
-import zipfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.errors import BundleError, TrustError, UsageError, first_line
 from tlc_edge.runtime.files import beside, put_in_place, write_folder, writing
-from tlc_edge.runtime.signing.policy import Signed, Tell, check, keep, told
-from tlc_edge.runtime.signing.release import Release
-from tlc_edge.runtime.signing.secret_key import SecretKey
+from tlc_edge.runtime.signing.policy import Tell, check, keep, told
 from tlc_edge.runtime.vectors import row_lengths, unit_rows
-from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 from .archive import archive_parts, is_archive_of
 from .arrays import read_arrays
 from .manifest import Manifest, from_json, to_json
 from .model_labels import says_other_labels
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.signing.release import Release, Signed
+    from tlc_edge.runtime.signing.secret_key import SecretKey
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
@@ -38,6 +37,9 @@ SIGNATURE = f"{MANIFEST}.minisig"
 """Of the manifest's bytes, where minisign looks for it; a bundle that nobody signed has none."""
 LABELS = "labels.txt"
 EXEMPLARS = "exemplars.npz"
+EXPECTED = "golden/expected.npz"
+"""What the models gave for the golden samples; see `tlc_edge.runtime.engines.golden`."""
+CARD, CARD_INPUT = "card/card.png", "card/input.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +194,10 @@ def _names(folder: Path) -> Generator[str]:
 @contextlib.contextmanager
 def _contents(where: Path) -> Generator[Callable[[str], bytes | None]]:
     """Yield a function that reads one file of a bundle, or returns None where there is no such file."""
+    import zipfile
+
+    from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
+
     try:
         if where.is_dir():
             yield lambda name: (where / name).read_bytes() if (where / name).is_file() else None
@@ -220,6 +226,8 @@ def _contents(where: Path) -> Generator[Callable[[str], bytes | None]]:
 def _checked(where: Path, name: str, digest: str, data: bytes | None) -> bytes:
     if data is None:
         raise BundleError(f"{where}: {name} is missing; copy or build the bundle again")
+    import hashlib
+
     found = hashlib.sha256(data).hexdigest()
     if found != digest:
         raise BundleError(
@@ -230,6 +238,8 @@ def _checked(where: Path, name: str, digest: str, data: bytes | None) -> bytes:
 
 def digest_of(manifest: bytes) -> bytes:
     """Return what stands in `manifest.sha256`."""
+    import hashlib
+
     return f"{hashlib.sha256(manifest).hexdigest()}\n".encode()
 
 
@@ -284,6 +294,8 @@ def check_writable(path: Path, force: bool) -> None:
             raise UsageError(f"{path} is a folder; a name ending in .tlc is written as one file: choose another -o")
         if not path.is_dir() and path.suffix != ".tlc":
             raise UsageError(f"{path} is a file; a name not ending in .tlc is written as a folder: choose another -o")
+    import tempfile  # no device needs it
+
     folder = path.parent
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder to write {path.name} into; make it first")

@@ -6,7 +6,6 @@ carried through as it is. The schema number rises when an older runtime could mi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -269,5 +268,7 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
     The compiler passes trunk, neck, scheme and preprocessing. The head is left out on purpose: a
     new head on the same embedding can still use what was taught to the old one.
     """
+    import hashlib
+
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Sequence
-
-from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
 
 from .protobuf import fields
 
@@ -25,6 +22,8 @@ def says_other_labels(form: str, data: bytes, labels: Sequence[str]) -> bool:
 
     One that names none, or none that can be read, says nothing else.
     """
+    from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
+
     try:
         found = {"tflite": _of_tflite, "onnx": _of_onnx}[form](data)
     except (*ZIP_DAMAGE, KeyError, RuntimeError):  # the last: a member with a password, or JSON too deep
@@ -33,6 +32,8 @@ def says_other_labels(form: str, data: bytes, labels: Sequence[str]) -> bool:
 
 
 def _of_tflite(data: bytes) -> list[object]:
+    import zipfile
+
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         named = [entry for entry in archive.infolist() if entry.filename == f"{FILE}.txt"]
         texts: list[bytes] = []

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tlc_edge.runtime.errors import BundleError
 from tlc_edge.runtime.files import write_file
-from tlc_edge.runtime.signing.policy import Signed
-from tlc_edge.runtime.signing.release import Release
+from tlc_edge.runtime.signing.release import Release, Signed
 from tlc_edge.runtime.signing.secret_key import SecretKey
 
 from .bundle import DIGEST, MANIFEST, SIGNATURE, Bundle, check_exact, digest_of, write_archive

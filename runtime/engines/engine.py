@@ -26,16 +26,6 @@ class Engine(Protocol):
         ...
 
 
-def version_of(name: str) -> str:
-    """Return the version of an installed package, for people."""
-    import importlib.metadata  # not above: the command line reads the table of engines, and this takes long
-
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"  # put there by something other than pip
-
-
 def find_output(found: dict[str, Any], name: str) -> Any:
     """Return what an engine tells of a model's output.
 

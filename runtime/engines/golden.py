@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.arrays import read_arrays
-from tlc_edge.runtime.bundle.bundle import Bundle
+from tlc_edge.runtime.bundle.bundle import CARD, CARD_INPUT, EXPECTED, Bundle
 from tlc_edge.runtime.errors import BundleError
 from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.vectors import Floats
-
-EXPECTED = "golden/expected.npz"
-CARD, CARD_INPUT = "card/card.png", "card/input.png"
 
 
 @dataclass(frozen=True, eq=False)

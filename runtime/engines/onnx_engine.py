@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.quiet import quiet
 
-from .engine import find_output, image_shape, vector_width, version_of
+from .engine import find_output, image_shape, vector_width
 from .onnx_content import refers_outside
+from .versions import version_of
 
 
 class OnnxEngine:

@@ -128,4 +128,4 @@ def _renew(pools: list[EnginePool]) -> None:
         pool.renew()
 
 
-_pools: Forks[EnginePool] = Forks(EnginePool.hold, EnginePool.release, _renew)
+_pools: Forks[EnginePool] = Forks(3, EnginePool.hold, EnginePool.release, _renew)

@@ -7,24 +7,18 @@ engine has a part in.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import os
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.bundle.bundle import MANIFEST, Bundle
+from tlc_edge.runtime.bundle.bundle import CARD, Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile
-from tlc_edge.runtime.errors import SelftestError
-from tlc_edge.runtime.files import is_own, write_file
 from tlc_edge.runtime.vectors import Floats
 
-from .golden import CARD, EXPECTED, golden, golden_name, read_card
+from .golden import golden, golden_name, read_card
 from .open import Engine
+from .versions import version_of
 
 # Least cosine of an embedding to the expected one, and largest difference of a probability. Measured for
 # EfficientNet-Lite0 int8 between ai-edge-litert 2.3 and tflite-runtime 2.14, over 150 digits and 90 photos of chess
@@ -143,34 +137,13 @@ def _run(
     return Sample(name, cosine, difference, expected, answer, clear, passed)
 
 
-def selftest_once(bundle: Bundle, engine: Engine, model: ModelFile) -> None:
-    """Run the self-test unless it has passed here before with this model, engine, Pillow and tlc.
-
-    Raises:
-        SelftestError: images are prepared, or answered by the model, otherwise than where it was built.
-    """
-    mark, says = _mark(bundle, engine, model)
-    if mark is not None and is_own(mark.parent) and is_own(mark) and _says(mark, says):
-        return
-    result = selftest(bundle, engine, model)
-    if not result.passed:
-        raise SelftestError(failure(bundle, result))
-    if mark is not None:
-        try:
-            mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if is_own(mark.parent):
-                write_file(mark, says, private=True)  # takes the place of whatever lies there, and follows nothing
-        except OSError:
-            pass  # it only costs the same moment again next time
-
-
 def failure(bundle: Bundle, result: Selftest) -> str:
     """Say in one sentence how the self-test failed."""
     if not result.prepared:
         return (
             f"{bundle.path}: images are prepared otherwise on this device than where the bundle was built (the test "
             f"card's pixels differ by {result.image_difference:.1f} of 255 in the mean, at most "
-            f"{result.image_tolerance} expected) with Pillow {_version('Pillow')}; install tlc and Pillow again"
+            f"{result.image_tolerance} expected) with Pillow {version_of('Pillow')}; install tlc and Pillow again"
         )
     return (
         f"{bundle.path}: {result.file} gives other answers on this device than where it was built "
@@ -189,47 +162,3 @@ def _cosine(a: Floats, b: Floats) -> float:
 
 def _apart(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return float(np.mean(np.abs(a.astype(np.int16) - b)))
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"
-
-
-def _says(mark: Path, says: bytes) -> bool:
-    try:
-        with mark.open("rb") as file:
-            return file.read(len(says) + 1) == says
-    except OSError:
-        return False
-
-
-def _mark(bundle: Bundle, engine: Engine, model: ModelFile) -> tuple[Path | None, bytes]:
-    """Return the file that says that this has passed here, None where there is no home; and what stands in it.
-
-    It is of all that the outcome depends on: the manifest, and so each file of the bundle, engine, Pillow, tlc, Python.
-    A file of this user's that got the name, by a link say, says something else.
-    """
-    what = "\n".join(
-        (
-            hashlib.sha256(bundle.files.get(MANIFEST, b"")).hexdigest(),
-            bundle.manifest.files[model.file],
-            bundle.manifest.files.get(EXPECTED, ""),
-            bundle.manifest.files.get(CARD, ""),
-            engine.name,
-            engine.version,
-            _version("Pillow"),
-            _version("tlc-edge"),
-            sys.version,
-        )
-    )
-    digest = hashlib.sha256(what.encode()).hexdigest()
-    says = f"passed {digest}\n".encode()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        home = Path(base).expanduser()
-    except RuntimeError:
-        return None, says
-    return home / "tlc" / "selftest" / digest[:32], says

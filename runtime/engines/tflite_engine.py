@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tlc_edge.runtime.quiet import quiet
 
-from .engine import find_output, image_shape, vector_width, version_of
+from .engine import find_output, image_shape, vector_width
+from .versions import version_of
 
 
 class TfliteEngine:

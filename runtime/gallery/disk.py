@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def has_locks(folder: Path) -> bool:
     import fcntl
 
     # A file of its own: to close one that SQLite has open would let go of SQLite's locks.
-    probe = folder / f".{secrets.token_hex(6)}.gallery.lock"
+    probe = folder / f".{os.urandom(6).hex()}.gallery.lock"
     try:
         opened = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError:

@@ -211,7 +211,7 @@ def _renew(sessions: list[Session]) -> None:
         session.open_again()
 
 
-_living: Forks[Session] = Forks(Session.hold, Session.release, _renew)
+_living: Forks[Session] = Forks(4, Session.hold, Session.release, _renew)
 
 
 def _state(db: sqlite3.Connection) -> tuple[int, ...]:

@@ -6,9 +6,8 @@ import os
 import stat
 from collections import deque
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 _MOST_THREADS = 4
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
+class Decoded(NamedTuple):
     """An image at the model's input size, and the milliseconds that decoding and resizing took."""
 
     pixels: NDArray[np.uint8]

@@ -20,10 +20,12 @@ MAX_BYTES = 1 << 29
 """Files and streams above this are refused; no image that may be decoded needs more."""
 
 _LONGEST = 200  # characters of a name in a message
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)", re.IGNORECASE)
-_DATA = re.compile(rb"\s*data:[^,]{0,200},", re.IGNORECASE)
+# Not compiled here, which takes longer than reading a photo: a path that is one needs none of them.
+_ADDRESS = r"(?i)([a-z][a-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)"
+_DATA = rb"(?i)\s*data:[^,]{0,200},"
 # How JPEG, PNG, GIF, WebP, TIFF and HEIF begin in base64.
-_BASE64 = re.compile(rb"\s*(/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkqA|TU0AK|AAAA[A-Z][A-Za-z0-9+/]{1,2}Z0eX)")
+_BASE64 = rb"\s*(/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkqA|TU0AK|AAAA[A-Z][A-Za-z0-9+/]{1,2}Z0eX)"
+_BEGINS = (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK", b"AAAA")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF", b"BM")
 
 
@@ -34,7 +36,7 @@ def source_name(source: Any) -> str:
         name = os.fspath(cast("str", source)).encode("utf-8", "backslashreplace").decode()
         if (inline := _inline(name[:300])) is not None:
             return f"{inline} of {len(name)} characters"
-        if (address := _ADDRESS.match(name)) is not None:
+        if "://" in name and (address := re.match(_ADDRESS, name)) is not None:
             return f"{address[1]}://{address[2]}"[:_LONGEST]
         return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}… ({len(name)} characters)"
     own: Any = getattr(source, "filename", None) or getattr(source, "name", None)
@@ -85,17 +87,25 @@ def encoded_array(array: Any) -> bytes | None:
 
 
 def _inline(text: str) -> str | None:
-    if _DATA.match(text.encode("utf-8", "replace")):
+    data = text.encode("utf-8", "replace")
+    if _data_address(data) is not None:
         return "data: address"
-    long = len(text) >= 300 and _BASE64.match(text.encode("utf-8", "replace"))
-    return "base64 text" if long else None
+    return "base64 text" if len(text) >= 300 and _is_base64(data) else None
+
+
+def _data_address(data: bytes) -> re.Match[bytes] | None:
+    return re.match(_DATA, data) if data.lstrip()[:5].lower() == b"data:" else None
+
+
+def _is_base64(data: bytes) -> bool:
+    return data.lstrip().startswith(_BEGINS) and re.match(_BASE64, data) is not None
 
 
 def _read_text(text: str | bytes, name: str) -> bytes:
     if isinstance(text, str):
         if _inline(text[:300]) is not None and (text.lstrip()[:5].lower() == "data:" or not os.path.exists(text)):  # noqa: PTH110
             return _decoded(text.encode("ascii", "replace"), name)
-        if _ADDRESS.match(text) is not None and not os.path.exists(text):  # noqa: PTH110 - it may be too long for Path
+        if "://" in text and re.match(_ADDRESS, text) is not None and not os.path.exists(text):  # noqa: PTH110 - it may be too long for Path
             raise ImageError(f"{name}: an address, expected a file or its bytes; fetch it first")
     # Reading at once also closes at once: Pillow keeps files open as long as it might need them.
     with Path(cast("str", text)).open("rb") as file:
@@ -107,8 +117,8 @@ def _read_text(text: str | bytes, name: str) -> bytes:
 
 def _decoded(data: bytes, name: str) -> bytes:
     """Return the bytes that base64 stands for, or others as they are."""
-    start = _DATA.match(data[:300])
-    if start is None and _BASE64.match(data[:32]) is None:
+    start = _data_address(data[:300])
+    if start is None and not _is_base64(data[:32]):
         return data
     if start is not None and b"base64" not in start[0].lower():
         raise ImageError(f"{name}: without `;base64`, so what follows is text and no image")

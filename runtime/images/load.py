@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import logging
 import os
 from collections.abc import Callable
 from time import perf_counter
@@ -46,9 +45,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-# Pillow logs what it then raises; without a handler Python prints it on the user's terminal too.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def load_image(

@@ -1,8 +1,9 @@
-"""Keep Pillow's warnings off the terminal, in any number of threads."""
+"""Keep Pillow's warnings and its log off the terminal, in any number of threads."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import warnings
 from collections.abc import Generator
@@ -20,6 +21,7 @@ def quiet_pillow() -> Generator[None, None, None]:
     the wrong ones stay. So the first one in sets the filter, and the last one out takes it away.
     """
     global _quiet_depth, _quiet_filters
+    _hush_log()
     with _quiet_lock:
         if _quiet_depth == 0:
             _quiet_filters = warnings.catch_warnings()
@@ -34,3 +36,11 @@ def quiet_pillow() -> Generator[None, None, None]:
             if _quiet_depth == 0 and _quiet_filters is not None:
                 _quiet_filters.__exit__(None, None, None)
                 _quiet_filters = None
+
+
+@functools.cache
+def _hush_log() -> None:
+    """Give Pillow's log, in which stands what it then raises, a handler; without one Python prints it."""
+    import logging  # not above: arrays, as cameras give them, do without
+
+    logging.getLogger("PIL").addHandler(logging.NullHandler())

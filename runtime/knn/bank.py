@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import weakref
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.runtime.bundle.bundle import Exemplars
-from tlc_edge.runtime.gallery.records import GalleryRows
-from tlc_edge.runtime.vectors import Floats, unit_rows, unit_rows_and_lengths
+from tlc_edge.runtime.vectors import Floats, distinct, unit_rows, unit_rows_and_lengths
 
 from .claims import Claims, Samples
 from .cut import Claimed
@@ -25,6 +24,9 @@ from .leave_one_out import LeaveOneOut
 from .means import Means
 from .search import BoundedRows, FloatRows, Rows, principal_axes
 from .unwanted import Unwanted
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.gallery.records import GalleryRows
 
 MANY = 20_000
 """Rows from which on the bound is faster than the full product, measured in docs/search.md."""
@@ -268,7 +270,7 @@ class Bank:
         for start in range(len(holes), len(rows.ids), _PORTION):
             part = slice(start, start + _PORTION)
             self._rows.append(self._take_in(places[part], rows.vectors[part], rows.scales[part]))
-        self._point(np.unique(np.concatenate([changed, self._class[places]])))
+        self._point(distinct(np.concatenate([changed, self._class[places]])))
         added = list(zip(places.tolist(), self._class[places].tolist(), strict=True))
         self._leave_one_out.add(added)
         self._claims.add(added)

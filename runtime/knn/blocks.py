@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.vectors import Indices
+from tlc_edge.runtime.vectors import Indices, distinct
 
 LEAST = 64  # rows of a block
 _BLOCK_BYTES = 32 << 20
@@ -47,6 +46,8 @@ class Blocks:
         shape = (self._rows, self.width)
         if not self._on_disk:
             return np.empty(shape, self._dtype)
+        import tempfile  # only who has more rows than memory needs it
+
         # Not where temporary files are by default: that may be memory.
         folder = _ON_DISK if os.access(_ON_DISK, os.W_OK) else None
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -70,7 +71,7 @@ class Blocks:
             return self._blocks[0][rows]
         out = np.empty((len(rows), self.width), self._dtype)
         block = rows // self._rows
-        for b in np.unique(block).tolist():
+        for b in distinct(block).tolist():
             here = block == b
             out[here] = self._blocks[b][rows[here] - b * self._rows]
         return out

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.vectors import Floats
+from tlc_edge.runtime.vectors import Floats, distinct
 
 EXEMPLARS = 400
 """Exemplars that are samples; of more, an even choice is."""
@@ -51,7 +51,9 @@ class Claims:
         self._rows = rows
         self._exemplars = exemplar_classes
         count = len(exemplar_classes)
-        self.chosen: NDArray[np.int64] = np.unique(np.linspace(0, max(0, count - 1), min(count, EXEMPLARS)).astype(int))
+        self.chosen: NDArray[np.int64] = distinct(
+            np.linspace(0, max(0, count - 1), min(count, EXEMPLARS)).astype(np.int64)
+        )
         """Exemplars that are samples, [E']."""
         self._members: dict[int, list[int]] = {}
         self._fresh: list[tuple[int, int]] = []

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.vectors import Floats
+from tlc_edge.runtime.vectors import Floats, quantile
 
 LENGTH = 0.25
 """What a unit of the logarithm of an embedding's length takes from its known-ness."""
@@ -50,12 +51,11 @@ class Measured:
         """Return the claim that this share of their images falls short of, for classes of so many examples, [N]."""
         if not len(self.examples):
             return np.zeros(len(examples))
-        column = np.quantile(self.few.astype(np.float64), share, axis=1)
+        column = quantile(self.few.astype(np.float64), share)
         return np.interp(np.log(np.maximum(examples, 1)), np.log(self.examples), column)
 
 
-@dataclass(frozen=True, eq=False)
-class Claimed:
+class Claimed(NamedTuple):
     """What classes claim of samples that the device holds; -inf where a class has nothing to claim by."""
 
     exemplars: NDArray[np.int64]
@@ -72,8 +72,7 @@ class Claimed:
     """How many examples each enrolled sample is the mean of, [S], left out with it; None: each of one."""
 
 
-@dataclass(frozen=True, eq=False)
-class Cut:
+class Cut(NamedTuple):
     """The rule that a device goes by until what is enrolled changes."""
 
     offsets: Floats
@@ -105,7 +104,7 @@ def find_cut(
     plain = measured.claimed[:, 0][np.isfinite(measured.claimed[:, 0])].astype(np.float64)
     if not len(plain):
         return None
-    usual = float(np.quantile(plain, rate))
+    usual = float(quantile(plain, rate))
     offsets = np.where(enrolled > 0, measured.few_quantile(rate, enrolled) - usual, np.inf)
     offsets[own > 0] = 0.0
     rows = claimed.exemplars if own.any() else np.arange(len(measured.claimed))

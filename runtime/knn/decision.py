@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,7 @@ from tlc_edge.runtime.vectors import Floats
 _NOTHING = float(np.finfo(np.float32).tiny)  # below, there is no dividing by it in float32
 
 
-@dataclass(frozen=True, eq=False)
-class Ranking:
+class Ranking(NamedTuple):
     """Scores of all classes and what they came from."""
 
     scores: Floats

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from tlc_edge.runtime.gallery.gallery import Gallery
-from tlc_edge.runtime.gallery.records import START
+from typing import TYPE_CHECKING
 
 from .bank import Bank
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.gallery.gallery import Gallery
+    from tlc_edge.runtime.gallery.records import Cursor
 
 _PORTION = 65_536  # rows that are in memory twice while they are read
 
@@ -19,7 +22,7 @@ class FollowingBank:
         self._gallery: Gallery | None = None
         self._file: tuple[int, ...] = ()
         self._version: tuple[int, int] | None = None
-        self._cursor = START
+        self._cursor: Cursor | None = None
 
     def is_current(self, gallery: Gallery | None) -> bool:
         """Return whether following it now would change nothing; cheap enough to ask each frame.
@@ -50,15 +53,17 @@ class FollowingBank:
         version = gallery.data_version()
         if version == self._version:
             return replaced
+        from tlc_edge.runtime.gallery.records import START  # there, as a gallery is
+
         left = True
         while left:
-            rows = gallery.rows_since(self._cursor, _PORTION)
-            if self._cursor != START and not (rows.continues(self._cursor) and self.bank.can_take(rows)):
+            rows = gallery.rows_since(self._cursor or START, _PORTION)
+            if self._cursor is not None and not (rows.continues(self._cursor) and self.bank.can_take(rows)):
                 # Something earlier was removed, restored or renamed: read it all again.
                 self._start_over(file)
                 rows = gallery.rows_since(START, _PORTION)
             self.bank.append(rows)
-            self._cursor, left = rows.cursor(self._cursor), rows.left > 0
+            self._cursor, left = rows.cursor(self._cursor or START), rows.left > 0
         self._version = version
         return True
 
@@ -70,4 +75,4 @@ class FollowingBank:
 
     def _start_over(self, file: tuple[int, ...]) -> None:
         self.bank.clear()
-        self._file, self._version, self._cursor = file, None, START
+        self._file, self._version, self._cursor = file, None, None

@@ -80,8 +80,7 @@ class Prediction:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Basis:
+class Basis(NamedTuple):
     """What answers are based on: what the model's outputs are compared with, and by which rule."""
 
     bank: Bank

@@ -13,17 +13,20 @@ import threading
 from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.errors import TlcError
 from tlc_edge.runtime.forks import Forks
-from tlc_edge.runtime.gallery.gallery import Gallery
 
 from .bank import Bank
 from .following import FollowingBank
 from .prediction import Basis, basis
 from .sharing import Reading, Sharing
 from .unknown import read_knownness
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.gallery.gallery import Gallery
 
 
 class Taught:
@@ -44,6 +47,8 @@ class Taught:
         self._following = threading.RLock()
         self._changing = threading.RLock()
         self._sharing = Sharing()
+        self.loading = self._following
+        """To load modules in: a fork waits for it, as what is half loaded then would never be whole in the child."""
         _all.add(self)
 
     def up_to_date(self) -> _UpToDate:
@@ -99,6 +104,8 @@ class Taught:
             if self._changed is None:
                 if nothing is not None and self.read() is None:
                     raise nothing
+                with self.loading:
+                    from tlc_edge.runtime.gallery.gallery import Gallery
                 of = self._manifest
                 self._changed = Gallery.open(self._path, of.fingerprint, of.embedding_width, create=True)
             yield self._changed
@@ -117,6 +124,8 @@ class Taught:
             self._followed = None
         # Path.exists raises for a name that is too long, where there can be no gallery.
         if self._followed is None and os.path.exists(self._path):  # noqa: PTH110
+            from tlc_edge.runtime.gallery.gallery import Gallery  # SQLite, which a device without a gallery can spare
+
             of = self._manifest
             self._followed = Gallery.open_if_exists(self._path, of.fingerprint, of.embedding_width, read_only=True)
         return self._followed
@@ -159,4 +168,4 @@ def _renew(taught: list[Taught]) -> None:
         one.renew()
 
 
-_all: Forks[Taught] = Forks(Taught.hold, Taught.release, _renew)
+_all: Forks[Taught] = Forks(5, Taught.hold, Taught.release, _renew)

@@ -20,7 +20,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from tlc_edge.runtime.bundle.arrays import read_arrays
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.bundle.manifest import Unknown
 from tlc_edge.runtime.errors import BundleError, UsageError
-from tlc_edge.runtime.vectors import Floats, quantize_rows
+from tlc_edge.runtime.vectors import Floats, quantile, quantize_rows
 
 from .cut import Cut, Measured, find_cut, knownness_by
 
@@ -68,13 +68,13 @@ class Knownness:
         """Return the known-ness asked for beside exemplars of a base class; -inf where nothing was measured."""
         if rate <= 0 or not len(self.base):
             return float("-inf")
-        return float(np.quantile(self.base.astype(np.float64), min(rate, 1.0)))
+        return float(quantile(self.base.astype(np.float64), min(rate, 1.0)))
 
     def enrolled_quantile(self, share: float, examples: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the known-ness that this share of images falls short of, for classes of so many examples [N]."""
         if not len(self.examples):
             return np.full(len(examples), -np.inf)
-        column = np.quantile(self.enrolled.astype(np.float64), share, axis=1)
+        column = quantile(self.enrolled.astype(np.float64), share)
         return np.interp(np.log(np.maximum(examples, 1)), np.log(self.examples), column)
 
 
@@ -187,8 +187,7 @@ def without_table(unknown: Unknown, width: int) -> Knownness:
     return Knownness(np.zeros(width, np.float32), base, np.ones(len(few), np.int64), few)
 
 
-@dataclass(frozen=True, eq=False)
-class Limits:
+class Limits(NamedTuple):
     """What an image has to reach to be known, until what is enrolled changes: the cut, or the thresholds of before."""
 
     cut: Cut | None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.runtime.gallery.records import GalleryRows
 from tlc_edge.runtime.labels import NONE_OF_THESE
 from tlc_edge.runtime.vectors import Floats, row_lengths, unit_rows
+
+if TYPE_CHECKING:
+    from tlc_edge.runtime.gallery.records import GalleryRows
 
 
 class Unwanted:

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tlc_edge.runtime.errors import TrustError
 
-from .ed25519 import is_signed
-from .minisign import Signature, read_signature
-from .newest import newest, see
-from .release import Release, read_release
-from .trusted import Trusted, trusted_keys
+from .trusted import trusted_keys
+
+# A device that trusts no key, and opens what nobody signed, loads none of these.
+if TYPE_CHECKING:
+    from .minisign import Signature
+    from .release import Release, Signed
+    from .trusted import Trusted
 
 Tell = Callable[[str], object]
 """Takes a sentence."""
 
 _HINT = "sign it with `tlc sign`, or open it this once with --allow-unsigned"
 _allowed: list[Tell] = []
-
-
-@dataclass(frozen=True)
-class Signed:
-    """What a signature says."""
-
-    key: str
-    """The number of the key, as minisign prints it."""
-    release: Release | None
-    """None where the trusted comment is another one."""
-    verified: bool
-    """Whether a trusted key made it, which was checked; else it is what anybody may have written."""
 
 
 @contextlib.contextmanager
@@ -76,10 +67,7 @@ def check(where: str, manifest: bytes, signature: bytes | None, allow: Tell | No
         TrustError: a key is trusted, and the bundle is not signed by one, was changed, or is older than one seen;
             or that cannot be told.
     """
-    found = None
-    with contextlib.suppress(ValueError):
-        found = None if signature is None else read_signature(signature)
-    said = None if found is None else Signed(found.id, read_release(found.comment), verified=False)
+    said = None if signature is None else _said(signature)
     try:
         keys = trusted_keys()
         if not keys:
@@ -88,8 +76,8 @@ def check(where: str, manifest: bytes, signature: bytes | None, allow: Tell | No
     except TrustError as e:
         told(f"{where} is opened", e, allow)
         return said
-    assert found is not None
-    return Signed(found.id, release, verified=True)
+    assert said is not None
+    return replace(said, release=release, verified=True)
 
 
 def keep(where: str, signed: Signed | None, allow: Tell | None = None) -> None:
@@ -100,10 +88,24 @@ def keep(where: str, signed: Signed | None, allow: Tell | None = None) -> None:
     """
     if signed is None or not signed.verified or signed.release is None:
         return
+    from .newest import see
+
     try:
         see(signed.release)
     except TrustError as e:
         told(f"{where} is opened", e, allow)
+
+
+def _said(signature: bytes) -> Signed | None:
+    """Return what a signature says, whoever made it; None of one that is none."""
+    from .minisign import read_signature
+    from .release import Signed, read_release
+
+    try:
+        found = read_signature(signature)
+    except ValueError:
+        return None
+    return Signed(found.id, read_release(found.comment), verified=False)
 
 
 def _verified(where: str, manifest: bytes, data: bytes | None, keys: tuple[Trusted, ...]) -> Release:
@@ -112,6 +114,9 @@ def _verified(where: str, manifest: bytes, data: bytes | None, keys: tuple[Trust
     Raises:
         TrustError: none has.
     """
+    from .ed25519 import is_signed
+    from .minisign import read_signature
+
     if data is None:
         raise TrustError(
             f"{where}: not signed, and this device opens only what a key that it trusts has signed; {_HINT}"
@@ -132,6 +137,9 @@ def _verified(where: str, manifest: bytes, data: bytes | None, keys: tuple[Trust
 
 
 def _not_older(where: str, signature: Signature) -> Release:
+    from .newest import newest
+    from .release import read_release
+
     release = read_release(signature.comment)
     if release is None:
         raise TrustError(f"{where}: its signature says no serial number; sign it with `tlc sign`")

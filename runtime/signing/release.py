@@ -28,6 +28,18 @@ class Release:
         return f"tlc serial:{self.serial}" + (f" name:{self.name}" if self.name else "")
 
 
+@dataclass(frozen=True)
+class Signed:
+    """What a signature says."""
+
+    key: str
+    """The number of the key, as minisign prints it."""
+    release: Release | None
+    """None where the trusted comment is another one."""
+    verified: bool
+    """Whether a trusted key made it, which was checked; else it is what anybody may have written."""
+
+
 def make_release(serial: int | None = None, name: str = "") -> Release:
     """Return what is to be signed; without a serial number it is the time, in milliseconds since 1970.
 

@@ -10,20 +10,20 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from tlc_edge.runtime.errors import TrustError, UsageError
 from tlc_edge.runtime.files import sync_folder, write_file
 
-from .minisign import LONGEST, PublicKey, read_public
+if TYPE_CHECKING:
+    from .minisign import PublicKey
 
 SYSTEM = Path("/etc/tlc/trust")
 SUFFIX = ".pub"
 
 
-@dataclass(frozen=True)
-class Trusted:
+class Trusted(NamedTuple):
     """A key that is trusted."""
 
     key: PublicKey
@@ -69,6 +69,8 @@ def _keys_in(folder: Path) -> Sequence[Trusted]:
 
 
 def _read(path: Path) -> PublicKey:
+    from .minisign import LONGEST, read_public
+
     check_ours(path)
     try:
         with path.open("rb") as file:
@@ -140,6 +142,8 @@ def given_key(named: str) -> PublicKey:
     Raises:
         TrustError: it is neither.
     """
+    from .minisign import LONGEST, read_public
+
     with contextlib.suppress(ValueError):
         return read_public(named.encode())
     try:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tlc_edge.runtime import Bundle, Classifier
-from tlc_edge.runtime.bundle.bundle import MANIFEST, write_bundle
-from tlc_edge.runtime.engines.golden import EXPECTED, golden, pack_expected
+from tlc_edge.runtime.bundle.bundle import EXPECTED, MANIFEST, write_bundle
+from tlc_edge.runtime.engines.golden import golden, pack_expected
 from tlc_edge.runtime.engines.open import KINDS, open_engine
 from tlc_edge.runtime.engines.selftest import selftest
 from tlc_edge.runtime.errors import BundleError, ImageError, SelftestError

@@ -19,6 +19,7 @@ from tlc_edge.runtime.engines.engine import Engine
 from tlc_edge.runtime.engines.open import KINDS, EngineKind
 from tlc_edge.runtime.engines.pool import EnginePool
 from tlc_edge.runtime.errors import EngineError, GalleryError
+from tlc_edge.runtime.forks import Forks
 from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.knn.sharing import Sharing
 
@@ -189,6 +190,36 @@ def test_a_closed_gallery_stays_closed_in_a_child(tmp_path: Path) -> None:
     assert in_child(gallery.classes) == 1
     with pytest.raises(GalleryError, match="is closed"):
         gallery.classes()
+
+
+@FORKS
+def test_a_fork_holds_what_is_on_higher_floors_first_in_whatever_order_it_was_loaded() -> None:
+    done: list[str] = []
+
+    class Thing:
+        """Something that a fork must find at rest."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    def kind(floor: int) -> Forks[Thing]:
+        return Forks(
+            floor,
+            lambda thing: done.append(f"hold {thing.name}"),
+            lambda thing: done.append(f"release {thing.name}"),
+            lambda things: done.extend(f"renew {thing.name}" for thing in things),
+        )
+
+    things = [Thing("middle"), Thing("high"), Thing("low")]
+    for thing, floor in zip(things, (101, 102, 100), strict=True):
+        kind(floor).add(thing)
+    held = ["hold high", "hold middle", "hold low"]
+
+    def work() -> None:
+        assert done == [*held, *(f"{did} {name}" for name in ("low", "middle", "high") for did in ("renew", "release"))]
+
+    assert in_child(work) == 0
+    assert done == [*held, "release low", "release middle", "release high"]
 
 
 # The pool

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tlc_edge.runtime.vectors import quantize_row, quantize_rows, row_lengths, unit_rows, unit_rows_and_lengths
+from tlc_edge.runtime.vectors import (
+    distinct,
+    quantile,
+    quantize_row,
+    quantize_rows,
+    row_lengths,
+    unit_rows,
+    unit_rows_and_lengths,
+)
 
 FINITE = st.floats(-(2.0**100), 2.0**100, width=32)
 
@@ -84,3 +92,19 @@ def test_lengths() -> None:
     unit, lengths = unit_rows_and_lengths(rows)
     assert (lengths.dtype, lengths.tolist()) == (np.float32, [5, 0, 127])
     assert unit.tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0], [-1, 0]]
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (7,), (3, 2), (4, 101)], ids=str)
+def test_a_quantile_is_numpys_to_the_bit(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(len(shape) + shape[-1])
+    numbers = np.round(rng.normal(size=shape), 2)  # so that some are equal
+    for share in (0.0, 0.02, 0.05, 0.25, 0.5, 0.6180339887, 0.99, 1.0, *rng.random(200).tolist()):
+        assert np.array_equal(quantile(numbers, share), np.quantile(numbers, share, axis=-1)), share
+
+
+@pytest.mark.parametrize("numbers", [[], [3], [2, 1, 2, 2, 0, 1], [5, 5, 5]], ids=str)
+def test_distinct_numbers_are_numpys_unique_ones(numbers: list[int]) -> None:
+    asked = np.array(numbers, np.int64)
+    found = distinct(asked)
+    assert (found.dtype, found.tolist()) == (np.dtype(np.int64), np.unique(asked).tolist())
+    assert asked.tolist() == numbers  # left as it was

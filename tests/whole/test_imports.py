@@ -18,6 +18,9 @@ import pytest
 from floors import FLOORS
 from test_cli import commands
 
+from tlc_edge.runtime import Classifier
+from tlc_edge.runtime.engines.open import choose
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("cli", "compiler", "runtime", "targets")
 HEAVY = {
@@ -110,6 +113,52 @@ def test_the_names_of_the_runtime_are_there_without_loading_anything_before_they
         assert getattr(runtime, name) is getattr(importlib.import_module(str(module)), name)
     with pytest.raises(AttributeError, match="has no attribute 'Clasifier'"):
         _ = runtime.Clasifier  # type: ignore[attr-defined]
+
+
+NOT_FOR_AN_IMAGE = {
+    *("sqlite3", "email", "http", "urllib.request", "ssl", "socket", "select", "subprocess", "asyncio", "logging"),
+    *(
+        "tempfile",
+        "random",
+        "secrets",
+        "difflib",
+        "importlib.metadata",
+        "concurrent.futures",
+        "numpy.ma",
+        "csv",
+        "glob",
+    ),
+    *("tlc_edge.runtime.gallery.gallery", "tlc_edge.runtime.gallery.records", "tlc_edge.runtime.signing.minisign"),
+    *("tlc_edge.runtime.engines.selftest", "tlc_edge.runtime.knn.enroll_warnings", "tlc_edge.runtime.progress"),
+}
+"""What no prediction needs whose bundle nobody signed and taught nothing, once the self-test has passed."""
+NOT_TO_BEGIN = {*NOT_FOR_AN_IMAGE, "zipfile", "bz2", "lzma", "hashlib"}
+"""What `import` needs less: a bundle is not opened yet."""
+
+
+def test_a_classifier_loads_nothing_that_its_first_image_does_not_need(bundle_path: Path) -> None:
+    with Classifier.open(bundle_path) as classifier:  # the self-test passes, and is not run again
+        size, engine = classifier.bundle.manifest.preprocessing, (choose(classifier.bundle.manifest.models)[0].module,)
+    predict = (
+        "import numpy; from tlc_edge.runtime import Classifier\n"
+        f"with Classifier.open({str(bundle_path)!r}) as classifier:\n"
+        "    {work}\n"
+        f"    classifier.predict(numpy.zeros(({size.height}, {size.width}, 3), numpy.uint8))"
+    )
+    began = loaded_by(["tlc_edge.runtime.classifier"], after=LIBRARIES)
+    assert "tlc_edge.runtime.classifier" in began
+    assert began & NOT_TO_BEGIN == set()
+    answered = loaded_by([], after=(*LIBRARIES, *engine), run=predict.format(work="pass"))
+    assert {"zipfile", "hashlib", "tlc_edge.runtime.knn.prediction"} <= answered
+    assert answered & NOT_FOR_AN_IMAGE == set()
+    teach = predict.format(work=f"classifier.enroll('mug', numpy.ones(({size.height}, {size.width}, 3), numpy.uint8))")
+    taught = loaded_by([], after=(*LIBRARIES, *engine), run=teach)
+    assert {"sqlite3", "tlc_edge.runtime.gallery.gallery", "tlc_edge.runtime.knn.enroll_warnings"} <= taught
+    again = loaded_by([], after=(*LIBRARIES, *engine), run=predict.format(work="pass"))
+    assert "sqlite3" in again  # a gallery is there
+    assert again & (NOT_FOR_AN_IMAGE - {"sqlite3"}) <= {
+        *("tlc_edge.runtime.gallery.gallery", "tlc_edge.runtime.gallery.records"),
+    }
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

@@ -14,6 +14,7 @@ from tlc_edge.compiler.data.records import Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError, ImageError
 from tlc_edge.runtime.files import file_sha256
 from tlc_edge.runtime.images.load import MAX_PIXELS
+from tlc_edge.runtime.images.quiet_pillow import quiet_pillow
 
 from .embedded import Made
 from .listing import Finder
@@ -102,7 +103,7 @@ def _open(path: Path) -> Image.Image:
         ImageError: it cannot be read.
     """
     try:
-        with Image.open(path) as image:
+        with quiet_pillow(), Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"more pixels than the limit of {MAX_PIXELS}")
             return ImageOps.exif_transpose(image).convert("RGB")
