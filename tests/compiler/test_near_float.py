@@ -200,6 +200,40 @@ def test_the_judges_have_the_last_word() -> None:
     assert said.after < said.before
 
 
+ACTIVATIONS = ["relu", "relu6", "hard_swish", "swish", "sigmoid", "tanh"]
+
+
+@pytest.mark.parametrize(
+    ("activation", "own"), [*((a, own) for a in ACTIVATIONS for own in (False, True)), ("softmax", False)]
+)
+def test_each_channel_comes_to_floats_mean_behind_the_activation(activation: str, own: bool) -> None:
+    """A part of the layer, or a layer of its own. But before a softmax, whose channels depend on each other."""
+
+    def chain(layers: Any, x: Any) -> Any:
+        if own:
+            return layers.Conv2D(12, 3, activation=activation, name="conv")(x)
+        return layers.Activation(activation, name="after")(layers.Conv2D(12, 3, name="conv")(x))
+
+    model, images = trunk_of(chain).model, normalised(CALIBRATION[:16])
+    kernel, bias = model.get_layer("conv").get_weights()
+    model.get_layer("conv").set_weights([kernel, bias + np.linspace(-0.5, 1, 12, dtype=np.float32)])
+    corrected = correct_biases(model, {}, images, normalised(CALIBRATION[16:]), False).weights
+    plain = {"conv": [corrected["conv"][0], model.get_layer("conv").get_weights()[1]]}
+
+    def means(of: Any) -> NDArray[np.float64]:
+        if activation == "softmax":
+            import keras
+
+            of = keras.Model(of.inputs[0], of.get_layer("conv").output)
+        given = np.asarray(of(images), np.float64)
+        return given.mean(axis=tuple(range(given.ndim - 1)))
+
+    expected, off, near = (means(m) for m in (model, with_weights(model, plain), with_weights(model, corrected)))
+    off, near = np.abs(off - expected), np.abs(near - expected)
+    assert off.max() > 1e-5
+    assert near.max() < 0.02 * off.max()
+
+
 # --- left as it is
 
 
