@@ -330,6 +330,10 @@ class Gallery:
         """Return whether another file has taken this one's place; cheap enough to ask each frame."""
         return self._session.was_replaced()
 
+    def was_removed(self) -> bool:
+        """Return whether there is no such file any more, in a folder that is still there, on the same disk."""
+        return self._session.was_removed()
+
     def data_version(self) -> tuple[int, int]:
         """Return a value that differs after every change, whoever made it; cheap enough to ask each frame."""
         return self._session.data_version()

@@ -72,6 +72,13 @@ class Session:
             return False
         return (now.st_dev, now.st_ino) != self.file
 
+    def was_removed(self) -> bool:
+        """Return whether there is no such file any more, in a folder that is still there, on the same disk."""
+        try:
+            return not os.path.lexists(self.path) and os.stat(self.path.parent).st_dev == self._stamp[0]  # noqa: PTH116
+        except (OSError, IndexError):
+            return False
+
     def data_version(self) -> tuple[int, int]:
         """Return a value that differs after every change, whoever made it; cheap enough to ask each frame."""
         with self.lock, translated(self.path):

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from tlc_edge.runtime.bundle.bundle import Bundle
-from tlc_edge.runtime.errors import TlcError
+from tlc_edge.runtime.errors import GalleryError, TlcError
 from tlc_edge.runtime.forks import Forks
 
 from .bank import Bank
@@ -69,17 +69,14 @@ class Taught:
             FingerprintError, GalleryError: the gallery cannot be used.
         """
         with self._following:
-            gallery = self._attached()
-            if self._enrolled.is_current(gallery):
-                return
-            with self._sharing.writing:
-                try:
-                    changed = self._enrolled.follow(gallery)
-                except BaseException:
-                    self.basis = self._weigh()  # what is left is the exemplars, or what was
+            try:
+                self._follow()
+            except GalleryError:
+                if self._followed is None or not self._followed.was_removed():
                     raise
-                if changed:
-                    self.basis = self._weigh()
+                self._followed.close()  # a damaged one that was moved away, as it is told to
+                self._followed = None
+                self._follow()
 
     def read(self) -> Gallery | None:
         """Return the gallery opened for reading, None where there is none.
@@ -90,6 +87,19 @@ class Taught:
         with self._following:
             return self._attached()
 
+    def _follow(self) -> None:
+        gallery = self._attached()
+        if self._enrolled.is_current(gallery):
+            return
+        with self._sharing.writing:
+            try:
+                changed = self._enrolled.follow(gallery)
+            except BaseException:
+                self.basis = self._weigh()  # what is left is the exemplars, or what was
+                raise
+            if changed:
+                self.basis = self._weigh()
+
     @contextlib.contextmanager
     def changing(self, nothing: TlcError | None = None) -> Generator[Gallery]:
         """Yield the gallery opened for writing, to one thread at a time; if there is none, make it or raise `nothing`.
@@ -98,11 +108,11 @@ class Taught:
             FingerprintError, GalleryError: it cannot be used, or not be written.
         """
         with self._changing:
-            if self._changed is not None and self._changed.was_replaced():
+            if self._changed is not None and (self._changed.was_replaced() or self._changed.was_removed()):
                 self._changed.close()
                 self._changed = None
             if self._changed is None:
-                if nothing is not None and self.read() is None:
+                if nothing is not None and ((held := self.read()) is None or held.was_removed()):
                     raise nothing
                 with self.loading:
                     from tlc_edge.runtime.gallery.gallery import Gallery

@@ -354,6 +354,52 @@ def test_a_gallery_that_is_replaced_while_open_is_followed(bundle_path: Path, se
         assert reader.predict(sevens[6]).label == "late"
 
 
+def test_a_gallery_that_was_removed_while_open_is_begun_anew(bundle_path: Path, sevens: list[Path]) -> None:
+    path = default_gallery(bundle_path)
+    with Classifier.open(bundle_path) as classifier:
+        classifier.enroll("7", sevens[:2])
+        for name in ("", "-wal", "-shm"):
+            path.with_name(path.name + name).unlink(missing_ok=True)
+        assert classifier.predict(sevens[0]).label == "7"  # what was known stays known until it is taught anew
+        with pytest.raises(GalleryError, match="nothing was enrolled yet"):
+            classifier.undo()
+        assert not path.exists()
+        assert classifier.enroll("late", sevens[6]).classes == {"late": 1}
+        assert classifier.predict(sevens[6]).label == "late"
+        assert "7" not in classifier.classes()
+
+
+def test_a_damaged_gallery_that_was_moved_away_is_in_nobodys_way(bundle_path: Path, sevens: list[Path]) -> None:
+    path = default_gallery(bundle_path)
+    enroll_elsewhere(bundle_path, "7", *sevens[:2])
+    with Classifier.open(bundle_path) as classifier:
+        with path.open("r+b") as file:
+            file.truncate(512)
+            file.write(b"no gallery" * 100)
+        enrolled = bundle_path.with_name("damaged.gallery")
+        with pytest.raises(GalleryError, match="damaged"):
+            classifier.enroll("9", sevens[2])
+        path.rename(enrolled)
+        for name in ("-wal", "-shm"):
+            path.with_name(path.name + name).unlink(missing_ok=True)
+        assert classifier.predict(sevens[0]).label != "9"
+        assert classifier.enroll("9", sevens[2]).classes == {"9": 1}
+        assert classifier.predict(sevens[2]).label == "9"
+
+
+def test_a_gallery_whose_disk_is_gone_is_not_begun_anew(bundle_path: Path, tmp_path: Path, sevens: list[Path]) -> None:
+    (tmp_path / "stick").mkdir()
+    gallery = tmp_path / "stick" / "x.gallery"
+    with Classifier.open(bundle_path, gallery) as classifier:
+        classifier.enroll("7", sevens[:2])
+        (tmp_path / "stick").rename(tmp_path / "unplugged")
+        with pytest.raises(GalleryError, match="moved or replaced"):
+            classifier.enroll("9", sevens[2])
+        assert classifier.predict(sevens[0]).label == "7"
+        (tmp_path / "unplugged").rename(tmp_path / "stick")
+        assert classifier.enroll("9", sevens[2]).classes == {"7": 2, "9": 1}
+
+
 def test_two_classifiers_in_one_process_see_each_other(bundle_path: Path, sevens: list[Path]) -> None:
     with Classifier.open(bundle_path) as one, Classifier.open(bundle_path) as two:
         one.enroll("7", sevens[:3])
