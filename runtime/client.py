@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
+from urllib.parse import parse_qs
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,8 @@ class Client:
         """Take the page's address, or the link with its token.
 
         Args:
-            address: such as `http://127.0.0.1:8000/`; behind `#token=` it may have the token.
-            bundle: its name on the server; by default the first one's.
+            address: such as `http://127.0.0.1:8000/`; it may have `?bundle=` and, at its end, `#token=`.
+            bundle: its name on the server; by default that of the address, or the first one's.
             token: as `tlc token add` gives it.
             trust: the server's `ca.crt`, where it speaks TLS by its own authority.
             timeout: seconds without an answer.
@@ -68,13 +69,20 @@ class Client:
         except NotThereError as e:
             raise DeviceError(f"the client needs httpx, which {e}; run: {pip_line('serve')}") from None
         page, _, fragment = address.partition("#")
-        token = token or fragment.removeprefix("token=") or None
+        page, _, query = page.partition("?")
+        page = page.removesuffix("index.html")
+        token = (token or fragment.removeprefix("token=")).strip() or None
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise UsageError("the token has characters that none has; give it as `tlc token add` printed it")
+        bundle = bundle or next(iter(parse_qs(query).get("bundle", ())), None)
         self.address = page if page.endswith("/") else f"{page}/"
         verify: Any = True if trust is None else _trusting(trust)
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._http: Any = self._httpx.Client(headers=headers, verify=verify, timeout=timeout)
         try:
-            names = self._json("GET", "api/v1/bundles")["bundles"]
+            names = self._json("GET", "api/v1/bundles").get("bundles")
+            if not isinstance(names, list) or not names:
+                raise self._no_server()
             if bundle is not None and bundle not in names:
                 raise errors.unknown_name("bundle", bundle, names)
         except BaseException:
@@ -246,8 +254,13 @@ class Client:
         return _change(self._json("POST", self._root + what, json=document))
 
     def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask(method, path, **more).json()
-        return found
+        try:
+            found: Any = self._ask(method, path, **more).json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._no_server()
+        return cast("dict[str, Any]", found)
 
     def _bytes(self, method: str, path: str) -> bytes:
         found: bytes = self._ask(method, path).content
@@ -257,9 +270,10 @@ class Client:
         """Ask, and again where the server has no room just now; it has done nothing then."""
         for _ in range(_TRIES - 1):
             answer = self._ask_once(method, path, **more)
-            if answer.status_code not in (429, 503):
+            pause = _pause(answer)
+            if pause is None:
                 break
-            time.sleep(min(_pause(answer), _LONGEST_PAUSE))
+            time.sleep(pause)
         else:
             answer = self._ask_once(method, path, **more)
         if answer.status_code != 200:
@@ -274,15 +288,20 @@ class Client:
         except self._httpx.TransportError as e:
             raise self._unreachable(e) from None
 
+    def _no_server(self) -> DeviceError:
+        return DeviceError(f"{self.address}: does not answer like `tlc serve`; check the address")
+
     def _unreachable(self, error: Exception) -> DeviceError:
         return DeviceError(
             f"{self.address}: {errors.first_line(error, 'no answer')}; check that `tlc serve` runs there"
         )
 
 
-def _pause(answer: Any) -> float:
-    told = str(answer.headers.get("retry-after", "1"))
-    return float(told) if told.isdecimal() else 1.0
+def _pause(answer: Any) -> float | None:
+    """Return after how many seconds a server that had no room wants to be asked again, None where it does not."""
+    told = str(answer.headers.get("retry-after", ""))
+    is_busy = answer.status_code in (429, 503) and told.isascii() and told.isdecimal()
+    return float(told) if is_busy and float(told) <= _LONGEST_PAUSE else None
 
 
 def _error(answer: Any) -> TlcError:
@@ -329,7 +348,11 @@ def _prediction(found: dict[str, Any]) -> Prediction:
 
 
 def _example(found: dict[str, Any]) -> Example:
-    return Example(found["id"], found["label"], found["source_name"], "", found["at"], found["has_thumbnail"])
+    return Example(
+        **{key: found[key] for key in ("id", "label", "source_name", "at", "has_thumbnail")},
+        sha256="",
+        stands_for=found.get("stands_for", 1),
+    )
 
 
 def _change(found: dict[str, Any]) -> Change:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +111,45 @@ def test_who_is_refused_for_want_of_room_asks_again(server: Running, monkeypatch
         guard.draining = True
         assert client.classes()
         assert pauses == [5.0]
+
+
+def test_a_link_may_name_the_bundle(bundle_path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.tlc"
+    other.write_bytes(bundle_path.read_bytes())
+    with running(bundle_path, other, state=tmp_path / "state", token=True) as server:
+        for given, bundle in (("", "photos"), ("?bundle=other", "other"), ("index.html?bundle=other", "other")):
+            with Client(f"{server.url}{given}#token={server.token}\n") as client:
+                assert (client.bundle, client.about()["name"]) == (bundle, bundle)
+        with Client(f"{server.url}?bundle=other", "photos", server.token) as client:
+            assert client.bundle == "photos"
+        with pytest.raises(UsageError, match="the token has characters that none has"):
+            Client(server.url, token="schlüssel")
+
+
+def test_what_is_no_such_server_is_one_sentence_and_asked_once(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            status, body = answers[len(asked) - 1]
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    answers = [(200, b"<html>"), (200, b"[]"), (200, b"{}"), (200, b'{"bundles": []}'), (503, b"closed"), (302, b"")]
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            for _ in answers:
+                with pytest.raises(DeviceError, match="check"):
+                    Client(f"http://127.0.0.1:{server.server_port}/")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert len(asked) == len(answers)
