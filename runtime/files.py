@@ -89,6 +89,24 @@ def writing(path: Path, like: Path | None = None, *, private: bool = False) -> G
 
 
 @contextlib.contextmanager
+def alone(lock: Path) -> Generator[None]:
+    """Wait until no other thread or process has this lock, a file that stays, and have it; where the system can.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    opened = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        with contextlib.suppress(ImportError, OSError):  # no such module on Windows, no locks on some shares
+            import fcntl
+
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+@contextlib.contextmanager
 def beside(path: Path) -> Generator[Path]:
     """Yield a name on the same file system for a file or folder to grow under; leave nothing there whatever happens.
 

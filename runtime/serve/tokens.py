@@ -5,21 +5,22 @@ A token is 256 random bits, so that its plain SHA-256 tells nothing of it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tlc_edge.runtime.errors import DeviceError, UsageError
-from tlc_edge.runtime.files import is_own, write_file
+from tlc_edge.runtime.files import alone, is_own, write_file
 
-_FILE = "tokens.json"
+_FILE, _LOCK = "tokens.json", "tokens.lock"
 _MOST = 1000
 _LONGEST_NAME = 60
 _LONGEST = 1 << 20  # bytes of the file
@@ -98,21 +99,22 @@ class Tokens:
             UsageError: the name is taken, or cannot be one.
             DeviceError: it cannot be written.
         """
-        held = self.all()
-        names = {token.name for token in held}
-        if name is None:
-            name = next(free for n in range(1, _MOST + 2) if (free := f"token-{n}") not in names)
-        if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+        if name is not None and (not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable()):
             raise UsageError(
                 f"{name[:_LONGEST_NAME]!r} cannot name a token; use 1 to {_LONGEST_NAME} visible characters"
             )
-        if name in names:
-            raise UsageError(f"there is a token {name!r} already; choose another name, or revoke it")
-        if len(held) >= _MOST:
-            raise UsageError(f"there are {_MOST} tokens already; revoke some")
-        secret = secrets.token_urlsafe(32)
-        token = Token(name, _digest(secret), read_only, datetime.now(UTC).isoformat(timespec="seconds"))
-        self._write([*held, token])
+        with self._changing():
+            held = self.all()
+            names = {token.name for token in held}
+            if name is None:
+                name = next(free for n in range(1, _MOST + 2) if (free := f"token-{n}") not in names)
+            if name in names:
+                raise UsageError(f"there is a token {name!r} already; choose another name, or revoke it")
+            if len(held) >= _MOST:
+                raise UsageError(f"there are {_MOST} tokens already; revoke some")
+            secret = secrets.token_urlsafe(32)
+            token = Token(name, _digest(secret), read_only, datetime.now(UTC).isoformat(timespec="seconds"))
+            self._write([*held, token])
         return token, secret
 
     def revoke(self, name: str) -> Token:
@@ -122,13 +124,30 @@ class Tokens:
             UsageError: there is none of this name.
             DeviceError: it cannot be written.
         """
-        held = self.all()
-        for token in held:
-            if token.name == name:
-                self._write([t for t in held if t is not token])
-                return token
-        known = ", ".join(t.name for t in held[:12]) or "none"
-        raise UsageError(f"no token {name!r}; known: {known}")
+        if not any(token.name == name for token in self.all()):
+            raise self._unknown(name)
+        with self._changing():
+            held = self.all()
+            for token in held:
+                if token.name == name:
+                    self._write([t for t in held if t is not token])
+                    return token
+        raise self._unknown(name)  # another process was first
+
+    @contextlib.contextmanager
+    def _changing(self) -> Generator[None]:
+        """Keep other processes from changing them meanwhile: what both write, one would lose."""
+        with contextlib.ExitStack() as held:
+            try:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                held.enter_context(alone(self._path.with_name(_LOCK)))
+            except OSError as e:
+                raise DeviceError(f"{self._path}: {e.strerror or e}; nothing was changed") from None
+            yield
+
+    def _unknown(self, name: str) -> UsageError:
+        known = ", ".join(t.name for t in self.all()[:12]) or "none"
+        return UsageError(f"no token {name!r}; known: {known}")
 
     def _read(self) -> tuple[Token, ...]:
         if not is_own(self._path):
@@ -148,7 +167,6 @@ class Tokens:
 
     def _write(self, tokens: Sequence[Token]) -> None:
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             text = json.dumps({"tokens": [asdict(token) for token in tokens]}, indent=1, ensure_ascii=False)
             write_file(self._path, f"{text}\n".encode(), private=True)
         except OSError as e:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from tlc_edge.runtime.errors import TrustError, UsageError
-from tlc_edge.runtime.files import write_file
+from tlc_edge.runtime.files import alone, write_file
 
 from .release import MOST, Release
 from .trusted import check_ours, made_folder, trust_folder
@@ -97,15 +96,9 @@ def _unwritable(path: Path, e: OSError) -> TrustError:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Generator[None]:
     """Keep other processes of this user out, where the system can: two that open bundles at once both count."""
-    try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    except OSError as e:
-        raise _unwritable(folder / FILE, e) from None
-    try:
-        with contextlib.suppress(ImportError, OSError):  # no such module on Windows, no locks on some shares
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(alone(folder / _LOCK))
+        except OSError as e:
+            raise _unwritable(folder / FILE, e) from None
         yield
-    finally:
-        os.close(lock)
