@@ -70,6 +70,7 @@ def example_document(example: Example) -> dict[str, Any]:
         "source_name": example.source_name,
         "at": example.at,
         "has_thumbnail": example.has_thumbnail,
+        "stands_for": example.stands_for,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ MOST_BODIES = 192 << 20
 """Bytes of all requests together that are held in memory."""
 _PATIENCE = 10.0
 """Seconds without a byte of a body."""
+_LINGER = 10.0
+"""Seconds in which who was refused may end what it sends."""
 _LEAST_RATE = 20_000
 """Bytes per second of a body, after the first seconds."""
 _FIRST_SECONDS = 20.0
@@ -143,7 +146,12 @@ class Guard:
         headers["content-length"] = str(len(body))
         raw = [(k.encode(), v.encode("latin-1", "replace")) for k, v in headers.items()]
         await answer({"type": "http.response.start", "status": status, "headers": raw})
-        await answer({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await answer(
+            {"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body, "more_body": True}
+        )
+        if status != 408:
+            await scope["tlc.body"].pass_over()
+        await answer({"type": "http.response.body"})
 
     def _explain(self, error: Exception, served: Served | None) -> tuple[int, str, str, int | None]:
         if isinstance(error, RefusedError):
@@ -204,6 +212,14 @@ class _Body:
             self._bodies.take(count)
             self._held += count
         return message
+
+    async def pass_over(self) -> None:
+        """Take what is still sent, for a while: else the connection breaks before its sender reads the answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                while not self.is_read:
+                    message = await self._receive()
+                    self.is_read = message["type"] != "http.request" or not message.get("more_body", False)
 
     def release(self) -> None:
         """Give back the room."""

@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from test_serve import holds
 from tlc_edge.runtime.errors import DeviceError, UsageError
 from tlc_edge.runtime.serve.access import host_name, is_loopback, make_access
 from tlc_edge.runtime.serve.authority import check_names, own_trust
+from tlc_edge.runtime.serve.guard import MOST_BODY
 from tlc_edge.runtime.serve.link import qr_lines
 from tlc_edge.runtime.serve.patient import Patient
 from tlc_edge.runtime.serve.rates import Rates
@@ -146,6 +148,15 @@ def test_tokens_are_kept_as_hashes_for_their_owner_alone(tmp_path: Path) -> None
             Tokens(tmp_path / "s").find("x")
 
 
+def test_tokens_that_are_added_and_revoked_at_once_are_all_there(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        added = list(pool.map(lambda _: Tokens(tmp_path / "s").add()[0].name, range(24)))
+        assert sorted(added) == sorted(token.name for token in Tokens(tmp_path / "s").all())
+        assert len({*added}) == 24
+        list(pool.map(lambda name: Tokens(tmp_path / "s").revoke(name), added[:20]))
+    assert {token.name for token in Tokens(tmp_path / "s").all()} == {*added[20:]}
+
+
 def test_the_commands_add_list_and_revoke(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     state = tmp_path / "s"
     added = here(capfd, "token", "add", "--state", state, "--address", "http://pi.local:8000/", "--json").json()
@@ -236,7 +247,7 @@ def test_names_in_headers() -> None:
 # --- how much, how slowly, how often
 
 
-def test_what_is_too_large_is_refused_before_it_is_read(guarded: Running) -> None:
+def test_what_is_too_large_is_refused_before_it_is_read(guarded: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     with raw(guarded) as connection:
         head = f"POST /api/v1/bundles/photos/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 40}\r\n\r\n"
         connection.sendall(head.encode())
@@ -249,8 +260,14 @@ def test_what_is_too_large_is_refused_before_it_is_read(guarded: Running) -> Non
             yield bytes(1 << 20)
 
     with guarded.client(headers=bearer(guarded.token)) as client:
-        with contextlib.suppress(httpx.TransportError):  # the end of the connection may come before the answer
+        with monkeypatch.context() as brief, contextlib.suppress(httpx.TransportError):
+            brief.setattr("tlc_edge.runtime.serve.guard._LINGER", 0.2)
             assert client.post("predict", content=endless()).status_code == 413
+        # Who brings a little too much, and reads when all is sent, learns why.
+        refused = client.post("predict", content=bytes(MOST_BODY + 1))
+        assert refused.json()["error"]["what"] == "the request is larger than the limit of 64 MB"
+        unknown = client.post("predict", content=bytes(MOST_BODY), headers=bearer("wrong"))
+        assert unknown.json()["error"]["what"] == "the token is wrong, or was revoked; ask for another link"
         assert client.get("classes").status_code == 200
     assert guarded.app.guard.bodies.held == 0
 

@@ -19,6 +19,7 @@ import { Pictures } from "./pictures.js";
  */
 
 const MOST = 100; // pictures that the device takes in one request
+const MOST_BYTES = 48_000_000; // of them: it takes 64 MB, and files that no browser reads go as they are
 
 /** One bundle of a device. */
 export class ServedClassifier {
@@ -86,7 +87,7 @@ export class ServedClassifier {
 
   /**
    * Add examples of a class; on the device's disk when this is done, and not before the device is there. More than a
-   * hundred go in several changes.
+   * hundred, or than 48 MB, go in several changes.
    * @param {string} label
    * @param {(Shown | Taken)[]} sources
    * @returns {Promise<import("../page/shape.js").Learned>}
@@ -97,12 +98,7 @@ export class ServedClassifier {
     let [added, skipped] = [0, 0];
     /** @type {{kind: string, label: string}[]} */
     const warnings = [];
-    for (let i = 0; i < sources.length; i += MOST) {
-      const form = new FormData();
-      for (const source of sources.slice(i, i + MOST)) {
-        const taken = await this.prepare(source);
-        form.append("image", taken.picture, taken.name);
-      }
+    for await (const form of this.#forms(sources)) {
       const change =
         name === NONE_OF_THESE
           ? await this.api.sendSurely("enroll-not", form)
@@ -112,6 +108,28 @@ export class ServedClassifier {
       warnings.push(...change.warnings);
     }
     return { added, skipped, warnings };
+  }
+
+  /**
+   * Pack pictures into forms, each of which the device takes at once.
+   * @param {(Shown | Taken)[]} sources
+   * @returns {AsyncGenerator<FormData>}
+   */
+  async *#forms(sources) {
+    let form = new FormData();
+    let [count, bytes] = [0, 0];
+    for (const source of sources) {
+      const { picture, name } = await this.prepare(source);
+      if (count === MOST || (count > 0 && bytes + picture.size > MOST_BYTES)) {
+        yield form;
+        form = new FormData();
+        [count, bytes] = [0, 0];
+      }
+      form.append("image", picture, name);
+      count += 1;
+      bytes += picture.size;
+    }
+    yield form;
   }
 
   /** @param {string} label @returns {Promise<unknown>} */
