@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from tlc_edge.compiler.data.duplicates import find_groups
-from tlc_edge.compiler.train.balance import balance
-from tlc_edge.compiler.train.streamed import _Problem
+from tlc_edge.compiler.train.logistic import Problem, Weights
 from tlc_edge.compiler.train.training import FeatureView
 
 
@@ -93,13 +92,15 @@ def head(images: int, width: int, classes: int, passes: int) -> None:
             part = truth[start : start + 10_000]
             features[start : start + 10_000] = centres[part] + draw.standard_normal((len(part), width), np.float32)
         features.flush()
-        problem = _Problem([FeatureView(features)], truth, classes)
-        at, weights = problem.start(), balance(truth)
+        problem = Problem([FeatureView(features)], truth, classes)
+        at, rows = problem.start(), np.arange(images)
         most = 0.0
         for number in range(passes):
-            took = timed(lambda at=at: problem._look(at, weights, 0.1))
+            turned = []
+            took = timed(lambda at=at, turned=turned: turned.append(problem._look(at, rows, 1e-4).gradient))
             most = max(most, anonymous())
-            at = at - problem._look(at, weights, 0.1)[1]
+            step = turned[0].astype(np.float32)
+            at = Weights(at.kernel - step[:-1], at.bias - step[-1])
             print(f"pass {number}: {took[0]:.1f} s, {took[1]:.1f} s of processor; {most:.0f} MB beside the file")
     print(f"{images:,} x {width}, {classes} classes; peak with mapped pages of the file {peak():.0f} MB")
 

@@ -15,20 +15,28 @@ from tlc_edge.runtime.progress import Count, silent
 
 from .balance import STRENGTHS, balance, standardize
 from .temperature import TrainHead, with_temperature
-from .training import Training
+from .training import FeatureView, Training, Whole
 
 _FOLDS = 5
 _PLENTY = 1000  # images from which one held-out quarter tells as much as five folds
+_MUCH = 100_000  # images times classes, from which on a head is trained in passes: it takes less time and memory
 
 
 def make(given: Training) -> Head:
-    """Train the head and find its temperature; of too many images in passes over all of them."""
-    if given.whole is not None:
+    """Train the head and find its temperature; of many images or classes in passes over all of them."""
+    whole = given.whole
+    if whole is None and _much(given.targets, len(given.labels)):
+        whole = Whole([FeatureView(view) for view in given.views], given.targets)
+    if whole is not None:
         from .streamed import train_streamed
 
-        return train_streamed(given.whole, len(given.labels), given.seed, given.progress)
+        return train_streamed(whole, len(given.labels), given.seed, given.progress)
     head, fit = train_linear(given.views, given.targets, len(given.labels), given.seed, given.progress)
     return with_temperature(head, fit, given.views, given.targets, given.seed)
+
+
+def _much(targets: NDArray[np.int64], classes: int) -> bool:
+    return len(targets) * classes >= _MUCH
 
 
 def train_linear(
@@ -39,6 +47,8 @@ def train_linear(
     The strength with the least log loss on the last view wins: unlike accuracy it also judges how sure
     the head is, which the decision and the reports rely on. Returned with it: how to train the like on other images.
     """
+    if _much(targets, classes):
+        return _train_much(views, targets, classes, seed, progress)
     from threadpoolctl import threadpool_limits
 
     import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited
@@ -62,6 +72,20 @@ def train_linear(
         return Head("linear", (_unscaled(kernel, bias, mean, scale),), notes)
 
     return fit(views, targets), fit
+
+
+def _train_much(
+    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count
+) -> tuple[Head, TrainHead]:
+    from .streamed import fit_streamed, solve_streamed
+
+    head, _ = fit_streamed(Whole([FeatureView(view) for view in views], targets), classes, seed, progress)
+    strength = float(head.notes["inverse_strength"])
+
+    def fit(views: Sequence[Floats], targets: NDArray[np.int64]) -> Head:
+        return solve_streamed(Whole([FeatureView(view) for view in views], targets), classes, strength)
+
+    return head, fit
 
 
 def _unscaled(kernel: NDArray[np.float64], bias: NDArray[np.float64], mean: NDArray[np.float64], scale: float) -> Dense:
