@@ -61,7 +61,7 @@ from .steps import Progress, Steps, no_progress
 from .toolchain import load_tensorflow
 
 MOST_EXEMPLARS = 20_000
-"""Of all classes together, or one of each: they are decoded at once."""
+"""Of all classes together, or one of each."""
 
 
 def build(options: Options, progress: Progress = no_progress) -> Result:
@@ -98,7 +98,7 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     with step("lower") as tell:  # the trunk once per format and scheme, however many targets take it
         trunks = lower(order, files, calibration, tell)
 
-    with step("decode"):  # the held-out images, once for all that is measured on them
+    with step("decode"):  # the held-out images, once for all that is measured on them; of many, when looked at
         held_out = data.decode_held_out()
 
     # Featurize again, train the head, fuse, check the limits, verify. Then what lost too much is made in other ways,
@@ -258,7 +258,7 @@ def pick_pictures(fitted: Fitted, data: Data, studied: Study) -> Pictures:
 
 def decode_exemplars(data: Data, chosen: NDArray[np.int64]) -> Exemplars:
     """Return exemplars with their images; `chosen` are training images."""
-    return Exemplars(data.decode(data.train_rows[chosen]), data.train.classes[chosen])
+    return Exemplars(data.images(data.train_rows[chosen]), data.train.classes[chosen])
 
 
 def decode_foreign(listed: ImageList, data: Data) -> NDArray[np.uint8] | None:

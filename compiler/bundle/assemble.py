@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.decode import Images
 from tlc_edge.compiler.data.duplicates import count_groups
 from tlc_edge.compiler.data.looks import LOOKS
 from tlc_edge.compiler.extras.find import extra_files
@@ -158,7 +159,7 @@ def _outputs(given: Outputs) -> tuple[Floats, Floats]:
     return given.probabilities, given.embeddings
 
 
-def _embed(judged: Judged, images: NDArray[np.uint8]) -> Floats:
+def _embed(judged: Judged, images: Images) -> Floats:
     return run_engines(judged.engines, images).embeddings
 
 

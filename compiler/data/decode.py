@@ -17,6 +17,10 @@ from tlc_edge.runtime.progress import Count
 
 from .records import Sample, Skipped, refuse
 
+IN_MEMORY = 250_000_000
+"""Bytes of images that are kept decoded for all who look at them: 1,660 of 224 pixels a side. More are decoded again by
+each, which costs less than their memory."""
+
 
 def decode(
     samples: Sequence[Sample], spec: Preprocessing, workers: int | None = None
@@ -84,6 +88,58 @@ def _decode_one(sample: Sample, spec: Preprocessing) -> NDArray[np.uint8] | Skip
         return load_image(sample.source, spec)
     except ImageError as e:
         return unreadable(sample, e)
+
+
+class Undecoded:
+    """Images that were decoded before and are decoded again by whoever looks at them: a few are in memory at a time.
+
+    A sequence as an array [N, H, W, C] is one: it has a length, items, and is gone through in order.
+    """
+
+    def __init__(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> None:
+        self._samples, self._preprocessing = samples, preprocessing
+        self.shape = (len(samples), preprocessing.height, preprocessing.width, preprocessing.channels)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """Return an image, uint8 [H, W, C].
+
+        Raises:
+            DataError: it has changed since and can no longer be read.
+        """
+        return _readable(_decode_one(self._samples[index], self._preprocessing))
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield all images, in order; decoded in threads a few ahead.
+
+        Raises:
+            DataError: as in `__getitem__`.
+        """
+        for _, image in decode(self._samples, self._preprocessing):
+            yield _readable(image)
+
+
+Images = NDArray[np.uint8] | Undecoded
+"""Images [N, H, W, C], in memory or not."""
+
+
+def _readable(image: NDArray[np.uint8] | Skipped) -> NDArray[np.uint8]:
+    if isinstance(image, Skipped):
+        raise refuse([image])
+    return image
+
+
+def bounded_images(samples: Sequence[Sample], preprocessing: Preprocessing) -> Images:
+    """Return images that were decoded before: in memory up to `IN_MEMORY` bytes, else to be decoded when looked at.
+
+    Raises:
+        DataError: one has changed since and can no longer be read; where they are not in memory, when it is looked at.
+    """
+    size = preprocessing.height * preprocessing.width * preprocessing.channels
+    small = len(samples) * size <= IN_MEMORY
+    return images_of(samples, preprocessing) if small else Undecoded(samples, preprocessing)
 
 
 def images_of(samples: Sequence[Sample], preprocessing: Preprocessing) -> NDArray[np.uint8]:

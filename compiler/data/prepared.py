@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.records import Floats
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 
-from .decode import images_of
+from .decode import Images, bounded_images, images_of
 from .duplicates import Group
 from .records import Sample, Skipped
 from .split import Split, split
@@ -33,10 +33,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """The images that no step learns from, decoded: validation and test."""
+    """The images that no step learns from: validation and test."""
 
     samples: tuple[Sample, ...]
-    images: NDArray[np.uint8]
+    images: Images
     """[N, H, W, C]"""
     truth: NDArray[np.int64]
     """Their classes, [N]."""
@@ -120,15 +120,23 @@ class Data:
         """
         return images_of([self.samples[i] for i in rows], self.preprocessing)
 
+    def images(self, rows: NDArray[np.int64]) -> Images:
+        """Return some of the images, [len(rows), H, W, C], in memory where they are few.
+
+        Raises:
+            DataError: as in `bounded_images`.
+        """
+        return bounded_images([self.samples[i] for i in rows], self.preprocessing)
+
     def decode_held_out(self) -> HeldOut:
         """Return the images to measure on.
 
         Raises:
-            DataError: as in `decode`.
+            DataError: as in `images`.
         """
         part = self.held_out
         rows = self.parts.held_out if self.measured is None else self.measured
-        return HeldOut(part.samples, self.decode(rows), part.classes, np.isin(rows, self.parts.test))
+        return HeldOut(part.samples, self.images(rows), part.classes, np.isin(rows, self.parts.test))
 
     def _part(self, rows: NDArray[np.int64]) -> Part:
         return Part(

@@ -7,12 +7,14 @@ of all images are there anyway, and Keras takes three times as long. Of an ONNX 
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.cache.store import FeatureCache
+from tlc_edge.compiler.data.decode import Images
 from tlc_edge.compiler.lower.equalise import noise_images
 from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.network.onnx_network import OnnxNetwork
@@ -30,7 +32,7 @@ _APART = 1e-3
 
 
 def run_float(
-    files: TrunkFiles, fused: Fused, features: Floats, images: NDArray[np.uint8], progress: Count, cache: str | None
+    files: TrunkFiles, fused: Fused, features: Floats, images: Images, progress: Count, cache: str | None
 ) -> Outputs:
     """Return what the float graph gives for images [N, H, W, C]; `features` [N, F] are those of the float32 file."""
     if files.form == "onnx" or not is_keras(files, cache):
@@ -74,9 +76,7 @@ def _alike(file: Floats, keras: Floats) -> bool:
     return bool((apart <= _APART * np.abs(keras).max(axis=1)).all())  # never where one is not finite
 
 
-def run_keras(
-    fused: Fused, images: NDArray[np.uint8], progress: Count = silent, cache: FeatureCache | None = None
-) -> Outputs:
+def run_keras(fused: Fused, images: Images, progress: Count = silent, cache: FeatureCache | None = None) -> Outputs:
     """Run the trunk in Keras, and head and neck on what it gives, over images [N, H, W, C]; all in float32.
 
     A trunk that comes from an ONNX file is run as that file has it, in onnxruntime.
@@ -87,10 +87,13 @@ def run_keras(
     return Outputs(fused.head.probabilities(features), fused.neck.project(features))
 
 
-def _cached(trunk: Trunk, images: NDArray[np.uint8], progress: Count, cache: FeatureCache | None) -> Floats:
+def _cached(trunk: Trunk, images: Images, progress: Count, cache: FeatureCache | None) -> Floats:
     if cache is None:
         return _features(trunk, images, progress)
-    key = hashlib.sha256(f"reference {fingerprint(trunk)} {images.shape}".encode() + images.tobytes()).digest()
+    recipe = hashlib.sha256(f"reference {fingerprint(trunk)} {images.shape}".encode())
+    for image in images:
+        recipe.update(image.tobytes())
+    key = recipe.digest()
     found = cache.get(key)
     if found is not None and len(found) == 4 * len(images) * trunk.width:
         return np.frombuffer(found, np.float32).reshape(len(images), trunk.width)
@@ -99,15 +102,17 @@ def _cached(trunk: Trunk, images: NDArray[np.uint8], progress: Count, cache: Fea
     return features
 
 
-def _features(trunk: Trunk, images: NDArray[np.uint8], progress: Count) -> Floats:
+def _features(trunk: Trunk, images: Images, progress: Count) -> Floats:
     if isinstance(trunk.model, OnnxNetwork):
         return trunk.model.features(images, progress)
     from tlc_edge.compiler.network.freeze import serving
 
     serve = serving(trunk.model, trunk.backbone.input, from_pixels=True, batch=None)
     features: list[Floats] = []
+    rows = iter(images)
     for start in range(0, len(images), _BATCH):
+        batch = np.stack(list(islice(rows, _BATCH)))
         with quiet():  # tracing the graph, at the first batch, is chatty
-            features.append(np.asarray(serve(images[start : start + _BATCH]).numpy(), np.float32))
+            features.append(np.asarray(serve(batch).numpy(), np.float32))
         progress(min(start + _BATCH, len(images)), len(images))
     return np.concatenate(features)

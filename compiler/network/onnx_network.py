@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.decode import Images
 from tlc_edge.compiler.records import Floats, InputSpec
 from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.progress import Count, silent
@@ -199,7 +200,7 @@ class OnnxNetwork(Listed):
         image = (images.astype(np.float32) - np.float32(self.spec.mean)) * np.float32(1 / self.spec.std)
         return np.asarray(run(self.model, {IMAGE: image})[0], np.float32)
 
-    def features(self, images: NDArray[np.uint8], progress: Count = silent) -> Floats:
+    def features(self, images: Images, progress: Count = silent) -> Floats:
         """Return what the file itself gives for images [N, H, W, C], pooled outside of it, [N, F]."""
         pool, place = self.pooled
         opened = self._session

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.decode import Images
 from tlc_edge.compiler.data.prepared import Data
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.study.study import Study
@@ -27,7 +28,7 @@ class Exemplars:
     Without a head they only stand for what will be enrolled.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     """[E, H, W, C]"""
     classes: NDArray[np.int64]
     """[E]"""
@@ -37,7 +38,7 @@ class Exemplars:
 class Pictures:
     """The user's own images, a few of which go into the page as thumbnails."""
 
-    held_out: NDArray[np.uint8]
+    held_out: Images
     """All of them, [N, H, W, C]."""
     odd: NDArray[np.uint8]
     """The first of the odd training images, [up to `ODD_THUMBNAILS`, H, W, C]."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import queue
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.data.decode import Images
 from tlc_edge.compiler.data.prepared import HeldOut
 from tlc_edge.compiler.records import Floats, Fused, Lowered, Outputs, Score
 from tlc_edge.runtime.bundle.manifest import ModelFile
@@ -88,12 +90,12 @@ def judge(file: Lowered, reference: Reference, threads: int = 0) -> Judged:
     return Judged(file, tuple(engines), outputs, answers, scored)
 
 
-def run_engine(engine: Engine, images: NDArray[np.uint8], progress: Count = silent) -> Outputs:
+def run_engine(engine: Engine, images: Images, progress: Count = silent) -> Outputs:
     """Run a fused file over images [N, H, W, C]."""
     return run_engines([engine], images, progress)
 
 
-def run_engines(engines: Sequence[Engine], images: NDArray[np.uint8], progress: Count = silent) -> Outputs:
+def run_engines(engines: Sequence[Engine], images: Images, progress: Count = silent) -> Outputs:
     """Run a fused file over images [N, H, W, C], opened once for each thread that shall run it."""
     free: queue.SimpleQueue[Engine] = queue.SimpleQueue()
     for engine in engines:
@@ -109,11 +111,28 @@ def run_engines(engines: Sequence[Engine], images: NDArray[np.uint8], progress: 
     probabilities: list[Floats] = []
     embeddings: list[Floats] = []
     with ThreadPoolExecutor(len(engines)) as pool:
-        for i, given in enumerate(pool.map(run, images)):
+        for i, given in enumerate(_in_order(pool, run, images, 4 * len(engines))):
             progress(i + 1, len(images))
             probabilities.append(given[0] if len(given) == 2 else given[0][:0])
             embeddings.append(given[-1])
     return Outputs(np.stack(probabilities), np.stack(embeddings))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, run: Callable[[NDArray[np.uint8]], tuple[Floats, ...]], images: Images, ahead: int
+) -> Iterator[tuple[Floats, ...]]:
+    """Yield what `run` gives for each image, at most `ahead` of them in memory at a time."""
+    waiting: deque[Future[tuple[Floats, ...]]] = deque()
+    try:
+        for image in images:
+            waiting.append(pool.submit(run, image))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def score(

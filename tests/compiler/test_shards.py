@@ -27,6 +27,7 @@ from test_json_shapes import hold
 
 from tlc_edge.cli.build_summary import document
 from tlc_edge.compiler import Options, build, prepare
+from tlc_edge.compiler.data import decode
 from tlc_edge.compiler.data.forms.elsewhere import scratch
 from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.shards import records, stored
@@ -505,6 +506,17 @@ class TestMany:
         assert manifest.head["solver"] == "streamed L-BFGS"
         assert manifest.head["images"] == alone.images["train"]
         assert manifest.metrics["settings"]["sampled"] == told[0]
+
+
+@pytest.mark.slow
+def test_images_that_are_too_much_for_memory_give_the_same_bundle(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, bound in (("a", 10**9), ("b", 0)):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(decode, "IN_MEMORY", bound)
+        build(asked(pictures, tmp_path / name / "x.tlc"))
+    same(tmp_path / "a" / "x.tlc", tmp_path / "b" / "x.tlc")
 
 
 def cloud(count: int, classes: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from small_networks import LABELS, feature_map, small_fused, small_images
 
-from tlc_edge.compiler.data.decode import images_of
+from tlc_edge.compiler.data import decode
+from tlc_edge.compiler.data.decode import Undecoded, bounded_images, images_of
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.data.prepared import HeldOut
 from tlc_edge.compiler.features.reference import run_keras
@@ -286,3 +287,28 @@ def test_an_image_that_vanished_since_is_told(photos: Path, tmp_path: Path) -> N
     (tmp_path / "1" / "a.png").unlink()
     with pytest.raises(DataError, match=r"1/a\.png"):
         images_of(samples, Preprocessing(8, 8))
+
+
+def test_images_that_are_too_much_for_memory_are_decoded_again_by_whoever_looks(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.open(photos / str("abc".index(name)) / f"{i}.png").save(tmp_path / name / f"{i}.png")
+    samples, spec = load_dataset(str(tmp_path)).samples, Preprocessing(8, 8)
+    held = bounded_images(samples, spec)
+    assert isinstance(held, np.ndarray)
+    monkeypatch.setattr(decode, "IN_MEMORY", held.nbytes)
+    assert isinstance(bounded_images(samples, spec), np.ndarray)
+    monkeypatch.setattr(decode, "IN_MEMORY", held.nbytes - 1)
+    later = bounded_images(samples, spec)
+    assert isinstance(later, Undecoded)
+    assert (len(later), later.shape) == (12, held.shape)
+    assert all((image == other).all() for image, other in zip(later, held, strict=True))
+    assert (later[7] == held[7]).all()
+    (tmp_path / "c" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"c/3\.png"):
+        later[11]
+    with pytest.raises(DataError, match=r"c/3\.png"):
+        list(later)
