@@ -47,7 +47,7 @@ def draw_images(root: Path, images: int, photos: Path | None) -> None:
     files = [] if photos is None else sorted(path for path in photos.glob("*/*") if path.is_file())
     of_photos = images // 5 if files else 0
     for i in range(images - of_photos):
-        sample = digits[i % len(digits)]
+        sample = digits[i * 7919 % len(digits)]  # spread over the classes
         picture = Image.fromarray(np.asarray(sample.source, np.uint8).reshape(28, 28)).resize((40, 40))
         turned = picture.rotate(draw.uniform(-20, 20), translate=tuple(draw.integers(-4, 5, 2).tolist()))
         noisy = np.asarray(turned, np.float32) * draw.uniform(0.6, 1) + draw.normal(0, 8, (40, 40))
@@ -293,45 +293,75 @@ def kills(given: argparse.Namespace, folder: Path) -> None:
     compare(folder / "alone" / "x.tlc", folder / "spread" / "x.tlc")
 
 
+ALONE = """
+import sys
+from tlc_edge.compiler.data.load import load_dataset
+from tlc_edge.compiler.features.featurize import featurize
+from tlc_edge.compiler.shards.records import read_plan
+from tlc_edge.compiler.shards.run import trunk_of
+from tlc_edge.compiler.shards.store import Store
+store = Store(sys.argv[1])
+plan, passes = read_plan(store)
+samples = load_dataset(sys.argv[2]).samples
+print(len(featurize(trunk_of(store, passes[0].looks[0]), samples, plan.preprocessing, int(sys.argv[3])).samples))
+"""
+SPREAD = """
+import sys
+from tlc_edge.compiler.shards.cluster import ray_runner
+from tlc_edge.compiler.shards.records import read_plan
+from tlc_edge.compiler.shards.store import Store
+from tlc_edge.runtime.progress import silent
+store = Store(sys.argv[1])
+plan, passes = read_plan(store)
+ray_runner(sys.argv[2])(store, plan, passes[0], silent)
+"""
+
+
 def workers(given: argparse.Namespace, folder: Path) -> None:
-    """Compare featurizing on one machine with that on 1 and 2 nodes of one core, each within a whole build."""
+    """Compare all images once through the float trunk: in one process, and as tasks of 1 and 2 nodes of one core."""
+    from tlc_edge.compiler.shards.store import Store
+    from tlc_edge.compiler.shards.stored import states
+
     images = folder / "images"
     draw_images(images, given.images, given.photos)
+    script = "from tlc_edge.cli import main; main()"
+    size = ["--input-size", str(given.size)] if given.size else []
+    for store in ("1", "2"):
+        words = [sys.executable, "-c", script, "features", "plan", str(folder / store), "--data", str(images)]
+        words += ["--backbone", given.backbone, *size, "--shards", str(given.shards)]
+        subprocess.run(words, env=environment(folder, "plan"), check=True, stdout=subprocess.DEVNULL)
 
-    def once(name: str, *more: str) -> tuple[Watch, dict[str, Any]]:
+    def timed(role: str, script: str, *words: str) -> tuple[float, Watch]:
         watch = Watch()
         watch.start()
-        out = folder / name / "x.tlc"
-        try:
-            return watch, run(command(str(images), out, given, *more), environment(folder, "driver"), folder / "log")
-        finally:
-            watch.stop()
+        began = time.monotonic()
+        command = [sys.executable, "-c", script, *words]
+        subprocess.run(command, env=environment(folder, role), check=True, stdout=subprocess.DEVNULL)
+        took = time.monotonic() - began
+        time.sleep(1)
+        watch.stop()
+        return took, watch
 
-    for threads in (1, 2):
-        say(f"one machine, {threads} threads")
-        watch, found = once(f"alone{threads}", "--threads", str(threads))
-        alone = watch.processor("driver")
-        took = sum(found["seconds"][name] for name in ("featurize", "featurize again"))
-        say(f"  featurizing twice {took:.1f} s on the clock; all {alone:.1f} s of processor")
+    best = 0.0
+    for threads in ("1", "2"):
+        took, watch = timed("alone", ALONE, str(folder / "1"), str(images), threads)
+        used = watch.processor("alone")
+        best = min(best or used, used)
+        say(f"one process, {threads} threads: {given.images / took:.1f} images/s, {used:.1f} s of processor")
         watch.report()
     for count in (1, 2):
-        say(f"Ray, {count} workers")
-        watch = Watch()
-        watch.start()
         with nodes(environment(folder, "nodes"), count, folder / "nodes.log") as (_, at):
-            time.sleep(5)
-            start = watch.processor("nodes", "worker")
-            say(f"  start of the nodes: {start:.1f} s of processor")
-            found = run(
-                command(str(images), folder / f"ray{count}" / "x.tlc", given, "--cluster", at, "--shards", "32"),
-                environment(folder, "driver"),
-                folder / "log",
-            )
-        watch.stop()
+            started = Watch()
+            started.start()
+            time.sleep(10)  # what the nodes take until they are up
+            started.stop()
+            before = started.processor("nodes", "worker")
+            took, watch = timed("driver", SPREAD, str(folder / str(count)), at)
+        used = watch.processor("nodes", "worker", "driver") - before
+        (state,) = states(Store(str(folder / str(count))))
+        say(f"Ray, {count} workers: {state.read_images / took:.1f} images/s, {used:.1f} s of processor, start of nodes")
+        say(f"  {before:.1f} s more; {state.processor:.1f} s in shards; {best / used:.2f} of one process")
         watch.report()
-        used = watch.processor("nodes", "worker", "driver")
-        say(f"  all {used:.1f} s of processor, start of the nodes {start:.1f} in it")
-        compare(folder / "alone1" / "x.tlc", folder / f"ray{count}" / "x.tlc")
 
 
 def growth(given: argparse.Namespace, folder: Path) -> None:

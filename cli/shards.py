@@ -44,7 +44,7 @@ def told_workers(workers: Sequence[Worker]) -> str:
     )
     by = "1 worker" if len(workers) == 1 else f"{len(workers)} workers"
     made = "1 shard" if shards == 1 else f"{shards} shards"
-    return f"{made} by {by}; {size(read)} read, {seconds:.0f} s, {processor:.0f} s of processor"
+    return f"{made} by {by}; {size(read)} read, {seconds:.1f} s, {processor:.1f} s of processor"
 
 
 def states_document(store: str, found: Sequence[State]) -> dict[str, Any]:

@@ -111,10 +111,7 @@ def _connected(address: str) -> Generator[Any]:
             try:
                 ray.init(**given, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
             except Exception as e:
-                raise BuildError(
-                    f"--cluster {address}: cannot be reached ({first_line(e)[:200]}); start one with `ray start "
-                    "--head`, and give every node the same token"
-                ) from None
+                raise BuildError(_told(address, e)) from None
             try:
                 yield ray
             finally:
@@ -123,6 +120,24 @@ def _connected(address: str) -> Generator[Any]:
         os.umask(old)
         if log.exists() and not log.stat().st_size:
             log.unlink()
+
+
+def _told(address: str, error: Exception) -> str:
+    """Return in a sentence why a cluster is of no use, and what to do."""
+    problem = first_line(error)[:200]
+    if "version mismatch" in problem.lower():
+        problem = " ".join(str(error).split())[:300]  # it goes on with both sides
+        return (
+            f"--cluster {address}: has another Python or Ray than this machine ({problem}); install the same on both, "
+            "or run the build on a node"
+        )
+    then = "start one with `ray start --head`, and give every node the same token"
+    if "Initialization failure" in problem:
+        then = (
+            "its log, ray_client_server.err, says why; where the server of a client ends at once, start the head with "
+            "GRPC_ENABLE_FORK_SUPPORT=0 in its environment"
+        )
+    return f"--cluster {address}: cannot be reached ({problem.rstrip(':. ')}); {then}"
 
 
 class _ByThread(io.TextIOBase):

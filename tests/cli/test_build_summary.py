@@ -116,7 +116,7 @@ def test_what_others_did_is_a_line_and_with_all_of_it_a_table(capfd: pytest.Capt
     )
     print_summary(result(costs=costs))
     out = capfd.readouterr().out
-    assert "features: 4 shards by 2 workers; 8.0 MB read, 3 s, 3 s of processor\n" in out
+    assert "features: 4 shards by 2 workers; 8.0 MB read, 3.4 s, 3.0 s of processor\n" in out
     assert "read from elsewhere by this build: 4.2 MB\n" in out
     assert told[-1] not in out
     print_summary(result(costs=costs), verbose=True)

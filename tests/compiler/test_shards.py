@@ -31,7 +31,7 @@ from tlc_edge.compiler.data import decode
 from tlc_edge.compiler.data.forms.elsewhere import scratch
 from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.shards import records, stored
-from tlc_edge.compiler.shards.cluster import _noise_to
+from tlc_edge.compiler.shards.cluster import _noise_to, _told
 from tlc_edge.compiler.shards.costs import Costs, worker_name
 from tlc_edge.compiler.shards.records import read_list, read_plan, write_list
 from tlc_edge.compiler.shards.rows import unpack
@@ -574,6 +574,25 @@ def test_what_does_not_go_together(options: list[str], said: str, capfd: pytest.
     words = here(capfd, "build", "--target", "rpi", "-o", "never.tlc", *options).failed(2)
     assert said in words
     assert "secret" not in words
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.12.1\n", "Python: 3.12.1"),
+        ("Initialization failure from server:", "GRPC_ENABLE_FORK_SUPPORT=0"),
+        ("ray client connection timeout", "ray start --head"),
+    ],
+)
+def test_why_a_cluster_is_of_no_use(problem: str, said: str) -> None:
+    text = _told("ray://127.0.0.2:10001", RuntimeError(problem))
+    assert text.startswith("--cluster ray://127.0.0.2:10001: ")
+    assert "\n" not in text
+    assert " ".join(problem.split()).rstrip(":") in text
+    assert [text.count(word) for word in ("install the same", "GRPC_ENABLE_FORK_SUPPORT=0", "ray start --head")].count(
+        1
+    ) == 1
+    assert said in text
 
 
 def test_what_other_threads_say_while_ray_runs_goes_to_a_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
