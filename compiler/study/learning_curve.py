@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.records import Floats, Head
 from tlc_edge.compiler.train.balance import standardize
 from tlc_edge.compiler.train.prototype import prototypes
+from tlc_edge.compiler.train.streamed import solve_streamed
+from tlc_edge.compiler.train.training import FeatureView, Whole
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.runtime.vectors import unit_rows
 
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 _FEWEST = 2  # training images of the smallest class from which on a fraction says something
-_REPEATS = 3  # draws of a fraction; which images are in it matters most where they are few
+_REPEATS = 3  # draws of a fraction of up to `_FEW` images; which are in it matters most where they are few
+_FEW = 1000
+_MUCH = 100_000  # images times classes, from which on a linear head is trained in passes, as in `train.linear`
 _MANY_CLASSES = 2000  # beyond, there is no curve
 _STRENGTH = 0.3  # inverse, of the linear head that stands in for one without a strength of its own
 
@@ -77,20 +81,20 @@ def draw_curve(head: Head, material: Material, count: int, seed: int, progress: 
     if len(fractions) < 2:
         return Curve("", (), f"too little data: the smallest class has {fewest} training images, 4 are needed")
     if count > _MANY_CLASSES:
-        return Curve("", (), f"{count} classes: thirteen more heads of as many would take longer than the build")
+        return Curve("", (), f"{count} classes: five more heads of as many would take longer than the build")
     from threadpoolctl import threadpool_limits
 
     import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited
     name, strength = _stand_in(head)
     points: list[CurvePoint] = []
-    total = _REPEATS * (len(fractions) - 1) + 1
+    draws = [_REPEATS if f < 1 and f * len(material.classes) <= _FEW else 1 for f in fractions]
     with threadpool_limits(1, "blas"):  # as in `linear.train_linear`
-        for fraction in fractions:
+        for fraction, repeats in zip(fractions, draws, strict=True):
             found: list[tuple[float, float, int]] = []
-            for repeat in range(_REPEATS if fraction < 1 else 1):
+            for repeat in range(repeats):
                 rows = _part(material.classes, fraction, seed + repeat)
                 found.append((*_try(head.kind, material, rows, count, strength), len(rows)))
-                progress(_REPEATS * len(points) + repeat + 1, total)
+                progress(sum(draws[: len(points)]) + repeat + 1, sum(draws))
             accuracy, on_train, images = (float(v) for v in np.mean(found, axis=0))
             interval = wilson(round(accuracy * len(material.truth)), len(material.truth))
             points.append(CurvePoint(round(images), accuracy, interval, on_train))
@@ -125,6 +129,9 @@ def _try(kind: str, m: Material, rows: NDArray[np.int64], count: int, strength: 
         answers = [np.argmax(head.probabilities(x), axis=1) for x in (m.held_out, train)]
     elif kind == "none":
         answers = [classes[np.argmax(unit_rows(m.held_out) @ unit_rows(train).T, axis=1)], classes]
+    elif len(train) * count >= _MUCH:
+        head = solve_streamed(Whole([FeatureView(train)], classes), count, strength)
+        answers = [np.argmax(head.probabilities(x), axis=1) for x in (m.held_out, train)]
     else:
         answers = _linear(train, classes, (m.held_out, train), strength)
     return float(np.mean(answers[0] == m.truth)), float(np.mean(answers[1] == classes))

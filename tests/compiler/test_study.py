@@ -17,6 +17,7 @@ from tlc_edge.compiler.features.featurize import featurize
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.records import Backbone, Floats, Head
 from tlc_edge.compiler.report.warnings import holding_back
+from tlc_edge.compiler.study import learning_curve
 from tlc_edge.compiler.study.embedding_map import draw_map
 from tlc_edge.compiler.study.learning_curve import Curve, CurvePoint, Material, draw_curve
 from tlc_edge.compiler.study.odd_labels import AGREEING, NEIGHBOURS, find_odd
@@ -137,6 +138,23 @@ class TestCurve:
         draw_curve(Head("prototype", ()), Material(x, y, x, y), 3, 0, lambda done, total: seen.append((done, total)))
         assert [done for done, _ in seen] == list(range(1, 8))
         assert {total for _, total in seen} == {7}
+
+    def test_of_many_images_each_part_is_drawn_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[int] = []
+        x, y = blobs(8)
+        monkeypatch.setattr(learning_curve, "_FEW", 6)
+        curve = draw_curve(Head("prototype", ()), Material(x, y, x, y), 3, 0, lambda done, _total: seen.append(done))
+        assert [p.images for p in curve.points] == [6, 12, 24]
+        assert seen == list(range(1, 6))  # three draws of 6 images, one of 12, one of all
+
+    def test_in_passes_it_is_that_of_the_solver_in_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        head, given = Head("linear", (), {"inverse_strength": 0.1}), Material(*blobs(32), *blobs(40))
+        held = draw_curve(head, given, 3, 0)
+        monkeypatch.setattr(learning_curve, "_MUCH", 1)
+        passed = draw_curve(head, given, 3, 0)
+        assert [p.images for p in passed.points] == [p.images for p in held.points]
+        for one, other in zip(passed.points, held.points, strict=True):
+            assert abs(one.accuracy - other.accuracy) < 0.03
 
 
 class TestOddLabels:
