@@ -34,6 +34,8 @@ import numpy as np
 from PIL import Image
 
 NODES = Path(__file__).parents[1] / "tests" / "ray_nodes.py"
+BOUNDS = {"driver": 2000, "alone": 2000, "worker": 500, "nodes": 300}
+"""MB that a process may take at its peak: the build, on a cluster and alone; what makes shards; Ray's own."""
 _MARK = "TLC_BENCHMARK_ROLE"
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -124,7 +126,13 @@ class Watch(threading.Thread):
             of_role = [s for s in self.seen.values() if s.role == role]
             peaks = max(s.peak for s in of_role)
             used = sum(s.processor for s in of_role)
-            say(f"  {role}: {len(of_role)} processes, {used:.1f} s of processor, the largest {peaks:.0f} MB")
+            most = f" of {BOUNDS[role]:,}" if role in BOUNDS else ""
+            say(f"  {role}: {len(of_role)} processes, {used:.1f} s of processor, the largest {peaks:.0f}{most} MB")
+
+    def check(self) -> None:
+        """Check that each process stayed within its bound."""
+        over = [s for s in self.seen.values() if s.peak > BOUNDS.get(s.role, s.peak)]
+        assert not over, over
 
 
 def say(text: str) -> None:
@@ -235,7 +243,8 @@ def compare(one: Path, other: Path) -> None:
     """Say whether two bundles are the same."""
     a, b = contents(one), contents(other)
     differ = sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
-    say(f"the bundles: {'the same bytes, but for when they were made' if not differ else f'DIFFER in {differ}'}")
+    assert not differ, differ
+    say("the bundles: the same bytes, but for when they were made")
 
 
 def kills(given: argparse.Namespace, folder: Path) -> None:
@@ -290,6 +299,7 @@ def kills(given: argparse.Namespace, folder: Path) -> None:
     run(command(str(images), folder / "alone" / "x.tlc", given), environment(folder, "alone"), folder / "alone.log")
     watch.stop()
     watch.report()
+    watch.check()
     compare(folder / "alone" / "x.tlc", folder / "spread" / "x.tlc")
 
 
