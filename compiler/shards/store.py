@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tlc_edge.compiler.data.forms.address import told
-from tlc_edge.compiler.data.forms.elsewhere import is_elsewhere, is_web, open_system, reaching
+from tlc_edge.compiler.data.forms.elsewhere import is_elsewhere, is_web, open_system, reaching, read_file
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.files import PART, write_file
 
@@ -52,7 +52,7 @@ class Store:
         if self._remote:
             system, root = self._system()
             with reaching(f"{self.where.rstrip('/')}/{name}"):
-                data: bytes = system.cat_file(f"{root.rstrip('/')}/{name}")
+                data = read_file(system, f"{root.rstrip('/')}/{name}")
             self.fetched += len(data)
             return data
         try:

@@ -21,6 +21,7 @@ import pytest
 from command_runs import COMMAND
 from conftest import ROOT
 
+from tlc_edge.compiler.data.forms.elsewhere import read_url
 from tlc_edge.compiler.shards.store import Store
 
 NEEDED = {"ray": "ray", "s3fs": "s3fs", "moto": "moto[server]", "flask": "moto[server]", "pyarrow": "pyarrow"}
@@ -335,7 +336,18 @@ def test_what_others_write_into_a_bucket_is_there_at_once(
     assert not store.has("shards/1")
     script = "import s3fs; s3fs.S3FileSystem().pipe_file('bucket/written/shards/1', b'one')"
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    asked: list[str] = []
+    files: Any = s3(environment)
+    ask = type(files)._call_s3
+
+    async def counted(self: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(method)
+        return await ask(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(type(files), "_call_s3", counted)
     assert store.read("shards/1") == b"one"
+    assert read_url("s3://bucket/written/shards/0") == b"zero"
+    assert asked == ["get_object"] * 2  # one request for each, which an image needs
     assert store.has("shards/1")
     assert store.names("shards") == {"0", "1"}
 

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import hashlib
 import importlib.util
+import inspect
 import os
 import re
 import secrets
@@ -155,6 +156,16 @@ def list_below(url: str) -> list[Listed]:
     return sorted(listed.values(), key=lambda file: file.path)
 
 
+def read_file(system: Any, path: str, start: int | None = None, end: int | None = None) -> bytes:
+    """Return the bytes of a file, or some of them, in one request.
+
+    s3fs asks for the size first, to read long files in parts at once: one request more for each image.
+    """
+    alone = {"max_concurrency": 1} if "max_concurrency" in inspect.signature(system.cat_file).parameters else {}
+    data: bytes = system.cat_file(path, start=start, end=end, **alone)
+    return data
+
+
 def is_web(url: str) -> bool:
     """Return whether an address is that of a web server, which can be read only."""
     return url.partition("://")[0].lower() in ("http", "https")
@@ -188,7 +199,7 @@ def read_url(url: str, start: int | None = None, size: int | None = None) -> byt
     system, path = open_system(url)
     with reaching(url):
         end = None if start is None or size is None else start + size
-        data: bytes = system.cat_file(path, start=start, end=end)
+        data = read_file(system, path, start, end)
     _count(len(data))
     # A web server may give the whole file where a part was asked for.
     return data[start:end] if end is not None and end - (start or 0) < len(data) else data
