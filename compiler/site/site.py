@@ -13,7 +13,7 @@ from pathlib import Path
 from tlc_edge.runtime.bundle.bundle import DIGEST, MANIFEST, Bundle, check_writable
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.files import beside, put_in_place, write_folder
-from tlc_edge.runtime.images.page_icon import page_icon
+from tlc_edge.runtime.images.page_icon import app_manifest, page_icon
 from tlc_edge.runtime.knn.enroll_warnings import sharpness_of_files
 from tlc_edge.targets import all_targets
 
@@ -173,17 +173,8 @@ def _service_worker(source: bytes, contents: Mapping[str, bytes]) -> bytes:
 
 def _web_manifest(bundle: Bundle) -> bytes:
     labels = ", ".join(bundle.manifest.labels)
-    document = {
-        "name": f"tlc: {labels}"[:60] if labels else "tlc",
-        "short_name": "tlc",
-        "start_url": "./",
-        "scope": "./",
-        "display": "standalone",
-        "background_color": "#f4f5f2",
-        "theme_color": "#0b6b57",
-        "icons": [
-            {"src": f"page/icon-{size}.png", "sizes": f"{size}x{size}", "type": "image/png", "purpose": "any maskable"}
-            for size in _ICONS
-        ],
-    }
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    icons = [
+        {"src": f"page/icon-{size}.png", "sizes": f"{size}x{size}", "type": "image/png", "purpose": "any maskable"}
+        for size in _ICONS
+    ]
+    return app_manifest(f"tlc: {labels}"[:60] if labels else "tlc", icons)

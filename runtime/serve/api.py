@@ -16,7 +16,7 @@ from tlc_edge.runtime.gallery.records import Change
 from tlc_edge.runtime.labels import NONE_OF_THESE
 from tlc_edge.runtime.watch.frames import Frame
 
-from . import exchange
+from . import exchange, queue
 from .access import Access, Client
 from .answers import (
     about_document,
@@ -37,7 +37,6 @@ ROOT = "/api/v1"
 _BUNDLE = f"{ROOT}/bundles/{{bundle}}"
 
 _PRIVATE = {"cache-control": "private, no-cache"}
-_NOT_THERE = "there is no such picture; it may be sorted already"
 
 Endpoint = Callable[[Call], Awaitable[Response]]
 
@@ -292,51 +291,16 @@ class Api:
     # What is to be sorted
 
     async def _queue(self, asked: Call) -> Response:
-        unsorted = asked.served.unsorted
-        if unsorted is None:
-            return json_response({"on": False, "most": 0, "pictures": []})
-        found = await self.looking.run(asked.client.key, unsorted.pictures)
-        return json_response({"on": True, "most": unsorted.most, "pictures": found})
+        return await queue.list_pictures(asked, self.looking)
 
     async def _queued(self, asked: Call) -> Response:
-        return Response(await self._unsorted_picture(asked), headers=_PRIVATE, media_type="image/jpeg")
+        return Response(await queue.picture(asked, self.looking), headers=_PRIVATE, media_type="image/jpeg")
 
     async def _queued_prediction(self, asked: Call) -> Response:
-        data, classifier = await self._unsorted_picture(asked), asked.served.classifier
-        name = asked.request.path_params["id"]
-        return await self.predicting.run(
-            asked.client.key, lambda: json_response(classifier.predict(data).document(name))
-        )
-
-    async def _unsorted_picture(self, asked: Call) -> bytes:
-        unsorted, name = asked.served.unsorted, asked.request.path_params["id"]
-        data = None if unsorted is None else await self.looking.run(asked.client.key, lambda: unsorted.read(name))
-        if data is None:
-            raise HTTPException(404, _NOT_THERE)
-        return data
+        return await queue.predict(asked, self.looking, self.predicting)
 
     async def _sort(self, asked: Call) -> Response:
-        given = await asked.document(**{"label": str, "not": bool, "discard": bool})
-        label = NONE_OF_THESE if given.get("not") else given.get("label")
-        if len(given) != 1 or not (label or given.get("discard")):
-            raise UsageError('expected one of {"label": …}, {"not": true} and {"discard": true}')
-        unsorted, name, news = asked.served.unsorted, asked.request.path_params["id"], asked.served.news
-        if unsorted is None:
-            raise HTTPException(404, _NOT_THERE)
-
-        def work() -> tuple[Change | None, bool, int]:
-            change = None if label is None else unsorted.sort(name, label)
-            found = unsorted.discard(name) if label is None else change is not None
-            return change, found, len(unsorted.pictures())
-
-        change, found, left = await self.teaching.run(asked.client.key, work)
-        if not found:
-            raise HTTPException(404, _NOT_THERE)
-        done = None if change is None else change_document(change)
-        if done is not None:
-            news.tell("change", done)
-        news.tell("queue", {"pictures": left}, latest=True)
-        return json_response({"left": left, "change": done})
+        return await queue.sort(asked, self.teaching)
 
 
 def who_asks(request: Request, changes: bool = False) -> Client:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.resources
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 
-from tlc_edge.runtime.images.page_icon import page_icon
+from tlc_edge.runtime.images.page_icon import app_manifest, page_icon
 
 TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -23,6 +22,10 @@ TYPES = {
 }
 _LEAST_PACKED = 1024  # bytes; below, it is not worth it
 _TOUCH_ICON = "page/icon-192.png"
+_ICONS = (
+    {"src": "page/icon.svg", "sizes": "any", "type": "image/svg+xml"},
+    {"src": _TOUCH_ICON, "sizes": "192x192", "type": "image/png"},
+)
 _NOT_SERVED = ("page/sw.js", "page/index.html")  # the worker is a static site's, and index.html is at the root
 
 # What index.html itself says, for all that is served.
@@ -55,7 +58,7 @@ def read_pages() -> dict[str, Page]:
     }
     made = {
         "index.html": found["page/index.html"],
-        "app.webmanifest": _app(),
+        "app.webmanifest": app_manifest("tlc", _ICONS),
         _TOUCH_ICON: page_icon(192),
     }
     kept = {name: data for name, data in found.items() if name not in _NOT_SERVED}
@@ -74,20 +77,3 @@ def _page(name: str, data: bytes) -> Page:
     packed = gzip.compress(data, 9, mtime=0) if len(data) >= _LEAST_PACKED else None
     kind = next(kind for end, kind in TYPES.items() if name.endswith(end))
     return Page(data, packed, kind, f'"{hashlib.sha256(data).hexdigest()[:24]}"')
-
-
-def _app() -> bytes:
-    document = {
-        "name": "tlc",
-        "short_name": "tlc",
-        "start_url": "./",
-        "scope": "./",
-        "display": "standalone",
-        "background_color": "#f4f5f2",
-        "theme_color": "#0b6b57",
-        "icons": [
-            {"src": "page/icon.svg", "sizes": "any", "type": "image/svg+xml"},
-            {"src": _TOUCH_ICON, "sizes": "192x192", "type": "image/png"},
-        ],
-    }
-    return (json.dumps(document, indent=1) + "\n").encode()

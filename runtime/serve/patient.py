@@ -6,6 +6,9 @@ uvicorn has a limit for the pause between two requests alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+from collections.abc import Generator
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -82,6 +85,16 @@ class Patient(H11Protocol):
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
+
+
+@contextlib.contextmanager
+def patient_handshakes(loop: Any) -> Generator[None]:
+    """Give who opens a connection to what is made to listen meanwhile no longer for TLS's greeting than for a head."""
+    loop.create_server = functools.partial(loop.create_server, ssl_handshake_timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        del loop.create_server
 
 
 def protocol() -> type[asyncio.Protocol]:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
 import re
-import signal
 import socket
-import ssl
-import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-
 from tlc_edge.runtime.classifier import Classifier
 from tlc_edge.runtime.engines.open import threads_for
-from tlc_edge.runtime.errors import DeviceError, TlcError, UsageError
-from tlc_edge.runtime.watch.alive import Alive
+from tlc_edge.runtime.errors import DeviceError, UsageError
 from tlc_edge.runtime.watch.frames import is_folder
 from tlc_edge.runtime.watch.save_bounds import MOST, MOST_MEGABYTES
 
@@ -30,15 +23,12 @@ from .exchange import clear_leftovers
 from .labelling import Unsorted
 from .link import link_of, remember_address
 from .live import EVERY, Live
-from .patient import protocol
 from .served import Served, names_of
+from .server import Server, make_config
 from .tokens import Tokens
 
-_DAY = 86_400.0
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 """Of a host; browsers send one with other letters as `xn--…`."""
-_GRACE = 30
-"""Seconds that requests under way have to their end, once the server's was asked for."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +115,8 @@ def serving(options: Options, state: Path, say: Callable[[str], None]) -> Genera
         app.start()
         trust = make_trust(options, state, access)
         app.authority = None if trust is None else trust.authority
-        server = _Server(_config(app, options, None if trust is None else trust.context), app, trust, say)
+        config = make_config(app, options.trust_proxy, None if trust is None else trust.context)
+        server = Server(config, app, trust, say)
         scheme = "http" if trust is None else "https"
         address = page_address(options, scheme, shown_host(options, access.names), port)
         if tokens is not None:
@@ -267,80 +258,3 @@ def page_address(options: Options, scheme: str, host: str, port: int) -> str:
 
 def _is_path(prefix: str) -> bool:
     return all(c.isascii() and (c.isalnum() or c in "/._~-") for c in prefix) and "//" not in prefix
-
-
-def _config(app: App, options: Options, trust: ssl.SSLContext | None) -> uvicorn.Config:
-    config = uvicorn.Config(
-        app.guard,
-        http=protocol(),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",  # it would log paths, and so labels
-        access_log=False,
-        proxy_headers=options.trust_proxy is not None,
-        forwarded_allow_ips=options.trust_proxy,
-        server_header=False,
-        date_header=True,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=_GRACE,
-        h11_max_incomplete_event_size=32 << 10,
-    )
-    config.load()
-    config.ssl = trust
-    return config
-
-
-class _Server(uvicorn.Server):
-    """Tells systemd how it goes, and ends the streams when its own end is asked for."""
-
-    def __init__(self, config: uvicorn.Config, app: App, trust: Trust | None, say: Callable[[str], None]) -> None:
-        super().__init__(config)
-        self._app, self._trust, self._say = app, trust, say
-        self._alive = Alive()
-
-    def stop(self) -> None:
-        """End as a signal does."""
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """End when asked to, and then as one that has done its work: uvicorn would die of the signal afterwards."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._alive.ready()
-        self._beating = [asyncio.create_task(self._beat()), asyncio.create_task(self._renew())]
-
-    async def _beat(self) -> None:
-        while True:
-            self._alive.beat()
-            await asyncio.sleep(0.1)
-
-    async def _renew(self) -> None:
-        while self._trust is not None:
-            await asyncio.sleep(_DAY)
-            try:
-                self._trust.renew()
-            except (TlcError, OSError) as e:  # of the disk, say; the old certificate holds for a month yet
-                self._say(f"the certificate cannot be renewed: {e}")
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._alive.ending()
-        self._app.drain()
-        await super().shutdown(sockets)
-        for task in self._beating:
-            task.cancel()

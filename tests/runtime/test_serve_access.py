@@ -389,11 +389,17 @@ def test_https_by_the_devices_own_authority(bundle_path: Path, tmp_path: Path) -
             client.get(server.url)
 
 
+def test_who_does_not_greet_back_is_let_go(bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlc_edge.runtime.serve.patient._PATIENCE", 0.3)
+    with running(bundle_path, state=tmp_path / "state", tls=True) as server, raw(server) as connection:
+        assert connection.recv(100) == b""
+
+
 def test_a_certificate_that_soon_ends_is_renewed_while_it_serves(
     bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tlc_edge.runtime.serve.authority._SERVER_DAYS", 10)
-    monkeypatch.setattr("tlc_edge.runtime.serve.run._DAY", 0.1)
+    monkeypatch.setattr("tlc_edge.runtime.serve.server._DAY", 0.1)
     with running(bundle_path, state=tmp_path / "state", tls=True) as server:
         trusting = ssl.create_default_context(cadata=str(server.authority and server.authority.decode()))
         port = int(server.url.rstrip("/").rpartition(":")[2])

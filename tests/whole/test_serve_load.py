@@ -21,7 +21,7 @@ from serving import picture, running
 from test_json_shapes import hold
 
 from tlc_edge.runtime.gallery.gallery import Gallery
-from tlc_edge.runtime.serve.run import _GRACE
+from tlc_edge.runtime.serve.server import GRACE
 from tlc_edge.runtime.serve.workers import BusyError, Workers
 
 SECONDS = float(os.environ.get("TLC_SERVE_SECONDS", "30"))
@@ -152,7 +152,7 @@ def test_what_is_under_way_is_finished_when_the_end_is_asked_for(bundle_path: Pa
             process.send_signal(signal.SIGTERM)
             assert [line for line in lines if line.startswith("event: ")] == ["event: hello"]  # the stream ends
         sending.join()
-        process.communicate(timeout=_GRACE + 30)
+        process.communicate(timeout=GRACE + 30)
     assert answers == [200]
     assert process.returncode == 0
     assert len(enrolled(bundle_path)) == 40
