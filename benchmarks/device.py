@@ -10,6 +10,7 @@ processes that take turns. Without `--photos` the pictures are 12-megapixel JPEG
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from PIL import Image
 
 from tlc_edge.runtime import Bundle, Classifier, Gallery
 from tlc_edge.runtime.engines.golden import golden
-from tlc_edge.runtime.engines.open import choose, open_model, outputs_for
+from tlc_edge.runtime.engines.open import choose, open_model, outputs_for, threads_for
 from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.gallery.records import ExampleSource
 from tlc_edge.runtime.images.load import load_image
@@ -63,6 +64,58 @@ print(time.perf_counter() - start)
 print(next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM")))
 """
 
+ALONE = """
+import time
+start = time.process_time()
+import numpy, PIL.Image
+print(time.process_time() - start)
+"""
+RUNTIME = """
+import time
+start = time.process_time()
+from tlc_edge.runtime import Classifier
+print(time.process_time() - start)
+"""
+FIRST = """
+import sys, time
+start = time.process_time()
+from tlc_edge.runtime import Classifier
+with Classifier.open(sys.argv[1], gallery=sys.argv[2]) as classifier:
+    classifier.predict(sys.argv[3])
+    print(time.process_time() - start)
+"""
+BARE = """
+import importlib, sys, time
+start = time.process_time()
+import numpy, PIL.Image
+interpreter = importlib.import_module(sys.argv[4]).Interpreter(model_path=sys.argv[1], num_threads=int(sys.argv[2]))
+interpreter.allocate_tensors()
+(source,) = interpreter.get_input_details()
+height, width = (int(n) for n in source["shape"][1:3])
+with PIL.Image.open(sys.argv[3]) as image:
+    image.draft("RGB", (2 * width, 2 * height))
+    pixels = numpy.asarray(image.convert("RGB").resize((width, height), PIL.Image.Resampling.BILINEAR))
+interpreter.set_tensor(source["index"], pixels[None])
+interpreter.invoke()
+[interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+print(time.process_time() - start)
+"""
+COMMAND = """
+import time
+start = time.process_time()
+from tlc_edge.cli import main
+try:
+    main()
+finally:
+    print(time.process_time() - start)
+"""
+CLICK = """
+import time
+start = time.process_time()
+import click
+print(time.process_time() - start)
+"""
+
 PROCESS = """
 import sys
 import numpy as np
@@ -93,6 +146,7 @@ def main() -> None:
         few = arguments.small
         rows = [
             *against_tensorflow(bundle, where, photos[0], 3 if few else 9),
+            *starting(bundle, where, photos[0], 5 if few else 25),
             *predicting(bundle, where, photos, 20 if few else 200),
             *many(bundle, where, photos, 8 if few else 48),
             *together(bundle, where, photos[0], 48 if few else 480),
@@ -175,6 +229,67 @@ def fresh(way: list[str]) -> tuple[float, float]:
     return float(seconds), float(memory)
 
 
+# --- what a start takes of the processor
+
+
+def starting(bundle: Bundle, folder: Path, photo: Path, rounds: int) -> list[dict[str, Any]]:
+    kind, found = choose(bundle.manifest.models)
+    model = folder / found.file
+    model.write_bytes(bundle.read(found.file))
+    none = str(folder / "none")
+    ways = {
+        "alone": [ALONE],
+        "runtime": [RUNTIME],
+        "bare": [BARE, str(model), str(threads_for(bundle)), str(photo), kind.module],
+        "first": [FIRST, str(bundle.path), none, str(photo)],
+        "predict": [COMMAND, "predict", str(bundle.path), str(photo), "--gallery", none],
+        "click": [CLICK],
+        "help": [COMMAND, "--help"],
+    }
+    if kind.format != "tflite":
+        del ways["bare"]  # which is written for its interpreters
+    for way in ways.values():
+        spent(way)  # file cache and bytecode are warm for all
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for name in shuffled(ways, rounds):
+        taken[name].append(1e3 * spent(ways[name]))
+    middle = {name: statistics.median(each) for name, each in taken.items()}
+    least = {name: min(each) for name, each in taken.items()}
+
+    def ratio(what: str, one: str, other: str, goal: str = "") -> dict[str, Any]:
+        parts = (
+            f"{middle[one]:.0f} ms, {middle[other]:.0f} ms of the processor; least {least[one]:.0f}, {least[other]:.0f}"
+        )
+        return row(what, middle[one] / middle[other], "x", goal, parts)
+
+    return [
+        ratio("importing the runtime / numpy and Pillow alone", "runtime", "alone", "<= 1.3"),
+        *([ratio("first prediction / by the engine alone", "first", "bare")] if "bare" in ways else []),
+        ratio("`tlc predict` / the same from Python", "predict", "first"),
+        ratio("`tlc --help` / importing click alone", "help", "click"),
+    ]
+
+
+def spent(way: list[str]) -> float:
+    """Return the seconds of processor time that a fresh process says it took."""
+    done = subprocess.run([sys.executable, "-P", "-c", *way], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return float(done.stdout.split()[-1])
+
+
+@contextlib.contextmanager
+def others() -> Generator[None]:
+    """Have another program use each core while the block runs."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
 # --- one frame
 
 
@@ -198,6 +313,8 @@ def predicting(bundle: Bundle, folder: Path, photos: list[Path], rounds: int) ->
             return engine.run(np.asarray(picture))[-1]
 
         took = interleaved({"predict": partial(classifier.predict, pixels), "bare": bare}, rounds)
+        with others():
+            beside = interleaved({"predict": partial(classifier.predict, pixels), "bare": bare}, rounds)
         took |= interleaved({"photo": partial(classifier.predict, data), "plain": plain}, rounds)
         a, b = classifier.embed(data), plain()
         cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
@@ -209,6 +326,13 @@ def predicting(bundle: Bundle, folder: Path, photos: list[Path], rounds: int) ->
             "x",
             "<= 1.05",
             f"{took['predict']:.2f} ms, {took['bare']:.2f} ms, one thread",
+        ),
+        row(
+            "the same while other programs use every core",
+            beside["predict"] / beside["bare"],
+            "x",
+            "",
+            f"{beside['predict']:.2f} ms, {beside['bare']:.2f} ms",
         ),
         row(
             f"open + resize + invoke the plain way / predict, {size[0]}x{size[1]} JPEG",

@@ -32,6 +32,7 @@ class Session:
             sqlite3.DatabaseError: it has no fingerprint or width.
         """
         self.path = path
+        self._name = os.fspath(path)
         self.read_only = read_only
         self.db, self._immutable, self._shared = opened
         self.lock = threading.RLock()
@@ -67,7 +68,7 @@ class Session:
     def was_replaced(self) -> bool:
         """Return whether another file has taken this one's place; cheap enough to ask each frame."""
         try:
-            now = os.stat(self.path)  # noqa: PTH116 - half of pathlib's time
+            now = os.stat(self._name)  # noqa: PTH116 - half of pathlib's time
         except OSError:
             return False
         return (now.st_dev, now.st_ino) != self.file

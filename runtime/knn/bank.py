@@ -53,6 +53,8 @@ class Nearby(NamedTuple):
     """What each class claims of the embedding, [C]; see `tlc_edge.runtime.knn.cut`."""
     length: float
     """The embedding's."""
+    unit: Floats
+    """The embedding, of unit length, [D]."""
     unwanted: float
     """The known-ness beside the nearest example of what must not pass; -2 where there is none."""
 
@@ -155,6 +157,7 @@ class Bank:
             knownness,
             claims,
             length,
+            unit,
             self._unwanted.nearest(toward),
         )
 
@@ -181,9 +184,9 @@ class Bank:
         claims[samples.nearest < -1.5] = -np.inf
         return claims
 
-    def to_class_means(self, embedding: Floats) -> Floats:
-        """Return an embedding's cosine to the mean of every class, [C]; 0 where a class has no rows."""
-        return np.asarray(self._means.of(len(self.labels)) @ _unit(embedding), np.float32)
+    def to_class_means(self, unit: Floats) -> Floats:
+        """Return the cosine of a vector of unit length [D] to the mean of every class, [C]; 0 where it has no rows."""
+        return np.asarray(self._means.of(len(self.labels)) @ unit, np.float32)
 
     def heard(self) -> Floats | None:
         """Return which means of classes are heard, [C]: 0 for those that are, -inf for classes without rows.

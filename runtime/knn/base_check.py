@@ -59,7 +59,7 @@ def taken(bank: Bank, decision: Decision) -> tuple[int, int]:
         others = [i for i, other in enumerate(near.rows) if other != row][: decision.k]
         rest = float(unit_rows((sums[c] - unit).astype(np.float32))[0] @ unit)
         to_means = [rest if near.classes[i] == c else near.to_means[i] for i in others]
-        class_means = None if heard is None else bank.to_class_means(unit) + heard
+        class_means = None if heard is None else bank.to_class_means(near.unit) + heard
         if class_means is not None:
             class_means[c] = rest
         head = np.zeros(base, np.float32)

@@ -82,7 +82,7 @@ class Cut(NamedTuple):
 
 def knownness_by(cut: Cut, claims: Floats, length: float) -> float:
     """Return the known-ness of an embedding of this length, of which each class claims so much, [C]."""
-    return float(np.max(claims - cut.offsets)) - LENGTH * math.log(max(length, 1e-30))
+    return float((claims - cut.offsets).max()) - LENGTH * math.log(max(length, 1e-30))
 
 
 def find_cut(

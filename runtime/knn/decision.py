@@ -93,8 +93,8 @@ def decide(
     scores = scores / np.float32(1 + decision.means) + said
     # A base class's mean is the bundle's own word; that of another class comes from the gallery.
     enrolled = {c: share / (1 + decision.means) for c, share in shares.items()}
-    for c in range(base, classes):
-        enrolled[c] = enrolled.get(c, 0.0) + float(said[c])
+    for c, mean in enumerate(said[base:].tolist(), base):
+        enrolled[c] = enrolled.get(c, 0.0) + mean
     return Ranking(scores, enrolled)
 
 

@@ -114,7 +114,7 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
     start = perf_counter()
     bank = based.bank
     near, labels = bank.nearby(embedding, based.decision.k), bank.labels
-    class_means = None if based.heard is None else bank.to_class_means(embedding) + based.heard
+    class_means = None if based.heard is None else bank.to_class_means(near.unit) + based.heard
     searched = perf_counter()
     ranking = decide(
         probabilities,

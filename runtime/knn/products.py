@@ -11,12 +11,25 @@ from tlc_edge.runtime.vectors import Floats
 
 Product = Callable[[Floats, Floats, Floats], object]
 
+_NUMBERS = 450_000
+"""Of a matrix that OpenBLAS multiplies in one thread (interface/gemv.c: below 460,800)."""
+_MANY = 1 << 22
+"""Numbers from which on several cores gain more than it costs to wait for them."""
 
-def _dot(matrix: Floats, vector: Floats, out: Floats) -> object:
-    return np.dot(matrix, vector, out)
+
+def dot(matrix: Floats, vector: Floats, out: Floats) -> object:
+    """Multiply; in one thread where waiting for another costs most, for 20 ms while other programs have its core."""
+    count, width = matrix.shape
+    if not _NUMBERS < count * width < _MANY:
+        return np.dot(matrix, vector, out)
+    rows = max(64, _NUMBERS // width // 64 * 64)
+    for start in range(0, count, rows):
+        np.dot(matrix[start : start + rows], vector, out[start : start + rows])
+    return out
 
 
-def _einsum(matrix: Floats, vector: Floats, out: Floats) -> object:
+def einsum(matrix: Floats, vector: Floats, out: Floats) -> object:
+    """Multiply in numpy's own code, which is one thread's."""
     return np.einsum("ij,j->i", matrix, vector, out=out)
 
 
@@ -25,8 +38,8 @@ def faster_product(width: int) -> Product:
     matrix, vector = np.ones((256, width), np.float32), np.ones(width, np.float32)
     out = np.empty(256, np.float32)
     best: dict[Product, float] = {}
-    for product in (_dot, _einsum, _dot, _einsum):
+    for product in (dot, einsum, dot, einsum):
         start = time.perf_counter()
         product(matrix, vector, out)
         best[product] = min(best.get(product, 1e9), time.perf_counter() - start)
-    return _einsum if 1.5 * best[_einsum] < best[_dot] else _dot
+    return einsum if 1.5 * best[einsum] < best[dot] else dot

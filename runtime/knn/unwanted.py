@@ -33,7 +33,7 @@ class Unwanted:
 
     def nearest(self, toward: Floats) -> float:
         """Return the known-ness of what points `toward` [D], beside the nearest; -2 where there is none."""
-        return float(np.max(self.rows @ toward)) if len(self.rows) else -2.0
+        return float((self.rows @ toward).max()) if len(self.rows) else -2.0
 
     def leaves(self, rows: GalleryRows) -> tuple[int, int]:
         """Return how many rows of classes come with these, and how many of those that went were of classes."""

@@ -208,7 +208,7 @@ def test_means_are_heard_once_something_is_enrolled_of_classes_with_rows() -> No
     vector = np.random.default_rng(1).normal(size=WIDTH).astype(np.float32)
     means = np.stack([exemplars(4).vectors[i::2].sum(axis=0) for i in (0, 1)])
     means = np.concatenate([means, unit_rows(rows[:2]).sum(axis=0)[None], unit_rows(rows[2:])])
-    np.testing.assert_allclose(bank.to_class_means(vector), cosines(means, vector), atol=1e-5)
+    np.testing.assert_allclose(bank.to_class_means(unit_rows(vector)[0]), cosines(means, vector), atol=1e-5)
     bank.append(GalleryRows(np.array([4]), ("bowl",), rows[:1], np.ones(1, np.float32), 0, removed=np.array([3])))
     assert bank.heard().tolist() == [0, 0, 0, -np.inf]  # type: ignore[union-attr]
 
