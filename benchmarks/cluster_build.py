@@ -109,8 +109,8 @@ class Watch(threading.Thread):
                 return
             self._roles[pid] = role
             found = self.seen[pid, started] = Seen(role)
-        command = (path / "cmdline").read_bytes()
-        if found.role == "nodes" and (b"default_worker.py" in command or command.startswith(b"ray::")):
+        words = (path / "cmdline").read_bytes().split(b"\0")
+        if found.role == "nodes" and any(w.startswith(b"ray::") or w.endswith(b"default_worker.py") for w in words):
             found.role = "worker"
         found.processor = (int(fields[11]) + int(fields[12])) / _TICK
         status = (path / "status").read_text().splitlines()
