@@ -29,7 +29,7 @@ from .evidence import Evidence
 from .settings import Settings
 
 LISTED = 200
-"""Images of one kind that are listed by name, at most."""
+"""Images of one kind, or classes, that are listed by name, at most."""
 _UNSURE = 8
 
 

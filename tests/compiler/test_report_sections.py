@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from test_report import Page
 
 from tlc_edge.compiler.records import Correction
 from tlc_edge.compiler.report import page, sections
+from tlc_edge.compiler.report.document import report_json
 from tlc_edge.compiler.report.page import report_html
 from tlc_edge.compiler.report.section import Make
 from tlc_edge.compiler.verify.layer_errors import LayerError
@@ -83,3 +85,16 @@ def test_what_correcting_biases_was_worth_is_said_with_its_figures(taken: bool, 
     assert words in page_
     assert "10 training images" in page_
     assert "0.9863 without the correction, 0.9983 with it" in page_
+
+
+def test_of_very_many_classes_those_found_worst_are_listed() -> None:
+    labels = [f"class-{i:04}" for i in range(1000)]
+    some, pictures = make(labels[:200], 400)
+    all_listed = report_html(some, pictures, "photos.tlc")
+    findings, pictures = make(labels, 2000, wrong=[977])
+    shown = report_html(findings, pictures, "photos.tlc")
+    assert len(shown) < 1.1 * len(all_listed)
+    assert "class-0977" in Page(shown).text  # the only one that is not always found
+    assert "800 classes that are found better are in report.json." in Page(shown).text
+    assert "found better" not in Page(all_listed).text
+    assert len(json.loads(report_json(findings))["classes"]) == 1000

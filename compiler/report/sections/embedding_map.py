@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tlc_edge.compiler.report.evidence import Pictures
 from tlc_edge.compiler.report.figures import key, map_plot, names_fit
-from tlc_edge.compiler.report.findings import Findings
+from tlc_edge.compiler.report.findings import LISTED, Findings
 from tlc_edge.compiler.report.section import Section
 
 
@@ -21,6 +21,6 @@ def section(f: Findings, _pictures: Pictures | None) -> Section:
             "held_out": len(shown.held_out),
             "method": shown.method,
             "named": names_fit(f.labels),
-            "legend": [(key(i), label) for i, label in enumerate(f.labels)],
+            "legend": [(key(i), label) for i, label in enumerate(f.labels)] if len(f.labels) <= LISTED else [],
         },
     )
