@@ -95,7 +95,7 @@ def _file(given: Training) -> Head:
 
 HEADS: tuple[HeadKind, ...] = (
     HeadKind("linear", "logistic regression", _linear),
-    HeadKind("mlp", "one hidden layer", _mlp, keras=True),
+    HeadKind("mlp", "one hidden layer", _mlp),
     HeadKind("prototype", "class means", _prototype),
     HeadKind("own", "the network's own classifier, as it is", _own, of_network=True),
     HeadKind("none", "every class is enrolled on the device", _none),

@@ -1,16 +1,17 @@
-"""The MLP head: one hidden layer of ReLU units and a softmax, trained in Keras with early stopping."""
+"""The MLP head: one hidden layer of ReLU units and a softmax, trained with early stopping.
+
+In numpy: it is two products of matrices, and TensorFlow takes longer to load than they take.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Dense, Floats, Head
 from tlc_edge.runtime.progress import Count, silent
-from tlc_edge.runtime.quiet import quiet
 
 from .balance import balance, standardize, watch
 from .temperature import TrainHead, with_temperature
@@ -23,6 +24,7 @@ _PATIENCE = 20
 _RATE = 1e-3  # of steps of _BATCH rows; larger steps go further
 _BATCH = 32  # rows per step, at least
 _STEPS = 32  # an epoch, at most about: with thousands of rows smaller steps only take longer
+_MEANS, _SQUARES, _TINY = 0.9, 0.999, 1e-7  # of Adam: how much of the mean gradient and of its mean square stays
 _FLOOR = 0.1  # of the common deviation: a feature that hardly moves in training must not be blown up
 
 
@@ -46,7 +48,7 @@ def train_mlp(
     fades as images are added, so it needs no choosing. Of 1,000 images and more a sixth trains nothing and
     decides when to stop. Of fewer, a sixth would decide by chance, and be missed: with it 90 photos of 6 pieces
     came to 0.944 by cross-validation, without it to 0.978; there training ends when it gains nothing any more.
-    With equal seeds, versions and thread counts the result is the same.
+    With equal seeds and versions the result is the same.
     """
     head = _train_one(views, targets, classes, seed, progress, units)
     return head, lambda v, t: _train_one(v, t, classes, seed, silent, units)
@@ -60,7 +62,10 @@ def _train_one(
     scale = np.sqrt(spread + (_FLOOR * common) ** 2)
     scaled = [((view - mean) / scale).astype(np.float32) for view in views]
     watched = watch(targets, seed) if len(targets) >= _PLENTY else np.zeros(len(targets), bool)
-    weights, epochs, loss = _train(scaled, targets, watched, units, classes, seed, progress)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):  # as in `linear.train_linear`; and the order of sums is the same everywhere
+        weights, epochs, loss = _train(scaled, targets, watched, units, classes, seed, progress)
     first, first_bias, second, second_bias = (w.astype(np.float64) for w in weights)
     kernel = first / scale[:, None]
     hidden = Dense(kernel.astype(np.float32), (first_bias - mean @ kernel).astype(np.float32), "relu")
@@ -75,47 +80,59 @@ def _train_one(
     return Head("mlp", (hidden, answer), notes)
 
 
-def _network(width: int, units: int, classes: int, trained: int, seed: int) -> Any:
-    import keras
-    from keras import layers
+class _Adam:
+    """Steps of Adam (Kingma and Ba 2014, with its own constants) that change weights in place."""
 
-    initial: list[Any] = [keras.initializers.GlorotUniform(seed=seed + i) for i in range(2)]
-    prior = keras.regularizers.L2(0.5 / trained)
-    return keras.Sequential(
-        [
-            layers.Input((width,)),
-            layers.Dense(units, "relu", kernel_initializer=initial[0], kernel_regularizer=prior),
-            layers.Dense(classes, "softmax", kernel_initializer=initial[1], kernel_regularizer=prior),
-        ]
-    )
+    def __init__(self, weights: Sequence[Floats], rate: float) -> None:
+        self._weights, self._rate, self._steps = weights, rate, 0
+        self._means = [np.zeros_like(w) for w in weights]
+        self._squares = [np.zeros_like(w) for w in weights]
+
+    def step(self, gradients: Sequence[Floats]) -> None:
+        """Go one step down."""
+        self._steps += 1
+        rate = np.float32(self._rate * (1 - _SQUARES**self._steps) ** 0.5 / (1 - _MEANS**self._steps))
+        for weight, gradient, mean, square in zip(self._weights, gradients, self._means, self._squares, strict=True):
+            mean += np.float32(1 - _MEANS) * (gradient - mean)
+            square += np.float32(1 - _SQUARES) * (gradient * gradient - square)
+            weight -= rate * mean / (np.sqrt(square) + np.float32(_TINY))
 
 
-def _epoch_of(network: Any, x: Floats, y: NDArray[np.int64], weights: NDArray[np.float64], batch: int) -> Any:
-    """Return a function that trains one epoch in an order of rows [N] and returns its mean loss.
+def _glorot(generator: np.random.Generator, rows: int, columns: int) -> Floats:
+    limit = (6 / (rows + columns)) ** 0.5
+    return generator.uniform(-limit, limit, (rows, columns)).astype(np.float32)
 
-    An epoch is one graph: called step by step from Python, the steps waited three times as long as they computed.
-    """
-    import keras
-    import tensorflow as tf
 
-    entropy: Any = keras.losses.SparseCategoricalCrossentropy(reduction="none")
-    optimizer: Any = keras.optimizers.Adam(_RATE * (batch / _BATCH) ** 0.5)
-    variables: Any = network.trainable_variables
-    optimizer.build(variables)
-    of_x, of_y, of_weights = (tf.constant(v, t) for v, t in ((x, "float32"), (y, "int64"), (weights, "float32")))
+def _forward(weights: Sequence[Floats], x: Floats) -> tuple[Floats, Floats]:
+    """Return what the hidden units give, [N, U], and the probabilities, [N, C]."""
+    first, first_bias, second, second_bias = weights
+    hidden = np.maximum(x @ first + first_bias, 0)
+    logits = hidden @ second + second_bias
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return hidden, powers / powers.sum(axis=1, keepdims=True)
 
-    def epoch(order: Any) -> Any:
-        total = tf.constant(0.0)
-        for start in tf.range(0, len(x), batch):
-            rows = order[start : start + batch]
-            with tf.GradientTape() as tape:
-                losses = entropy(tf.gather(of_y, rows), network(tf.gather(of_x, rows), training=True))
-                loss = tf.reduce_mean(losses * tf.gather(of_weights, rows)) + tf.add_n(network.losses)
-            optimizer.apply(tape.gradient(loss, variables), variables)
-            total += loss * tf.cast(tf.size(rows), tf.float32)
-        return total / len(x)
 
-    return tf.function(epoch, input_signature=[tf.TensorSpec([len(x)], tf.int64)])
+def _gradients(
+    weights: Sequence[Floats], x: Floats, y: NDArray[np.int64], weighed: Floats, prior: float
+) -> tuple[float, list[Floats]]:
+    """Return the mean loss of rows [n, F], the prior's included, and the gradient for each of the weights."""
+    first, _, second, _ = weights
+    hidden, probabilities = _forward(weights, x)
+    rows = np.arange(len(x))
+    of_truth = np.maximum(probabilities[rows, y], np.float32(1e-7))
+    pull = float(np.vdot(first, first) + np.vdot(second, second))
+    loss = float(np.mean(-np.log(of_truth) * weighed)) + prior * pull
+    slope = probabilities
+    slope[rows, y] -= 1
+    slope *= (weighed / np.float32(len(x)))[:, None]
+    of_hidden = (slope @ second.T) * (hidden > 0)
+    twice = np.float32(2 * prior)
+    return loss, [
+        x.T @ of_hidden + twice * first,
+        of_hidden.sum(axis=0),
+        hidden.T @ slope + twice * second,
+        slope.sum(axis=0),
+    ]
 
 
 def _train(
@@ -126,24 +143,34 @@ def _train(
     classes: int,
     seed: int,
     progress: Count,
-) -> tuple[list[NDArray[np.float32]], int, float]:
+) -> tuple[list[Floats], int, float]:
     """Return the best epoch's weights, its number, and its loss: on the watched images, else in training."""
     x, y = np.concatenate([view[~watched] for view in views]), np.tile(targets[~watched], len(views))
-    weights = np.tile(balance(targets[~watched]), len(views))
+    weighed = np.tile(balance(targets[~watched]), len(views)).astype(np.float32)
     generator = np.random.default_rng(seed)
-    with quiet():
-        network = _network(x.shape[1], units, classes, int(np.count_nonzero(~watched)), seed)
-        train_epoch = _epoch_of(network, x, y, weights, max(_BATCH, len(x) // _STEPS))
+    weights = [
+        _glorot(generator, x.shape[1], units),
+        np.zeros(units, np.float32),
+        _glorot(generator, units, classes),
+        np.zeros(classes, np.float32),
+    ]
+    prior = 0.5 / int(np.count_nonzero(~watched))
+    batch = max(_BATCH, len(x) // _STEPS)
+    adam = _Adam(weights, _RATE * (batch / _BATCH) ** 0.5)
     # The loss in training falls on for hundreds of epochs that change nothing: there a gain must be worth its time.
     gain = 0.999 if watched.any() else 0.98
-    best, best_epoch, best_loss = network.get_weights(), 0, float("inf")
+    best, best_epoch, best_loss = [w.copy() for w in weights], 0, float("inf")
     for epoch in range(1, EPOCHS + 1):
-        with quiet():
-            loss = float(train_epoch(generator.permutation(len(x))))
-            if watched.any():
-                loss = _log_loss(np.asarray(network(views[-1][watched], training=False)), targets[watched])
+        order, loss = generator.permutation(len(x)), 0.0
+        for start in range(0, len(x), batch):
+            rows = order[start : start + batch]
+            of_rows, gradients = _gradients(weights, x[rows], y[rows], weighed[rows], prior)
+            adam.step(gradients)
+            loss += of_rows * len(rows) / len(x)
+        if watched.any():
+            loss = _log_loss(_forward(weights, views[-1][watched])[1], targets[watched])
         if loss < gain * best_loss:
-            best, best_epoch, best_loss = network.get_weights(), epoch, loss
+            best, best_epoch, best_loss = [w.copy() for w in weights], epoch, loss
         progress(epoch, EPOCHS)
         if epoch - best_epoch >= _PATIENCE:
             break

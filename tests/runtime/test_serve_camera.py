@@ -174,3 +174,49 @@ def test_undo_brings_a_sorted_picture_back_and_leaves_what_else_was_done(server:
         assert [p["id"] for p in client.get("queue").json()["pictures"]] == names
         assert client.get("examples").json() == {"examples": []}
     assert not (folder / "blot").exists()
+
+
+def test_what_a_camera_saw_before_it_was_gone_is_not_learned(bundle_path: Path, tmp_path: Path) -> None:
+    watched = tmp_path / "watched"
+    watched.mkdir()
+
+    def put(seed: int) -> None:
+        (tmp_path / "new.jpg").write_bytes(picture(seed))
+        (tmp_path / "new.jpg").rename(watched / f"{seed}.jpg")
+
+    options = {"camera": str(watched), "every": 0.05}
+    with (
+        running(bundle_path, state=tmp_path / "state", **options) as server,
+        server.client() as client,
+        server.client() as other,
+        client.stream("GET", "events") as told,
+    ):
+        lines = told.iter_lines()
+
+        def camera() -> dict[str, Any]:
+            return next(found for text in lines if "is_there" in (found := _document(text)))
+
+        def answer() -> None:
+            next(text for text in lines if "frame" in _document(text))
+
+        assert other.get("frame.jpg").status_code == 503  # none yet
+        put(1)
+        answer()
+        assert other.get("frame.jpg").status_code == 200
+        watched.rename(tmp_path / "away")
+        assert camera() == {"is_there": False, "text": "watched: gone; waiting for it"}
+        for method, path in (("GET", "frame.jpg"), ("POST", "frame/predict"), ("POST", "frame/enroll?label=a")):
+            refused = other.request(method, path)
+            assert (refused.status_code, refused.json()["error"]["kind"]) == (503, "DeviceError")
+        assert other.get("examples").json() == {"examples": []}
+        watched.mkdir()
+        assert camera() == {"is_there": True, "text": "watched: back"}
+        put(2)
+        answer()
+        assert other.post("frame/enroll?label=a").json()["added"] == 1
+        figures = other.get(f"{server.url}metrics").text
+    assert "tlc_camera_frame 2.0" in figures
+
+
+def _document(line: str) -> dict[str, Any]:
+    return json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}

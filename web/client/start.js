@@ -196,10 +196,12 @@ class Visit {
     this.page?.showSeen(answer);
   }
 
-  /** @param {{is_there: boolean, text: string}} camera it is gone, or what it sees has no answer */
+  /** @param {{is_there: boolean, text: string}} camera it is gone or back, or what it sees has no answer */
   #tellCamera(camera) {
+    const wasGone = this.isGone;
     this.isGone = !camera.is_there;
     if (!this.device?.isOn) return;
+    if (wasGone && camera.is_there) element("status").textContent = "";
     if (camera.is_there) this.page?.complain(camera.text);
     else element("status").textContent = `${text("noDeviceCamera")} ${camera.text}`.trim();
   }
