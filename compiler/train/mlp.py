@@ -112,7 +112,7 @@ def _forward(weights: Sequence[Floats], x: Floats) -> tuple[Floats, Floats]:
     return hidden, powers / powers.sum(axis=1, keepdims=True)
 
 
-def _gradients(
+def gradients_of(
     weights: Sequence[Floats], x: Floats, y: NDArray[np.int64], weighed: Floats, prior: float
 ) -> tuple[float, list[Floats]]:
     """Return the mean loss of rows [n, F], the prior's included, and the gradient for each of the weights."""
@@ -164,7 +164,7 @@ def _train(
         order, loss = generator.permutation(len(x)), 0.0
         for start in range(0, len(x), batch):
             rows = order[start : start + batch]
-            of_rows, gradients = _gradients(weights, x[rows], y[rows], weighed[rows], prior)
+            of_rows, gradients = gradients_of(weights, x[rows], y[rows], weighed[rows], prior)
             adam.step(gradients)
             loss += of_rows * len(rows) / len(x)
         if watched.any():

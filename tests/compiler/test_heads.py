@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Dense, Head
-from tlc_edge.compiler.train import linear
+from tlc_edge.compiler.train import linear, mlp
 from tlc_edge.compiler.train.balance import balance
 from tlc_edge.compiler.train.heads import HEADS, check_head, train_head
 from tlc_edge.compiler.train.linear import STRENGTHS
@@ -163,6 +165,38 @@ class TestTrained:
             np.testing.assert_array_equal(a.bias, b.bias)
         assert first.notes == again.notes
         assert first.notes != other.notes
+
+
+def test_the_steps_of_an_mlp_go_down_the_slope() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(12, 5)).astype(np.float32), np.arange(12) % 3
+    shapes: tuple[tuple[int, ...], ...] = ((5, 4), (4,), (4, 3), (3,))
+    weights = [generator.normal(size=s) / 2 for s in shapes]
+    weighed = generator.uniform(0.5, 2, 12)
+    _, gradients = mlp.gradients_of(weights, x.astype(np.float64), y, weighed, 0.02)
+    for i, gradient in enumerate(gradients):
+        assert gradient.shape == shapes[i]
+        for at in np.ndindex(*shapes[i]):
+            losses: list[float] = []
+            for step in (1e-6, -1e-6):
+                moved = [w.copy() for w in weights]
+                moved[i][at] += step
+                losses.append(mlp.gradients_of(moved, x.astype(np.float64), y, weighed, 0.02)[0])
+            assert abs((losses[0] - losses[1]) / 2e-6 - gradient[at]) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "prototype"])
+def test_no_trained_head_needs_tensorflow(kind: str) -> None:
+    assert not check_head(kind).keras
+    code = (
+        "import sys, numpy as np\n"
+        "from tlc_edge.compiler.train.heads import train_head\n"
+        "x = np.random.default_rng(0).normal(size=(20, 6)).astype('f')\n"
+        f"head = train_head({kind!r}, [x], np.arange(20) % 2, 'ab', 0)\n"
+        "print(head.kind, 'tensorflow' in sys.modules, 'keras' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [kind, "False", "False"]
 
 
 def test_a_prototype_head_names_the_nearest_class_mean() -> None:
