@@ -15,6 +15,8 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 from serving import Running, picture, running
 
+from tlc_edge.runtime.gallery.gallery import Gallery
+from tlc_edge.runtime.gallery.limits import Limits
 from tlc_edge.runtime.serve.app import openapi_text
 from tlc_edge.runtime.serve.served import names_of
 
@@ -92,6 +94,16 @@ def test_teaching_looking_and_taking_back(client: httpx.Client) -> None:
         last = holds("Change", client.post("undo").json())
     assert last["classes"] == {"blot": 3}
     assert client.post("enroll-not", content=picture(9)).json()["classes"]["none of these"] == 1
+
+
+def test_a_merged_row_tells_how_many_examples_it_stands_for(client: httpx.Client, bundle_path: Path) -> None:
+    files = [("images", (f"{i}.jpg", picture(i))) for i in range(5)]
+    client.post("enroll?label=blot", files=files)
+    assert {e["stands_for"] for e in client.get("examples").json()["examples"]} == {1}
+    with Gallery.open_any(bundle_path.with_name("photos.tlc.gallery"), read_only=False) as gallery:
+        gallery.limit(Limits(per_class=2, total=0))
+    counts = [holds("Example", e)["stands_for"] for e in client.get("examples").json()["examples"]]
+    assert (len(counts), sum(counts)) == (2, 5)
 
 
 def test_a_gallery_goes_out_and_comes_in(client: httpx.Client) -> None:
