@@ -6,9 +6,10 @@ Images are one to three handwritten digits side by side, each drawn at random, t
 and the number that they make is their class. First the images grow, in ten classes; then the classes, with 12 images
 each. Every build starts with an empty cache, in a process of its own. Seconds are those of the processor, user and
 system, of the build and the processes that it starts: other work beside it changes them less than those of the clock.
-The exponent of a step is the slope of a line through its seconds, both logarithms, by least squares over the sizes at
-which it takes `_TOLD` or more: n log n has 1.1 to 1.2 there, the square 2. `--keep FILE` adds each build to a file of
-lines, and takes from it what is there. Needs the compiler and sample extras, and Linux for the memory.
+The exponent of a step is that of the size by which its seconds grow above those of the smallest build: the slope of a
+line through both logarithms, by least squares over the sizes at which that is `_TOLD` or more. n log n has 1.1 to 1.2
+there, the square 2. `--keep FILE` adds each build to a file of lines, and takes from it what is there. Needs the
+compiler and sample extras, and Linux for the memory.
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ def told_steps(grown: Sequence[Grown]) -> list[str]:
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
     """Return the power of the size that seconds grow with; None where fewer than two sizes take long enough to tell."""
-    told = [(math.log(n), math.log(s)) for n, s in zip(sizes, seconds, strict=True) if s >= _TOLD]
+    above = [(n, s - seconds[0]) for n, s in zip(sizes, seconds, strict=True)]
+    told = [(math.log(n), math.log(s)) for n, s in above if s >= _TOLD]
     return float(np.polyfit(*zip(*told, strict=True), 1)[0]) if len(told) > 1 else None
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT, SHARED
@@ -102,3 +105,35 @@ def test_what_int8_costs() -> None:
         assert float(row[6]) > 0.9, row
     small, large = (int(rows[i][7].replace(",", "")) for i in (1, 0))
     assert small < 0.3 * large
+
+
+def test_what_a_build_costs_as_work_grows(tmp_path: Path) -> None:
+    """That it runs and tells: figures are for the full run on a quiet machine."""
+    small = ["--images", "60", "120", "--classes", "2", "--size", "28", "--svg", str(tmp_path / "growth.svg")]
+    script, sketch = ROOT / "benchmarks" / "growth.py", ROOT / "tests" / "data" / "tfjs_sketch"
+    words = [sys.executable, str(script), "--backbone", str(sketch), "--keep", str(tmp_path / "kept"), *small]
+    first = subprocess.run(words, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    images, classes = first.stdout.split("\n\n")
+    for table, head in ((images, "images, in 10 classes | 60 | 120"), (classes, "classes, 12 images each | 2")):
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+        assert head in table
+        assert {"load TensorFlow", "all", "report.html, kB"} <= {row[0] for row in rows}
+        for step, *cells, _ in rows[2:-1]:
+            assert all(re.fullmatch(r"[\d.]+ \([\d.]+\)", cell) for cell in cells), step
+    drawn = ElementTree.parse(tmp_path / "growth.svg").getroot()
+    assert len(drawn.findall("{*}polyline")) >= 2
+    assert len((tmp_path / "kept").read_text().splitlines()) == 3
+    again = subprocess.run(words, capture_output=True, text=True)
+    assert again.stdout == first.stdout  # what is kept is not built again
+
+
+def test_the_exponent_is_that_of_what_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    exponent: Callable[..., float | None] = importlib.import_module("growth").exponent
+    sizes = [100, 1000, 10_000, 50_000]
+    for power in (0.5, 1.0, 2.0):
+        found = exponent(sizes, [7 + 0.01 * n**power for n in sizes])
+        assert found is not None
+        assert abs(found - power) < 0.1
+    assert exponent(sizes, [7.0, 7.1, 6.9, 7.15]) is None  # the same for all, but for noise
