@@ -22,7 +22,7 @@ from tlc_edge.compiler.lower.onnx_lower import lower_trunk_onnx, onnx_model
 from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite, tflite_model
 from tlc_edge.compiler.records import Fused, Lowered, Outputs, Score
 from tlc_edge.compiler.verify.bundle import verify_bundle
-from tlc_edge.compiler.verify.judge import Answers, Reference, check_drop, judge, score
+from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, check_drop, check_embeddings, judge, score
 from tlc_edge.compiler.verify.statistics import cosines, top_class, wilson
 from tlc_edge.runtime import Bundle
 from tlc_edge.runtime.bundle.manifest import ModelFile, Preprocessing
@@ -112,6 +112,31 @@ class TestWilson:
 
     def test_nothing_measured_says_nothing(self) -> None:
         assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "useless"),
+    [
+        ([[1.0, 0.0], [0.0, -1e-30]], 0),
+        ([[1.0, 0.0], [0.0, 0.0]], 1),
+        ([[math.nan, 1.0], [1.0, 1.0]], 1),
+        ([[math.inf, 1.0], [0.0, 0.0], [1.0, -math.inf]], 3),
+    ],
+)
+def test_embeddings_that_tell_nothing_apart_are_refused(rows: list[list[float]], useless: int) -> None:
+    embeddings = np.array(rows, np.float32)
+    info = ModelFile("model.tflite", "tflite", "int8", 1)
+    gave = Outputs(np.full((len(rows), 2), 0.5, np.float32), embeddings)
+    fine = Outputs(gave.probabilities, np.ones_like(embeddings))
+    told = Score("model.tflite", "e", "int8", 1, 1.0, 1.0, 1.0)
+    judged = [Judged(Lowered(info, b""), (), of, np.zeros(len(rows), np.int64), told) for of in (fine, gave)]
+    check_embeddings(judged[:1])
+    if not useless:
+        check_embeddings(judged)
+        return
+    said = rf"^model\.tflite \(int8\): the embedding is zero or not finite for {useless} of {len(rows)} held-out images"
+    with pytest.raises(BuildError, match=said):
+        check_embeddings(judged)
 
 
 class TestScore:

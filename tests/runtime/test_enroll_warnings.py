@@ -139,6 +139,16 @@ def test_a_blurred_image_is_told_and_enrolled(classifier: Classifier) -> None:
         assert blurs(again, blurred(sharp[8], 4)) == 1
 
 
+def test_a_picture_of_one_colour_is_told_and_no_other(classifier: Classifier) -> None:
+    pictures = [np.full((40, 40, 3), 90, np.uint8), texture(224), np.zeros((30, 50), np.uint8)]
+    with classifier:
+        change = classifier.enroll("cloth", pictures)
+    told = [(w.image, w.label, w.text) for w in change.warnings if w.kind == "blank"]
+    assert [label for _, label, _ in told] == ["cloth"] * 2
+    assert all("is of one colour" in text for _, _, text in told)
+    assert change.added == 3
+
+
 def test_a_known_class_under_a_new_name_is_told(classifier: Classifier, photos: Path) -> None:
     with classifier:
         images = sorted((photos / "1").iterdir())[:5]  # the build has seen them

@@ -265,6 +265,7 @@ def test_an_import_of_the_same_model_brings_the_vectors_as_they_are(taught: Bund
     mine.unlink()
     done = import_file(taught, out)
     assert (done.path, done.added, done.embedded, done.classes) == (mine, 3, 0, {"eight": 1, "seven": 2})
+    assert (done.conflicts, done.more_conflicts) == ((), 0)
     assert import_file(taught, out).duplicates == 3
     with of(taught, mine) as gallery:
         assert whole(gallery) == before
