@@ -31,7 +31,7 @@ class Content:
     floats: Counter[str]
     """Those that give float32, by name."""
     weights: Counter[str]
-    """Bytes of constants of two dimensions and more, by their type; not of those that are laid beside an activation."""
+    """Bytes of constants of two dimensions and more, by their type."""
     large: Counter[str]
     """The same, of constants with 1,024 values or more: in `dynamic` the converter leaves smaller ones as they are."""
 
@@ -44,22 +44,18 @@ def read_content(data: bytes) -> Content:
     operations: Counter[str] = Counter()
     activations: Counter[str] = Counter()
     floats: Counter[str] = Counter()
-    joined: set[int] = set()  # the channel that `normalise.widen` adds is a part of the image, not a weight
     for operator in graph.operators:
         name = codes[int(model.operatorCodes[operator.opcodeIndex].builtinCode)]
         operations[name] += 1
-        if name == "CONCATENATION":
-            joined.update(int(i) for i in operator.inputs)
         if name not in _CONVERTING:
             kind = _type(graph.tensors[int(operator.outputs[0])])
             activations[kind] += 1
             floats[name] += kind == "float32"
     weights: Counter[str] = Counter()
     large: Counter[str] = Counter()
-    for i, tensor in enumerate(graph.tensors):
+    for tensor in graph.tensors:
         buffer = model.buffers[tensor.buffer].data
-        constant = buffer is not None and len(buffer) and i not in joined
-        if constant and tensor.shape is not None and len(tensor.shape) > 1:
+        if buffer is not None and len(buffer) and tensor.shape is not None and len(tensor.shape) > 1:
             weights[_type(tensor)] += int(np.size(buffer))
             if int(np.prod(tensor.shape)) >= _LARGE:
                 large[_type(tensor)] += int(np.size(buffer))
