@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import DeviceError, TlcError
 from tlc_edge.runtime.knn.prediction import Prediction
 from tlc_edge.runtime.watch.camera import is_video_file
-from tlc_edge.runtime.watch.frames import Frame, Gap, Watched, open_frames
+from tlc_edge.runtime.watch.frames import Frame, Gap, Watched, is_folder, open_frames
 from tlc_edge.runtime.watch.picture import jpeg
 
 from .hub import Hub
@@ -59,12 +61,16 @@ class Live:
         self._bundles = list(bundles)
         self._spec = self._bundles[0].classifier.bundle.manifest.preprocessing
         self._where, self._every = where, every
+        self._folder = f"{Path(where).parent}{os.sep}" if is_folder(where) else "\0"
+        """Where what is watched lies on this machine, which is nobody's business."""
         self._watched: Watched = open_frames(where, 0.0 if is_video_file(where) else every)
         self.text = self._watched.text
         """What is watched, for the person."""
         self.pictures = Hub()
         """Who wants every frame's picture."""
         self.latest: Shot | None = None
+        self.seen = 0
+        """Frames by now."""
         self.looked = 0
         """Answers by now, of all bundles."""
         self._ending = threading.Event()
@@ -83,22 +89,24 @@ class Live:
         """Return the latest frame.
 
         Raises:
-            DeviceError: there was none yet.
+            DeviceError: there was none yet, or the camera is gone since.
         """
-        if self.latest is None:
-            raise DeviceError("the camera has given no picture yet; try again in a moment")
-        return self.latest
+        latest = self.latest
+        if latest is None:
+            raise DeviceError("the camera gives no picture just now; try again in a moment")
+        return latest
 
     def _run(self) -> None:
-        number = 0
         with closing(self._frames()) as frames:
             for item in frames:
                 if self._ending.is_set():
                     return
                 if isinstance(item, Gap):
-                    self._tell({"is_there": False, "text": item.text})
+                    if not item.is_there:
+                        self.latest = None  # what it saw then is not what it sees now, to be learned
+                    self._tell({"is_there": item.is_there, "text": item.text.replace(self._folder, "")})
                     continue
-                number += 1
+                self.seen = number = self.seen + 1
                 self.latest = shot = Shot(number, item, self._spec)
                 self.pictures.tell("picture", shot, latest=True)
                 for served in self._bundles:

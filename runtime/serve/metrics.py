@@ -43,9 +43,7 @@ class Metrics:
         for name, (what, value) in gauges.items():
             Gauge(name, what, registry=own).set_function(value)
         if live is not None:
-            Gauge("tlc_camera_frame", "Frames that the camera gave.", registry=own).set_function(
-                lambda: 0 if live.latest is None else live.latest.number
-            )
+            Gauge("tlc_camera_frame", "Frames that the camera gave.", registry=own).set_function(lambda: live.seen)
             Gauge("tlc_camera_answers", "Predictions of its frames.", registry=own).set_function(lambda: live.looked)
         stored = Gauge("tlc_stored_examples", "Stored examples an image is compared with.", ["bundle"], registry=own)
         for name, served in bundles.items():

@@ -45,6 +45,8 @@ class Gap:
     """The frames before and after do not follow each other; `text` says why to the person."""
 
     text: str
+    is_there: bool = False
+    """Whether what is watched can be seen all the same: it is back, or a part of it is passed over."""
 
 
 Frames = Generator[Frame | Gap]
@@ -122,10 +124,10 @@ def _watch_folder(folder: Path, seen: dict[str, _Stamp], poll: float, beat: Call
             gone = True
         else:
             if gone:
-                yield Gap(f"{folder}: back")
+                yield Gap(f"{folder}: back", is_there=True)
             gone = False
             for way in sorted(closed - told):
-                yield Gap(f"{source_name(folder / way)}: may not be read; passed over")
+                yield Gap(f"{source_name(folder / way)}: may not be read; passed over", is_there=True)
             told |= closed
             changed = {name: stamp for name, stamp in found.items() if seen.get(name) != stamp}
             ready = [name for name, stamp in changed.items() if growing.get(name) == stamp]
