@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -336,10 +337,10 @@ def workers(given: argparse.Namespace, folder: Path) -> None:
     draw_images(images, given.images, given.photos)
     script = "from tlc_edge.cli import main; main()"
     size = ["--input-size", str(given.size)] if given.size else []
-    for store in ("1", "2"):
-        words = [sys.executable, "-c", script, "features", "plan", str(folder / store), "--data", str(images)]
-        words += ["--backbone", given.backbone, *size, "--shards", str(given.shards)]
-        subprocess.run(words, env=environment(folder, "plan"), check=True, stdout=subprocess.DEVNULL)
+    words = [sys.executable, "-c", script, "features", "plan", str(folder / "1"), "--data", str(images)]
+    words += ["--backbone", given.backbone, *size, "--shards", str(given.shards)]
+    subprocess.run(words, env=environment(folder, "plan"), check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(folder / "1", folder / "2")
 
     def timed(role: str, script: str, *words: str) -> tuple[float, Watch]:
         watch = Watch()
