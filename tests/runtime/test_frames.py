@@ -602,7 +602,9 @@ def test_an_address_with_a_user_in_brackets_is_told_by_its_host() -> None:
 
 
 def test_at_most_one_frame_in_so_many_seconds(flaky: type[Flaky], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames_module, "open_live", lambda where, _beat: live_frames(lambda: flaky([]), where))
+    monkeypatch.setattr(
+        frames_module, "open_live", lambda where, _beat: live_frames(lambda: flaky([]), where, stalled=600)
+    )
     ticks = 0
 
     def tick() -> float:
