@@ -149,8 +149,8 @@ def told_steps(grown: Sequence[Grown]) -> list[str]:
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float | None:
     """Return the power of the size that seconds grow with; None where fewer than two sizes take long enough to tell."""
     above = [(n, s - seconds[0]) for n, s in zip(sizes, seconds, strict=True)]
-    told = [(math.log(n), math.log(s)) for n, s in above if s >= _TOLD]
-    return float(np.polyfit(*zip(*told, strict=True), 1)[0]) if len(told) > 1 else None
+    told = np.log([pair for pair in above if pair[1] >= _TOLD])
+    return float(np.polyfit(told[:, 0], told[:, 1], 1)[0]) if len(told) > 1 else None
 
 
 def show(title: str, grown: Sequence[Grown], sizes: Sequence[int]) -> None:
