@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -233,6 +234,7 @@ class Classifier:
             from tlc_edge.runtime.knn.base_check import taken, turned_away
             from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
 
+            importlib.import_module("PIL.JpegImagePlugin")  # for thumbnails; Pillow would load it amid the work
             self._doubts = doubted = self._doubts or Doubts(self.bundle)
         label = clean_label(label)  # before the work, and before a gallery is made for nothing
         new: list[NewExample] = []
