@@ -163,17 +163,21 @@ def test_a_gallery_that_could_not_be_read_is_read_when_it_can_be(
         assert len(following.bank) == 5
 
 
-def test_much_is_read_in_portions(make: Make, asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("portion", "read"), [(8, [0, 8, 16]), (11, [0, 11, 22]), (22, [0, 22]), (23, [0])])
+def test_much_is_read_in_portions(
+    make: Make, asked: list[int], monkeypatch: pytest.MonkeyPatch, portion: int, read: list[int]
+) -> None:
+    """The last of one row only, too."""
     nothing = Exemplars(np.zeros((0, WIDTH), np.float32), np.zeros(0, np.int64))
     gallery, keys = make(), [f"{i}" for i in range(20)]
     add(gallery, "cup", *keys)
     add(gallery, "mug", *keys[:3])
     whole, parts = FollowingBank(Bank(nothing, ())), FollowingBank(Bank(nothing, ()))
     whole.follow(gallery)
-    monkeypatch.setattr("tlc_edge.runtime.knn.following._PORTION", 8)
+    monkeypatch.setattr("tlc_edge.runtime.knn.following._PORTION", portion)
     asked.clear()
     assert parts.follow(gallery)
-    assert asked == [0, 8, 16]
+    assert asked == read
     assert not parts.follow(gallery)
     assert held(parts) == held(whole)
     np.testing.assert_allclose(parts.bank.sums(), whole.bank.sums(), atol=1e-5)
