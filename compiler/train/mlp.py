@@ -6,6 +6,7 @@ In numpy: it is two products of matrices, and TensorFlow takes longer to load th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,12 +128,13 @@ def gradients_of(
     slope *= (weighed / np.float32(len(x)))[:, None]
     of_hidden = (slope @ second.T) * (hidden > 0)
     twice = np.float32(2 * prior)
-    return loss, [
+    gradients: list[Any] = [
         x.T @ of_hidden + twice * first,
         of_hidden.sum(axis=0),
         hidden.T @ slope + twice * second,
         slope.sum(axis=0),
     ]
+    return loss, gradients
 
 
 def _train(

@@ -169,11 +169,12 @@ class TestTrained:
 
 def test_the_steps_of_an_mlp_go_down_the_slope() -> None:
     generator = np.random.default_rng(0)
-    x, y = generator.normal(size=(12, 5)).astype(np.float32), np.arange(12) % 3
+    x: Any = generator.normal(size=(12, 5))
+    y = np.arange(12) % 3
     shapes: tuple[tuple[int, ...], ...] = ((5, 4), (4,), (4, 3), (3,))
-    weights = [generator.normal(size=s) / 2 for s in shapes]
-    weighed = generator.uniform(0.5, 2, 12)
-    _, gradients = mlp.gradients_of(weights, x.astype(np.float64), y, weighed, 0.02)
+    weights: list[Any] = [generator.normal(size=s) / 2 for s in shapes]  # in float64, as slopes are compared
+    weighed: Any = generator.uniform(0.5, 2, 12)
+    _, gradients = mlp.gradients_of(weights, x, y, weighed, 0.02)
     for i, gradient in enumerate(gradients):
         assert gradient.shape == shapes[i]
         for at in np.ndindex(*shapes[i]):
@@ -181,7 +182,7 @@ def test_the_steps_of_an_mlp_go_down_the_slope() -> None:
             for step in (1e-6, -1e-6):
                 moved = [w.copy() for w in weights]
                 moved[i][at] += step
-                losses.append(mlp.gradients_of(moved, x.astype(np.float64), y, weighed, 0.02)[0])
+                losses.append(mlp.gradients_of(moved, x, y, weighed, 0.02)[0])
             assert abs((losses[0] - losses[1]) / 2e-6 - gradient[at]) < 1e-4
 
 
