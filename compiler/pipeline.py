@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.backbones.known import Wanted
 from tlc_edge.compiler.backbones.shave import cost_of_flatten
 from tlc_edge.compiler.bundle.assemble import assemble
 from tlc_edge.compiler.bundle.exemplars import choose_exemplars
@@ -42,16 +41,18 @@ from .ladder import Ladder, climb, fit_or_climb, ladder_text
 from .options import PER_CLASS, Options
 from .order import Order, check, demands_of
 from .prepare import (
+    Begun,
     ImageList,
+    begin,
     check_head_fits,
     check_tuning,
     cut,
     featurize_all,
-    find_cut,
     keep_cut,
     list_images,
     lower,
     own_labels,
+    receive_cut,
     split_data,
     tune,
 )
@@ -59,7 +60,8 @@ from .records import Trunk
 from .result import Built, Result, Rung
 from .spread import plan_for_cluster
 from .steps import Progress, Steps, no_progress
-from .toolchain import load_tensorflow
+from .toolchain import load_libraries, load_tensorflow
+from .worker import Worker
 
 MOST_EXEMPLARS = 20_000
 """Of all classes together, or one of each."""
@@ -75,13 +77,17 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     fetched = fetched_bytes()
     if options.cluster is not None:
         options = plan_for_cluster(options, progress)
-    step = Steps(progress)
+    with Worker(options.threads) as worker:  # however the build ends, it ends with it
+        return _build(options, Steps(progress), worker)
 
+
+def _build(options: Options, step: Steps, worker: Worker) -> Result:
     with step("load data") as tell:  # the list of images; first, as most mistakes are in it and are found at no cost
         order = check(options)
+        begun = begin(order, worker)  # TensorFlow takes seconds, and needs no images
         listed = list_images(order, tell)
 
-    files, labels = load_trunk(order, listed, step)
+    files, labels = load_trunk(order, begun, listed, step)
     trunk = files.trunk
 
     with step("featurize") as tell:  # each image once: through the trunk, or looked at; what has no pixels drops out
@@ -156,31 +162,39 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     )
 
 
-def load_trunk(order: Order, listed: ImageList, step: Steps) -> tuple[TrunkFiles, tuple[str, ...] | None]:
+def load_trunk(order: Order, begun: Begun, listed: ImageList, step: Steps) -> tuple[TrunkFiles, tuple[str, ...] | None]:
     """Return the trunk that is asked for, and the order of the classes where its own classifier has one.
 
     Raises:
         TlcError: it cannot be loaded, or cut as asked; or it does not fit the images or the head.
     """
-    options = order.options
-    wanted = Wanted(order.backbone_source, options.backbone, options.asked)
+    options, wanted, apart = order.options, begun.wanted, begun.apart
 
     with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it: a trunk not seen yet
-        known = find_cut(order, wanted)
-        if order.keras and known is None:
+        if apart is not None:
+            load_libraries()  # meanwhile
+            apart.tensorflow.result()
+        elif order.keras and begun.known is None:
             load_tensorflow()
 
     with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
-        backbone = known.backbone if known else order.backbone_source.load(options.backbone, options.asked)
+        if apart is not None and apart.choice.result():
+            load_tensorflow()
+            apart = None  # only the images can tell, and they are here
+        backbone = None if begun.known or apart else order.backbone_source.load(options.backbone, options.asked)
 
     with step("shave") as tell:  # cuts the network: that decides what a feature is, so before any is computed
-        trunk = known or cut(order, backbone, listed, tell)
+        if backbone is not None:
+            trunk = cut(order, backbone, listed, tell)
+        else:
+            trunk = begun.known or receive_cut(order, wanted, apart)
         check_tuning(order, trunk, listed)  # it may ask for too much
         check_head_fits(order, trunk, listed)
-        labels = own_labels(order, backbone, listed)
-        files = TrunkFiles(trunk, options.cache)
-        if known is None:
+        labels = own_labels(order, trunk.backbone, listed)
+        if backbone is not None:
             keep_cut(order, wanted, trunk)
+        files = TrunkFiles(trunk, options.cache, apart)
+        files.begin(order.trunks)
     return files, labels
 
 

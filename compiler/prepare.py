@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.backbones.cuts import cuts_of
-from tlc_edge.compiler.backbones.known import Wanted, find_trunk, keep_trunk
+from tlc_edge.compiler.backbones.known import Wanted, find_trunk, keep_trunk, unpack_trunk
 from tlc_edge.compiler.backbones.own_labels import labels_from
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.cache.folder import caching
@@ -21,6 +21,7 @@ from tlc_edge.compiler.data.prepared import Data, number_classes, split_samples
 from tlc_edge.compiler.data.records import Dataset, Sample
 from tlc_edge.compiler.data.split import Split
 from tlc_edge.compiler.features.featurize import Featurized, featurize
+from tlc_edge.compiler.features.trunk_apart import Apart, Network, can_be_apart
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.fine_tune.layers import choose
 from tlc_edge.compiler.fine_tune.step import checkpoints_beside, fine_tune_step
@@ -29,6 +30,7 @@ from tlc_edge.compiler.network.facts import of_onnx
 from tlc_edge.compiler.study.cuts import choose_cut
 from tlc_edge.compiler.train.heads import check_fit, check_head
 from tlc_edge.compiler.train.streamed import STREAMED
+from tlc_edge.compiler.worker import Worker
 from tlc_edge.runtime.errors import BuildError, DataError, UsageError
 from tlc_edge.runtime.progress import Count
 
@@ -79,27 +81,53 @@ def list_images(order: Order, progress: Count) -> ImageList:
     return ImageList(dataset, planned, tuple(foreign), seen)
 
 
-def find_cut(order: Order, wanted: Wanted) -> Trunk | None:
-    """Return the trunk that an order asks for, where it was cut before; its network is loaded when it is needed.
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """What there is of a network before a build waits for it; neither where it is to be loaded in this process."""
 
-    None where something is to be done in Keras whatever is known, or where it was not cut before.
-    """
+    wanted: Wanted
+    known: Trunk | None = None
+    """The trunk, where it was cut before; its network is loaded when it is needed."""
+    apart: Apart | None = None
+    """The worker, which is loading it."""
+
+
+def begin(order: Order, worker: Worker) -> Begun:
+    """Look for the trunk that an order asks for, and where it is not known, have the worker load its network."""
     options, kind = order.options, check_head(order.options.head)
+    wanted = Wanted(order.backbone_source, options.backbone, options.asked)
     if not order.keras or kind.of_network:
-        return None
+        return Begun(wanted)
     with caching(options.cache) as cache:
         found = find_trunk(cache, wanted, _cut_words(order))
-    return None if kind.keras or options.fine_tune is not None else found
+    if kind.keras or options.fine_tune is not None:  # done in Keras whatever is known
+        return Begun(wanted)
+    if found is None and can_be_apart(worker, wanted):
+        network = Network(options.backbone, options.asked, options.shave, options.pool, _by_images(order))
+        return Begun(wanted, apart=Apart(worker, network))
+    return Begun(wanted, found)
 
 
 def keep_cut(order: Order, wanted: Wanted, trunk: Trunk) -> None:
-    """Keep what is known of a trunk that `find_cut` did not find; not where the images decided where it was cut."""
+    """Keep what is known of a trunk that `begin` did not find; not where the images decided where it was cut."""
     of_network = check_head(order.options.head).of_network
     if order.keras and not of_network and not of_onnx(trunk):
         if _by_images(order) and len(cuts_of(trunk.backbone)) > 1:
             return
         with caching(order.options.cache) as cache:
             keep_trunk(cache, wanted, _cut_words(order), trunk)
+
+
+def receive_cut(order: Order, wanted: Wanted, apart: Apart) -> Trunk:
+    """Return the trunk that the worker has cut, and keep what is known of it.
+
+    Raises:
+        UsageError: as in `shave`.
+    """
+    packed = apart.cut.result()
+    with caching(order.options.cache) as cache:
+        keep_trunk(cache, wanted, _cut_words(order), packed)
+    return unpack_trunk(packed, wanted)
 
 
 def _cut_words(order: Order) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -24,6 +25,7 @@ _NEEDED = {
 }
 
 
+_MEANWHILE = ("sklearn.linear_model", "sklearn.model_selection", "onnx", "onnxruntime", "ai_edge_litert.interpreter")
 _OF_KERAS = ("tensorflow", "tf2onnx", "flatbuffers", "ai_edge_litert")
 
 
@@ -86,3 +88,10 @@ def load_tensorflow() -> None:
         tf.get_logger().setLevel("ERROR")
         # The first tensor looks for accelerators and complains where there are none.
         keras.ops.zeros((1,))
+
+
+def load_libraries() -> None:
+    """Import what a build takes beside TensorFlow, which is loaded elsewhere; what is missing is told when needed."""
+    for name in _MEANWHILE:
+        with contextlib.suppress(ImportError), quiet():
+            importlib.import_module(name)

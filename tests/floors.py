@@ -7,7 +7,7 @@ from __future__ import annotations
 
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "compiler": (
-        ("options", "records", "steps", "toolchain", "notebook", "cache"),
+        ("options", "records", "steps", "toolchain", "notebook", "cache", "worker", "run_worker"),
         ("data", "weights"),
         ("network",),
         ("backbones", "lower", "train"),

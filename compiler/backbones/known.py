@@ -84,14 +84,17 @@ def find_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object
     """Return a trunk as it was kept under the same words; None where it was not."""
     key = None if cache is None else wanted.key(["trunk", *what])
     found = None if cache is None or key is None else cache.get(key)
-    return None if found is None else _unpack(found, wanted)
+    return None if found is None else unpack_trunk(found, wanted)
 
 
-def keep_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object], trunk: Trunk) -> None:
-    """Keep what is known of a trunk of a Keras network, unless its files were changed while it was loaded."""
+def keep_trunk(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object], trunk: Trunk | bytes) -> None:
+    """Keep what is known of a trunk of a Keras network, unless its files were changed while it was loaded.
+
+    It may come as `pack_trunk` has it.
+    """
     key = None if cache is None else wanted.key(["trunk", *what])
     if cache is not None and key is not None and wanted.unchanged:
-        cache.put([(key, _pack(trunk))])
+        cache.put([(key, trunk if isinstance(trunk, bytes) else pack_trunk(trunk))])
 
 
 def find_words(cache: FeatureCache | None, wanted: Wanted, what: Sequence[object]) -> Any:
@@ -117,8 +120,8 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _pack(trunk: Trunk) -> bytes:
-    """Return a line of JSON, then arrays as numpy writes them."""
+def pack_trunk(trunk: Trunk) -> bytes:
+    """Return all that is known of a trunk of a Keras network: a line of JSON, then arrays as numpy writes them."""
     b = trunk.backbone
     arrays: dict[str, Any] = {}
     if b.classifier is not None:
@@ -150,7 +153,8 @@ def _pack(trunk: Trunk) -> bytes:
     return json.dumps(said).encode() + b"\n" + content.getvalue()
 
 
-def _unpack(kept: bytes, wanted: Wanted) -> Trunk:
+def unpack_trunk(kept: bytes, wanted: Wanted) -> Trunk:
+    """Return a trunk from what is known of it; its network is loaded when something asks for it."""
     line, _, content = kept.partition(b"\n")
     said: dict[str, Any] = json.loads(line)
     with np.load(io.BytesIO(content), allow_pickle=False) as file:

@@ -32,6 +32,7 @@ from tlc_edge.runtime.progress import Count, silent
 from .half import packed, rounded, unpacked
 
 _FORMAT = 2  # rises when the same image would give other features, or other bytes in the cache
+_DECODED = 200_000_000  # bytes of images that wait for the trunk
 _WRITE_AFTER = 1.0  # seconds of work that a kill may lose
 
 
@@ -165,6 +166,7 @@ class _Run:
         recipe = [_FORMAT, file.fingerprint, file.kind.name, version, asdict(spec), view.id]
         self._recipe = _sha256(json.dumps(recipe, sort_keys=True))
         self._look = _sha256(json.dumps([_FORMAT, "look", asdict(spec), view.id], sort_keys=True))
+        self._pixels = spec.height * spec.width * spec.channels
         self._small = SIDE * SIDE * spec.channels
         self._sizes = [self._small + size * file.width for size in (2, 4)]
         self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
@@ -176,14 +178,15 @@ class _Run:
 
         That of an image that is `only` looked at has no features.
         """
-        ahead = 4 * self._threads  # so many images in memory, however large the data set
+        # So many images in memory, however large the data set; more, while the trunk may be on its way.
+        few, many = 4 * self._threads, max(4 * self._threads, _DECODED // self._pixels)
         waiting: deque[Future[_Found]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
             try:
                 for i, sample in enumerate(samples):
                     through = only is None or bool(only[i])
                     waiting.append(pool.submit(self._row if through else self._look_at, sample))
-                    if len(waiting) > ahead:
+                    while len(waiting) > (few if self._opened else many):
                         yield self._settle(pool, waiting)
                 while waiting:
                     yield self._settle(pool, waiting)

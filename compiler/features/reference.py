@@ -49,15 +49,21 @@ def is_keras(files: TrunkFiles, cache: str | None) -> bool:
     with caching(cache) as kept:
         found = None if kept is None else kept.get(key)
         if found is None:
-            spec = files.trunk.backbone.input
-            noise = noise_images(spec.height, spec.width, spec.channels)[:_NOISE]
-            images = np.concatenate([noise, _plain_images(spec.height, spec.width, spec.channels)])
-            engine = open_model(files.as_float().kind, file.data, 1, ("features",), file="the trunk")
-            given = np.stack([engine.run(image)[0] for image in images])
-            found = b"yes" if _alike(given, _features(files.trunk, images, silent)) else b"no"
+            same = compare(files) if files.elsewhere is None else files.elsewhere.compare()
+            found = b"yes" if same else b"no"
             if kept is not None:
                 kept.put([(key, found)])
     return found == b"yes"
+
+
+def compare(files: TrunkFiles) -> bool:
+    """Return whether a trunk's float32 file gives for a few images what its network gives in Keras, here and now."""
+    file, spec = files.floats(), files.trunk.backbone.input
+    noise = noise_images(spec.height, spec.width, spec.channels)[:_NOISE]
+    images = np.concatenate([noise, _plain_images(spec.height, spec.width, spec.channels)])
+    engine = open_model(files.as_float().kind, file.data, 1, ("features",), file="the trunk")
+    given = np.stack([engine.run(image)[0] for image in images])
+    return _alike(given, _features(files.trunk, images, silent))
 
 
 def _plain_images(height: int, width: int, channels: int) -> NDArray[np.uint8]:

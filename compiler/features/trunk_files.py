@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.cache.folder import caching
+from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.lower.formats import lower_trunk
 from tlc_edge.compiler.lower.near_float import USED, near_float
 from tlc_edge.compiler.network.facts import of_onnx
@@ -28,11 +31,33 @@ _Key = tuple[str, str, str | None, tuple[str, ...]]
 _LARGEST = 100_000_000  # bytes of a file that is kept
 
 
-class TrunkFiles:
-    """Lowers one trunk, each format and scheme at most once."""
+class Elsewhere(Protocol):
+    """Where TensorFlow does for a trunk what this process would have to load it for."""
 
-    def __init__(self, trunk: Trunk, cache: str | None = None) -> None:
-        self.trunk = trunk
+    def begin(self, form: str, scheme: str) -> None:
+        """Start to lower the trunk to a format and scheme that take no calibration images."""
+        ...
+
+    def begin_compare(self) -> None:
+        """Start to compare the float file with Keras."""
+        ...
+
+    def lower(
+        self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
+    ) -> LoweredTrunk:
+        """Return the trunk in a format and scheme; raises a BuildError where it has no such lowering."""
+        ...
+
+    def compare(self) -> bool:
+        """Return whether the float file gives what Keras gives."""
+        ...
+
+
+class TrunkFiles:
+    """Lowers one trunk, each format and scheme at most once; in this process, or `elsewhere`."""
+
+    def __init__(self, trunk: Trunk, cache: str | None = None, elsewhere: Elsewhere | None = None) -> None:
+        self.trunk, self.elsewhere = trunk, elsewhere
         self.form = "onnx" if of_onnx(trunk) else "tflite"
         """Of the files that images are featurized with, and that layers are compared with."""
         self.fingerprint = fingerprint(trunk)
@@ -63,6 +88,15 @@ class TrunkFiles:
             self._made[key] = self._cached(key, calibration)
         return self._made[key]
 
+    def begin(self, kinds: Iterable[TrunkKind]) -> None:
+        """Start what is sure to be needed of the trunk, and needs no images; if there is a place to do it meanwhile."""
+        if self.elsewhere is None:
+            return
+        for form, scheme in ((self.form, FLOAT32.name), *kinds):
+            if SCHEMES[scheme].weights != "int8" and self._kept((form, scheme, None, ())) is None:
+                self.elsewhere.begin(form, scheme)
+        self.elsewhere.begin_compare()
+
     def as_float(self) -> TrunkFile:
         """Return the float32 file for featurizing, lowered when it is first needed."""
         kind = next(kind for kind in KINDS if kind.format == self.form)
@@ -84,21 +118,29 @@ class TrunkFiles:
         return self._near[key]
 
     def _cached(self, wanted: _Key, calibration: NDArray[np.uint8] | None) -> LoweredTrunk:
+        form, scheme, _, exclude = wanted
+        found = self._kept(wanted)
+        if found is not None:
+            return found
+        lower = self._lower if self.elsewhere is None else self.elsewhere.lower
+        file = lower(form, scheme, calibration, exclude)
+        if len(file.data) <= _LARGEST:
+            with caching(self._cache) as cache:
+                if cache is not None:
+                    cache.put([(self._cache_key(wanted), _pack(file))])
+        return file
+
+    def _kept(self, wanted: _Key) -> LoweredTrunk | None:
+        with caching(self._cache) as cache:
+            found = None if cache is None else cache.get(self._cache_key(wanted))
+        return None if found is None else _unpack(*wanted[:2], found)
+
+    def _cache_key(self, wanted: _Key) -> bytes:
         form, scheme, seen, exclude = wanted
         made_with = list(versions(*_LIBRARIES).values())
         recipe = ["trunk file", _FORMAT, self.fingerprint, self.trunk.backbone.name, form, scheme, seen, made_with]
         recipe += [exclude] if exclude else []
-        key = hashlib.sha256(json.dumps(recipe).encode()).digest()
-        with caching(self._cache) as cache:
-            found = None if cache is None else cache.get(key)
-        if found is not None:
-            return _unpack(form, scheme, found)
-        file = self._lower(form, scheme, calibration, exclude)
-        if len(file.data) <= _LARGEST:
-            with caching(self._cache) as cache:
-                if cache is not None:
-                    cache.put([(key, _pack(file))])
-        return file
+        return hashlib.sha256(json.dumps(recipe).encode()).digest()
 
     def _lower(
         self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]

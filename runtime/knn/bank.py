@@ -294,7 +294,7 @@ class Bank:
         sample = np.concatenate([self._exemplars.vectors, unit_rows(thinned)])
         # A fifth of 256 columns fits the embeddings of real images best; wider ones need no more than 128.
         lead = min(128, max(1, width * 3 // 16))
-        self.is_on_disk = 2 * total * (width + 4 * lead) > _free_memory()
+        self.is_on_disk = 2 * total * (width + 4 * lead) > free_memory()
         return BoundedRows(principal_axes(sample, lead), on_disk=self.is_on_disk)
 
     def _class_of(self, label: str) -> int:
@@ -359,10 +359,10 @@ def _longer(numbers: NDArray[Any], room: int) -> NDArray[Any]:
 
 def _too_many(rows: int, width: int) -> bool:
     """Return whether float32 rows would be slower, or take more than a quarter of the memory that is free."""
-    return rows > MANY or (rows > _PORTION and 4 * rows * width * 4 > _free_memory())
+    return rows > MANY or (rows > _PORTION and 4 * rows * width * 4 > free_memory())
 
 
-def _free_memory() -> float:
+def free_memory() -> float:
     """Return the bytes that can be had without swapping, or infinity where the system does not tell."""
     try:
         lines = _MEMINFO.read_text("ascii").splitlines()

@@ -174,7 +174,7 @@ def test_known_ness_is_the_cosine_of_shifted_rows_whatever_their_lengths(length:
 def test_when_rows_are_too_many_for_floats(
     rows: int, width: int, free: float, many: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bank_module, "_free_memory", lambda: free)
+    monkeypatch.setattr(bank_module, "free_memory", lambda: free)
     assert bank_module._too_many(rows, width) == many
 
 

@@ -1,0 +1,127 @@
+"""The trunk in the worker: TensorFlow loads and lowers there what this process featurizes with.
+
+Each function makes what it needs and keeps it for the next, in whichever process it is called; so a call that the
+worker did not get to can be made again here.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlc_edge.compiler.backbones.cuts import cuts_of
+from tlc_edge.compiler.backbones.find import find_backbone
+from tlc_edge.compiler.backbones.known import Wanted, pack_trunk
+from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.options import Asked
+from tlc_edge.compiler.records import Backbone, LoweredTrunk
+from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.compiler.worker import Pending, Worker
+
+from .reference import compare
+from .trunk_files import TrunkFiles
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that is the same whenever it is loaded, and how it is to be cut."""
+
+    name: str
+    asked: Asked
+    shave: str | None
+    pool: str
+    by_images: bool
+    """Images decide where it is cut, if there is a choice."""
+
+
+class Apart:
+    """What the worker does with one network: each call is started early, and waited for where its result is used."""
+
+    def __init__(self, worker: Worker, network: Network) -> None:
+        """Start to load TensorFlow and the network, and to cut it."""
+        self.tensorflow = worker.start(load_tensorflow)
+        self.choice = worker.start(load_network, network)
+        self.cut = worker.start(cut_network, network)
+        self._worker, self._network = worker, network
+        self._lowered: dict[tuple[str, str], Pending[LoweredTrunk]] = {}
+        self._alike: Pending[bool] | None = None
+
+    def begin(self, form: str, scheme: str) -> None:
+        """Start to lower the trunk to a format and scheme that take no calibration images."""
+        if (form, scheme) not in self._lowered:
+            self._lowered[form, scheme] = self._worker.start(lower_network, self._network, form, scheme)
+
+    def begin_compare(self) -> None:
+        """Start to compare the float file with Keras."""
+        self._alike = self._worker.start(compare_network, self._network)
+
+    def lower(
+        self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
+    ) -> LoweredTrunk:
+        """Return the trunk in a format and scheme, as `TrunkFiles.get` does."""
+        begun = None if exclude or calibration is not None else self._lowered.pop((form, scheme), None)
+        begun = begun or self._worker.start(lower_network, self._network, form, scheme, calibration, exclude)
+        return begun.result()
+
+    def compare(self) -> bool:
+        """Return whether the float file gives what Keras gives."""
+        return (self._alike or self._worker.start(compare_network, self._network)).result()
+
+
+def can_be_apart(worker: Worker, wanted: Wanted) -> bool:
+    """Return whether a network can be loaded in the worker, and whether that saves this process the loading."""
+    return worker.apart and "tensorflow" not in sys.modules and wanted.key([]) is not None
+
+
+def load_network(network: Network) -> bool:
+    """Load a network; return whether images are to choose where it is cut.
+
+    Raises:
+        BuildError: it cannot be loaded.
+    """
+    return network.by_images and len(cuts_of(_backbone(network))) > 1
+
+
+def cut_network(network: Network) -> bytes:
+    """Return what is known of the trunk; see `known.pack_trunk`.
+
+    Raises:
+        UsageError: it cannot be cut as asked.
+    """
+    return pack_trunk(_files(network).trunk)
+
+
+def lower_network(
+    network: Network,
+    form: str,
+    scheme: str,
+    calibration: NDArray[np.uint8] | None = None,
+    exclude: tuple[str, ...] = (),
+) -> LoweredTrunk:
+    """Return the trunk in a format and scheme.
+
+    Raises:
+        BuildError: as `TrunkFiles.get`.
+    """
+    return _files(network).get(form, scheme, calibration, exclude)
+
+
+def compare_network(network: Network) -> bool:
+    """Return whether the float file gives what Keras gives."""
+    return compare(_files(network))
+
+
+@lru_cache(1)
+def _backbone(network: Network) -> Backbone:
+    load_tensorflow()
+    return find_backbone(network.name, network.asked).load(network.name, network.asked)
+
+
+@lru_cache(1)
+def _files(network: Network) -> TrunkFiles:
+    asked = (None, "avg") if network.by_images else (network.shave, network.pool)
+    return TrunkFiles(shave(_backbone(network), *asked), "off")
