@@ -78,10 +78,10 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     if options.cluster is not None:
         options = plan_for_cluster(options, progress)
     with Worker(options.threads) as worker:  # however the build ends, it ends with it
-        return _build(options, Steps(progress), worker)
+        return _build(options, Steps(progress), worker, fetched)
 
 
-def _build(options: Options, step: Steps, worker: Worker) -> Result:
+def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Result:
     with step("load data") as tell:  # the list of images; first, as most mistakes are in it and are found at no cost
         order = check(options)
         begun = begin(order, worker)  # TensorFlow takes seconds, and needs no images

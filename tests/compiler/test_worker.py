@@ -90,7 +90,7 @@ def test_an_error_comes_as_it_was_raised_and_the_next_call_is_made(worker: Worke
 
 
 def test_an_error_that_cannot_be_sent_keeps_its_name_and_its_words(worker: Worker) -> None:
-    with pytest.raises(Exception, match="^this and that$") as caught:
+    with pytest.raises(Exception, match=r"^this and that$") as caught:
         worker.start(fail_in_two_parts).result()
     assert type(caught.value).__name__ == "TwoPartsError"
 
@@ -142,11 +142,12 @@ def test_one_after_the_other_on_one_core_or_thread_or_with_little_memory(
 
 
 def test_leaving_its_block_ends_it_in_the_middle_of_a_call() -> None:
-    with pytest.raises(KeyboardInterrupt), Worker() as worker:
+    with Worker() as worker:
         pid = worker.start(os.getpid).result()
-        worker.start(time.sleep, 600)
-        raise KeyboardInterrupt
+        waiting = worker.start(time.sleep, 600), worker.start(where, HERE)
+        assert worker.running
     assert not worker.running
+    assert all(pending.running for pending in waiting)
     assert gone(pid)
 
 
