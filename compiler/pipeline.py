@@ -77,8 +77,9 @@ def build(options: Options, progress: Progress = no_progress) -> Result:
     fetched = fetched_bytes()
     if options.cluster is not None:
         options = plan_for_cluster(options, progress)
+    step = Steps(progress)
     with Worker(options.threads) as worker:  # however the build ends, it ends with it
-        return _build(options, Steps(progress), worker, fetched)
+        return _build(options, step, worker, fetched)
 
 
 def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Result:
@@ -186,8 +187,11 @@ def load_trunk(order: Order, begun: Begun, listed: ImageList, step: Steps) -> tu
     with step("shave") as tell:  # cuts the network: that decides what a feature is, so before any is computed
         if backbone is not None:
             trunk = cut(order, backbone, listed, tell)
+        elif apart is not None:
+            trunk = receive_cut(order, wanted, apart)
         else:
-            trunk = begun.known or receive_cut(order, wanted, apart)
+            assert begun.known is not None
+            trunk = begun.known
         check_tuning(order, trunk, listed)  # it may ask for too much
         check_head_fits(order, trunk, listed)
         labels = own_labels(order, trunk.backbone, listed)

@@ -54,7 +54,8 @@ class Pending(Generic[T]):
     def _wait(self) -> T:
         if self._future is not None:
             try:
-                return self._future.result()
+                given: T = self._future.result()
+                return given
             except LostError:
                 self._future = None
         return self._call()
@@ -152,5 +153,5 @@ def cores() -> int:
 
 def _stand_in(name: str, said: str) -> Exception:
     """Return an error in the place of one that bears no pickling, with its name and message."""
-    kind: Any = type(name, (Exception,), {})
+    kind: type[Exception] = type(name, (Exception,), {})
     return kind(said)
