@@ -7,7 +7,8 @@ from __future__ import annotations
 
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "compiler": (
-        ("options", "records", "steps", "toolchain", "notebook", "cache", "worker", "run_worker"),
+        ("run_worker",),
+        ("options", "records", "steps", "toolchain", "notebook", "cache", "worker"),
         ("data", "weights"),
         ("network",),
         ("backbones", "lower", "train"),
