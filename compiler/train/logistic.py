@@ -11,6 +11,7 @@ deviations of the features. The gradient alone gets smaller as classes get more,
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -33,8 +34,15 @@ _SAMPLE = 2048  # images that show in which directions features vary
 _AXES = 256  # of these directions; with all of 1,280 it took as many passes, and more time for each
 _KEPT = 5  # steps that L-BFGS remembers; with ten it took as many passes
 _PASSES = 100  # over all images, for one strength
-LOOSE, TIGHT = 1e-2, 3e-3
-"""Tolerances: while the strength is chosen, and in the end."""
+_ERROR = 0.1  # of the standard error of a mean of as many values as a class has images: as near as the search comes
+_NEAR = 0.01  # at least, however few these are
+LOOSE = 3
+"""Times the tolerance while the strength is chosen."""
+
+
+def tolerance(images: int, classes: int) -> float:
+    """Return by how much a class may be off in the end, in deviations of a feature."""
+    return min(_NEAR, _ERROR * math.sqrt(classes / images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,13 +163,13 @@ class Problem:
         kernel = at.kernel / np.float32(self.scale)
         return Dense(kernel, (at.bias - self.mean @ kernel).astype(np.float32), "softmax")
 
-    def solve(self, at: Weights, strength: float, tolerance: float, rows: NDArray[np.int64] | None = None) -> Weights:
+    def solve(self, at: Weights, strength: float, near: float, rows: NDArray[np.int64] | None = None) -> Weights:
         """Return the weights with the least objective.
 
         Args:
             at: where to begin.
             strength: the inverse strength; views of one image are one piece of evidence.
-            tolerance: by how much a class may be off, in deviations of a feature.
+            near: by how much a class may be off, in deviations of a feature.
             rows: the images that train, ascending; None: all.
         """
         from scipy.optimize import minimize
@@ -186,10 +194,10 @@ class Problem:
         def stop(_point: NDArray[np.float64]) -> None:
             nonlocal best
             best = looked
-            if best.off <= tolerance or self.passes >= last:
+            if best.off <= near or self.passes >= last:
                 raise StopIteration
 
-        if best.off > tolerance:
+        if best.off > near:
             options = {"maxcor": _KEPT, "maxfun": _PASSES, "maxiter": _PASSES, "ftol": 0, "gtol": 0}
             minimize(objective, begin, jac=True, method="L-BFGS-B", callback=stop, options=options)
         self.off, self._doubt = best.off, best.doubt

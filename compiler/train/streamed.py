@@ -11,7 +11,7 @@ from tlc_edge.compiler.records import Floats, Head
 from tlc_edge.runtime.progress import Count, silent
 
 from .balance import STRENGTHS, balance
-from .logistic import LOOSE, TIGHT, Problem, Weights
+from .logistic import LOOSE, Problem, Weights, tolerance
 from .temperature import best_temperature, tempered
 from .training import FeatureView, Whole
 
@@ -36,7 +36,7 @@ def fit_streamed(whole: Whole, classes: int, seed: int, progress: Count = silent
     A part of the images, at most `_WATCHED` and a quarter of each class, chooses the strength and the temperature by
     heads that were trained without them; the temperature is returned with the head. Each strength begins where the one
     before it ended, and a loss that rises ends the search. Of more than `_CLASSES` classes it begins with what is best
-    for some of them, as more classes want no less. Then all images train, to `TIGHT`. Notes say how many passes it
+    for some of them, as more classes want no less. Then all images train. Notes say how many passes it
     took, and by how much a class is off in the end.
     """
     from threadpoolctl import threadpool_limits
@@ -50,7 +50,8 @@ def fit_streamed(whole: Whole, classes: int, seed: int, progress: Count = silent
             first, _, _ = _choose(*_part(problem, watched, seed), first, silent)
         strength, losses, at = _choose(problem, watched, some, first, progress)
         temperature = best_temperature(_logits(problem, at, some), whole.targets[some]) if len(some) else None
-        at = problem.solve(at, strength, TIGHT)
+        near = tolerance(len(whole.targets), classes)
+        at = problem.solve(at, strength, near)
     progress(len(STRENGTHS) + 1, len(STRENGTHS) + 1)
     notes = {
         "inverse_strength": strength,
@@ -61,7 +62,8 @@ def fit_streamed(whole: Whole, classes: int, seed: int, progress: Count = silent
         "chosen_on": len(watched),
         "passes": problem.passes,
         "off": float(f"{problem.off:.2g}"),
-        "converged": problem.off <= TIGHT,
+        "tolerance": float(f"{near:.2g}"),
+        "converged": problem.off <= near,
     }
     return Head("linear", (problem.layer(at),), notes), temperature
 
@@ -72,7 +74,8 @@ def solve_streamed(whole: Whole, classes: int, strength: float) -> Head:
 
     with threadpool_limits(1, "blas"):
         problem = Problem(whole.views, whole.targets, classes)
-        layer = problem.layer(problem.solve(problem.start(), strength, TIGHT))
+        near = tolerance(len(whole.targets), classes)
+        layer = problem.layer(problem.solve(problem.start(), strength, near))
     return Head("linear", (layer,), {"inverse_strength": strength, "views": len(whole.views)})
 
 
@@ -87,9 +90,10 @@ def _choose(
     if not len(judges):
         return _UNCHOSEN, {}, best
     rest = np.setdiff1d(np.arange(len(problem.targets)), watched)
+    near = LOOSE * tolerance(len(problem.targets), problem.classes)
     losses: dict[float, float] = {}
     for strength in STRENGTHS[STRENGTHS.index(first) :]:
-        at = problem.solve(at, strength, LOOSE, rest)
+        at = problem.solve(at, strength, near, rest)
         losses[strength] = _log_loss(_logits(problem, at, judges), problem.targets[judges])
         progress(STRENGTHS.index(strength) + 1, len(STRENGTHS) + 1)
         if losses[strength] > min(losses.values()):
