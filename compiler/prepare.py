@@ -98,7 +98,7 @@ def begin(order: Order, worker: Worker) -> Begun:
     wanted = Wanted(order.backbone_source, options.backbone, options.asked)
     if not order.keras or kind.of_network:
         return Begun(wanted)
-    with caching(options.cache) as cache:
+    with caching(options.cache, make=False) as cache:  # a mistake in --data leaves no folder
         found = find_trunk(cache, wanted, _cut_words(order))
     if kind.keras or options.fine_tune is not None:  # done in Keras whatever is known
         return Begun(wanted)

@@ -53,14 +53,16 @@ def data_folder(root: Path, kind: str) -> Path:
 
 
 @contextlib.contextmanager
-def caching(cache: str | None) -> Generator[FeatureCache | None]:
+def caching(cache: str | None, *, make: bool = True) -> Generator[FeatureCache | None]:
     """Open the feature cache that an option names (see `find_cache_folder`) for a block; None where it is off.
+
+    None too where it is not there yet and not to `make`.
 
     Raises:
         UsageError: `TLC_CACHE_MB` is not a number.
     """
     root = find_cache_folder(cache)
-    if root is None:
+    if root is None or not (make or root.is_dir()):
         yield None
         return
     with FeatureCache(root / _FEATURES, _limit()) as opened:
