@@ -36,6 +36,7 @@ def test_a_difference_is_seen(tmp_path: object, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*You are using a softmax over axis:UserWarning")  # some classify into one class
 @pytest.mark.usefixtures("_unrehearsed")
 def test_random_networks_are_what_they_were() -> None:
     found = run(range(10_000, 12_000), seconds=60)
