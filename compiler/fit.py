@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,6 @@ from tlc_edge.runtime.errors import BuildError, EngineError
 from tlc_edge.runtime.progress import Count
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES, all_int8
 
-from .floats import ALIKE, explained, see_all
 from .order import Order
 from .records import Floats, Fused, Looks, LoweredTrunk, Neck
 from .steps import Steps
@@ -62,12 +61,8 @@ class RefusedError(BuildError):
 class DeviceFeatures:
     """What lowered trunks give for the M training images, [M, F] each, by the trunk's kind."""
 
-    data: Data
-    """What was featurized, with features of all training images."""
-    neck: Neck
-    """The neck before it was whitened."""
     raw: Mapping[TrunkKind, Floats]
-    """As they come: of the float trunk, where it saw all images, and of those that round."""
+    """As they come: of the float trunk, and of those that round."""
     alignments: Mapping[TrunkKind, Alignment]
     """What makes them most like the float trunk's, where there is a neck; it goes into the weights of head and neck."""
     copies: Sequence[Floats]
@@ -97,8 +92,6 @@ class Fitted:
     """One head and neck, and every file with them."""
 
     files: TrunkFiles
-    data: Data
-    """The images, with features of all that train."""
     trunks: Trunks
     plain: Neck
     """The neck before it was whitened."""
@@ -107,7 +100,7 @@ class Fitted:
     aligned: Mapping[TrunkKind, Floats]
     """What each TFLite or int8 trunk gives for the training images, aligned for the neck, [M, F]."""
     embedded: Floats
-    """The training images as the float trunk, or an aligned one in its place, and the neck see them, [M, D]."""
+    """The training images as the float trunk and the neck see them, [M, D]."""
     reference: Reference
     judged: Mapping[FileKind, Judged]
     fits: Mapping[str, tuple[DeviceFit, ...]]
@@ -139,8 +132,9 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
             raise RefusedError(asked, trunk, EngineError(trunk.refused))
 
     with step("featurize again") as tell:  # as the device will see the images, and copies of them
-        device = featurize_again(order, files, data, trunks, tell)
-        data, plain, aligned = device.data, device.neck, device.for_neck
+        plain = make_neck(files.trunk, data.train.features, root=all(t.square_roots for t in order.targets))
+        device = featurize_again(order, files, data, trunks, tell, plain)
+        aligned = device.for_neck
 
     with step("train head") as tell:  # on what float and device trunks give: it learns to bear the difference
         views = [*device.copies, *device.aligned.values()]
@@ -171,7 +165,7 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
                 judged[kind] = judge(file, reference, options.threads)
             except EngineError as e:
                 raise RefusedError(kind.trunk, trunks[kind.trunk], e) from None
-    return Fitted(files, data, trunks, plain, device.looks, aligned, embedded, reference, judged, fits)
+    return Fitted(files, trunks, plain, device.looks, aligned, embedded, reference, judged, fits)
 
 
 def looks_again(order: Order, files: TrunkFiles, trunks: Trunks) -> list[tuple[TrunkFile, View]]:
@@ -186,7 +180,9 @@ def looks_again(order: Order, files: TrunkFiles, trunks: Trunks) -> list[tuple[T
     return [*found, *((device, view) for view in order.views)]
 
 
-def featurize_again(order: Order, files: TrunkFiles, data: Data, trunks: Trunks, progress: Count) -> DeviceFeatures:
+def featurize_again(
+    order: Order, files: TrunkFiles, data: Data, trunks: Trunks, progress: Count, neck: Neck
+) -> DeviceFeatures:
     """Run the training images through every trunk that rounds and is not too slow to be run here."""
     options, spec, train, width = order.options, data.preprocessing, data.train, files.trunk.width
     # Of too many images all train the head, and some stand for them everywhere else.
@@ -213,7 +209,7 @@ def featurize_again(order: Order, files: TrunkFiles, data: Data, trunks: Trunks,
         if order.stored is not None:
             order.stored.prepare(looks_again(order, files, trunks), of_head, progress)
         floats: TrunkKind = (files.form, FLOAT32.name)
-        raw: dict[TrunkKind, Floats] = {floats: train.features} if data.seen is None else {}
+        raw: dict[TrunkKind, Floats] = {floats: train.features}
         last, device = floats, files.as_float()
         for kind, trunk in trunks.items():
             if kind not in raw and (trunk.format == files.form or SCHEMES[trunk.scheme].calibrated):
@@ -226,12 +222,8 @@ def featurize_again(order: Order, files: TrunkFiles, data: Data, trunks: Trunks,
         varied = [of_studied(view.id, through(device, view)) for view in order.views]
         some = np.sort(choose_calibration(train.classes, np.arange(len(train.samples)), _LOOKED_AT, options.seed))
         looked = [through(device, view, some) for view in LOOKS.values()]
-    data, neck = _complete(order, files, data, raw.get(last), progress)
-    train = data.train
-    raw = raw if data.seen is not None else {floats: train.features, **raw}
     aligned = [kind for kind in raw if neck.kernel is not None and kind != floats]
-    rows = slice(None) if data.seen is None else data.seen
-    alignments = {kind: align(raw[kind][rows], train.features[rows], neck.root) for kind in aligned}
+    alignments = {kind: align(raw[kind], train.features, neck.root) for kind in aligned}
     if last in alignments:
         varied = [alignments[last].apply(x) for x in varied]
         looked = [alignments[last].for_neck(x) for x in looked]
@@ -245,28 +237,4 @@ def featurize_again(order: Order, files: TrunkFiles, data: Data, trunks: Trunks,
             for kind in raw
             if kind != floats
         ]
-    return DeviceFeatures(data, neck, raw, alignments, varied, Looks(some, tuple(looked)), views)
-
-
-def _complete(
-    order: Order, files: TrunkFiles, data: Data, lowered: Floats | None, progress: Count
-) -> tuple[Data, Neck]:
-    """Return the data with features of all training images, and the neck that these make.
-
-    Those that the float trunk did not see have them from a `lowered` one, [M, F]: aligned, where there is a neck that
-    the device's can be aligned in. One that sees something else stands for nothing: a float graph whose head learned
-    from it would be as bad as the file that is measured against it. Then the float trunk sees all images after all.
-    """
-
-    def neck_of(features: Floats) -> Neck:
-        return make_neck(files.trunk, features, root=all(t.square_roots for t in order.targets))
-
-    train, seen = data.train.features, data.seen
-    if seen is None:
-        return data, neck_of(train)
-    made = None if lowered is None else align(lowered[seen], train[seen]).apply(lowered)
-    if lowered is None or made is None or not explained(train[seen], made[seen]) >= ALIKE:
-        data = see_all(order, files, data, progress)
-        return data, neck_of(data.train.features)
-    neck = neck_of(made)
-    return replace(data, made=lowered if neck.kernel is None else made), neck
+    return DeviceFeatures(raw, alignments, varied, Looks(some, tuple(looked)), views)

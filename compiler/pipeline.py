@@ -36,7 +36,6 @@ from tlc_edge.runtime.progress import Count
 from tlc_edge.runtime.signing.release import make_release
 
 from .fit import Fitted
-from .floats import complete
 from .ladder import Ladder, climb, fit_or_climb, ladder_text
 from .options import PER_CLASS, Options
 from .order import Order, check, demands_of
@@ -91,12 +90,11 @@ def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Resul
     files, labels = load_trunk(order, begun, listed, step)
     trunk = files.trunk
 
-    with step("featurize") as tell:  # each image once: through the trunk, or looked at; what has no pixels drops out
+    with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out
         featurized = featurize_all(order, files, listed, tell)
 
-    with step("split") as tell:  # in three parts; after decoding, so that they are counted in images that exist
+    with step("split"):  # in three parts; after decoding, so that they are counted in images that exist
         data = split_data(listed, featurized, trunk, options.seed, labels)
-        data = complete(order, files, featurized, data, tell)
 
     if options.fine_tune is not None:
         files, data = tune(order, options.fine_tune, files, data, step)
@@ -115,7 +113,6 @@ def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Resul
     ladder = Ladder(order, files, calibration)
     fitted = fit_or_climb(ladder, data, held_out, trunks, step)
     fitted, rungs = climb(order, fitted, data, held_out, calibration, step, ladder)
-    data = fitted.data
 
     check_demands(order, fitted, data)  # before more work goes into what would not be written
 

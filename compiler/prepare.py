@@ -34,7 +34,6 @@ from tlc_edge.compiler.worker import Worker
 from tlc_edge.runtime.errors import BuildError, DataError, UsageError
 from tlc_edge.runtime.progress import Count
 
-from .floats import needed
 from .options import POOLS, FineTune
 from .order import Order
 from .records import Backbone, LoweredTrunk, Trunk
@@ -241,10 +240,9 @@ def check_head_fits(order: Order, trunk: Trunk, listed: ImageList) -> None:
 
 
 def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Count) -> Featurized:
-    """Run the float trunk over the images that need it, in the device's own engine: it takes a third of Keras' time.
+    """Run the float trunk over all images, in the device's own engine: it takes a third of Keras' time.
 
-    The others are looked at. What cannot be decoded drops out; the trunk is lowered only if an image is not in the
-    cache.
+    What cannot be decoded drops out; the trunk is lowered only if an image is not in the cache.
 
     Raises:
         DataError: an image cannot be decoded, and the order is strict.
@@ -254,10 +252,8 @@ def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: 
         order.stored.check_trunk(files.as_float(), spec)
         found = listed.seen
     else:
-        samples = listed.dataset.samples
-        only = needed(order, files.form, samples, listed.planned)
         with caching(options.cache) as cache:
-            found = featurize(files.as_float(), samples, spec, options.threads, progress, cache=cache, only=only)
+            found = featurize(files.as_float(), listed.dataset.samples, spec, options.threads, progress, cache=cache)
     if options.strict and found.skipped:
         first = found.skipped[0]
         raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,7 @@ class Part:
 
     samples: tuple[Sample, ...]
     features: Floats
-    """What the float trunk gives for them, or an aligned one in its place, pooled, [N, F]."""
+    """What the float trunk gives for them, pooled, [N, F]."""
     classes: NDArray[np.int64]
     """[N]"""
 
@@ -54,7 +54,7 @@ class Data:
     """Of each image, by its place in `labels`, [N]."""
     parts: Split
     features: Floats
-    """What the float trunk gives, pooled, [N, F]; of training images that it did not see, NaN (see `seen`)."""
+    """What the float trunk gives, pooled, [N, F]."""
     preprocessing: Preprocessing
     skipped: tuple[Skipped, ...] = ()
     duplicates: tuple[Group, ...] = ()
@@ -70,10 +70,6 @@ class Data:
     """The training images that all but the head is made from, ascending, where there are too many; None: all."""
     measured: NDArray[np.int64] | None = None
     """The held-out images that are measured on, ascending, where there are too many; None: all."""
-    seen: NDArray[np.int64] | None = None
-    """The training images, by their places in `train`, which the float trunk saw; None: all of them."""
-    made: Floats | None = None
-    """Features of all training images where the float trunk did not see all: those of a lowered trunk, aligned."""
 
     @property
     def sha256(self) -> str:
@@ -88,8 +84,7 @@ class Data:
     @cached_property
     def train(self) -> Part:
         """The images to learn from; of too many, those that are studied."""
-        part = self._part(self.train_rows)
-        return part if self.made is None else replace(part, features=self.made)
+        return self._part(self.train_rows)
 
     @property
     def train_rows(self) -> NDArray[np.int64]:

@@ -54,7 +54,7 @@ class Featurized:
 
     samples: tuple[Sample, ...]
     features: Floats
-    """[N, F], rounded as `half` does; NaN for images that were only looked at."""
+    """[N, F], rounded as `half` does."""
     thumbnails: NDArray[np.uint8]
     """[N, SIDE, SIDE, C], as `duplicates` compares them."""
     skipped: tuple[Skipped, ...]
@@ -64,8 +64,6 @@ class Featurized:
     """Why the cache was of no use; None where it was, or there is none."""
     digests: tuple[bytes, ...] = ()
     """SHA-256 of each image that could be read: of its file, or of its pixels where it has none."""
-    ran: NDArray[np.bool_] | None = None
-    """Which images went through the trunk, [N]; None: all."""
 
 
 def trunk_file(file: LoweredTrunk, width: int) -> TrunkFile:
@@ -86,9 +84,8 @@ def featurize(
     *,
     cache: FeatureCache | None = None,
     view: View = PLAIN,
-    only: NDArray[np.bool_] | None = None,
 ) -> Featurized:
-    """Run a trunk over all images that can be read, or `only` over some of the N samples: the others are looked at.
+    """Run a trunk over all images that can be read.
 
     Each of `threads` threads (0: one per core) reads, decodes and runs one image after the other in an engine of its
     own: no core waits for another, and on small networks two engines of one thread outrun one of two. The features
@@ -100,11 +97,10 @@ def featurize(
     run = _Run(trunk, preprocessing, view, cache, min(threads or os.cpu_count() or 1, max(1, len(samples))))
     kept: list[Sample] = []
     skipped: list[Skipped] = []
-    ran: list[bool] = []
     blank = 0
     features = np.empty((len(samples), trunk.width), np.float32)
     thumbnails = np.empty((len(samples), SIDE, SIDE, preprocessing.channels), np.uint8)
-    with contextlib.closing(run.rows(samples, only)) as rows:
+    with contextlib.closing(run.rows(samples)) as rows:
         for i, row in enumerate(rows):
             if isinstance(row, Skipped):
                 skipped.append(row)
@@ -116,10 +112,9 @@ def featurize(
                 else:
                     thumbnails[len(kept)], features[len(kept)] = small, vector
                     kept.append(samples[i])
-                    ran.append(only is None or bool(only[i]))
             progress(i + 1, len(samples))
     n = len(kept)
-    broken = np.flatnonzero(~np.isfinite(features[:n]).all(axis=1) & np.array(ran, np.bool_))
+    broken = np.flatnonzero(~np.isfinite(features[:n]).all(axis=1))
     if len(broken):
         raise BuildError(
             f"the trunk gives features that are not finite for {len(broken)} of {n} images (first "
@@ -129,8 +124,7 @@ def featurize(
     problem = None if cache is None else cache.problem
     cached = min(n, n + blank - run.computed)
     digests = tuple(run.digests[sample.name] for sample in kept)
-    through = None if only is None else np.array(ran, np.bool_)
-    return Featurized(tuple(kept), features[:n], thumbnails[:n], tuple(skipped), cached, problem, digests, through)
+    return Featurized(tuple(kept), features[:n], thumbnails[:n], tuple(skipped), cached, problem, digests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,27 +159,21 @@ class _Run:
         version = importlib.metadata.version(file.kind.name)
         recipe = [_FORMAT, file.fingerprint, file.kind.name, version, asdict(spec), view.id]
         self._recipe = _sha256(json.dumps(recipe, sort_keys=True))
-        self._look = _sha256(json.dumps([_FORMAT, "look", asdict(spec), view.id], sort_keys=True))
         self._pixels = spec.height * spec.width * spec.channels
-        self._small = SIDE * SIDE * spec.channels
-        self._sizes = [self._small + size * file.width for size in (2, 4)]
+        self._sizes = [SIDE * SIDE * spec.channels + size * file.width for size in (2, 4)]
         self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
         self._fresh: list[tuple[bytes, bytes]] = []
         self._written = time.monotonic()
 
-    def rows(self, samples: Sequence[Sample], only: NDArray[np.bool_] | None = None) -> Generator[bytes | Skipped]:
-        """Yield each sample's row as the cache keeps it, or why there is none; in order.
-
-        That of an image that is `only` looked at has no features.
-        """
+    def rows(self, samples: Sequence[Sample]) -> Generator[bytes | Skipped]:
+        """Yield each sample's row as the cache keeps it, or why there is none; in order."""
         # So many images in memory, however large the data set; more, while the trunk may be on its way.
         few, many = 4 * self._threads, max(4 * self._threads, _DECODED // self._pixels)
         waiting: deque[Future[_Found]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
             try:
-                for i, sample in enumerate(samples):
-                    through = only is None or bool(only[i])
-                    waiting.append(pool.submit(self._row if through else self._look_at, sample))
+                for sample in samples:
+                    waiting.append(pool.submit(self._row, sample))
                     while len(waiting) > (few if self._opened else many):
                         yield self._settle(pool, waiting)
                 while waiting:
@@ -195,12 +183,8 @@ class _Run:
                     future.cancel()
                 self._write()
 
-    def _look_at(self, sample: Sample) -> _Found:
-        found = self._look_up(sample, self._look, [self._small])
-        return _Computed(found.key, thumbnail(found.image).tobytes()) if isinstance(found, _Missed) else found
-
     def _row(self, sample: Sample) -> _Found:
-        found = self._look_up(sample, self._recipe, self._sizes)
+        found = self._look_up(sample)
         return self._compute(found) if isinstance(found, _Missed) and self._opened else found
 
     def _settle(self, pool: ThreadPoolExecutor, waiting: deque[Future[_Found]]) -> bytes | Skipped:
@@ -227,15 +211,15 @@ class _Run:
         found = future.result()  # earlier in the pool's queue than this, so it comes
         return self._compute(found) if isinstance(found, _Missed) else found
 
-    def _look_up(self, sample: Sample, recipe: bytes, sizes: Sequence[int]) -> bytes | _Missed | Skipped:
+    def _look_up(self, sample: Sample) -> bytes | _Missed | Skipped:
         source = sample.source
         try:
             # A file is read once: what its hash is taken from is what is decoded.
             content = source if isinstance(source, np.ndarray) else read_bytes(source, source_name(source))
             self.digests[sample.name] = _digest(content)
-            key = hashlib.sha256(recipe + self.digests[sample.name]).digest()
+            key = hashlib.sha256(self._recipe + self.digests[sample.name]).digest()
             row = None if self._cache is None else self._cache.get(key)
-            if row is not None and len(row) in sizes:
+            if row is not None and len(row) in self._sizes:
                 return row
             return _Missed(key, self._decode(content))
         except ImageError as e:
@@ -265,8 +249,7 @@ class _Run:
 
 def _unpack(row: bytes, shape: tuple[int, ...], width: int) -> tuple[NDArray[np.uint8], Floats]:
     size = int(np.prod(shape))
-    vector = unpacked(row[size:], width) if len(row) > size else np.full(width, np.nan, np.float32)
-    return np.frombuffer(row, np.uint8, size).reshape(shape), vector
+    return np.frombuffer(row, np.uint8, size).reshape(shape), unpacked(row[size:], width)
 
 
 def _digest(content: bytes | NDArray[np.uint8]) -> bytes:

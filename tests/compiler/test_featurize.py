@@ -119,28 +119,6 @@ def test_images_with_nothing_on_them_are_skipped_cached_or_not(
     assert (first.cached, again.cached) == (0, 41)
 
 
-def test_images_that_are_only_looked_at_need_no_trunk(
-    trunk: TrunkFile, samples: tuple[Sample, ...], cache: FeatureCache, tmp_path: Path
-) -> None:
-    (tmp_path / "text.png").write_text("no image")
-    more = (Sample(tmp_path / "text.png", "0", None, "text.png"), *samples)
-    some = np.arange(42) % 3 == 0  # the first, which cannot be read, among them
-    all_of_them = featurize(trunk, more, SPEC)
-    found = featurize(trunk, more, SPEC, cache=cache, only=some)
-    assert found.ran is not None
-    assert found.ran.tolist() == some[1:].tolist()
-    assert found.thumbnails.tobytes() == all_of_them.thumbnails.tobytes()
-    assert found.digests == all_of_them.digests
-    assert (found.features[found.ran] == all_of_them.features[found.ran]).all()
-    assert np.isnan(found.features[~found.ran]).all()
-    again = cached_only(trunk, samples, cache, only=some[1:])
-    assert same(found, again)
-    assert (found.cached, again.cached) == (0, 41)
-    blind = replace(trunk, load=refuse_to_load)
-    assert np.isnan(featurize(blind, samples, SPEC, only=np.zeros(41, np.bool_)).features).all()
-    assert same(featurize(trunk, more, SPEC, cache=cache), all_of_them)  # a look stands for no features
-
-
 def test_the_second_time_nothing_is_decoded_or_run(
     trunk: TrunkFile, samples: tuple[Sample, ...], cache: FeatureCache
 ) -> None:

@@ -26,7 +26,7 @@ from PIL import Image
 from test_json_shapes import hold
 
 from tlc_edge.cli.build_summary import document
-from tlc_edge.compiler import Options, build, fit, floats, prepare
+from tlc_edge.compiler import Options, build, prepare
 from tlc_edge.compiler.data import decode
 from tlc_edge.compiler.data.forms.elsewhere import scratch
 from tlc_edge.compiler.data.load import Origin, load_dataset
@@ -94,17 +94,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted((root / "shards").glob("*.parquet"))}
 
 
-@pytest.mark.parametrize(
-    ("few", "alike"),
-    [(10_000, 0.9), (10, -np.inf), pytest.param(10, np.inf, marks=pytest.mark.slow)],
-    ids=["floats of all", "floats of some", "floats of all after all"],
-)
-def test_the_bundle_is_that_of_one_machine(
-    pictures: Path, store: Path, tmp_path: Path, few: int, alike: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(floats, "FEW", few)
-    monkeypatch.setattr(fit, "ALIKE", alike)
-    monkeypatch.setattr(floats, "ALIGNED", 8)
+def test_the_bundle_is_that_of_one_machine(pictures: Path, store: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     alone = build(asked(pictures, tmp_path / "a" / "x.tlc"))
