@@ -179,9 +179,11 @@ def _alike(labels: list[str], origin: str) -> list[str]:
     """Return a warning for each group of labels that differ only in case or spaces."""
     groups: dict[str, list[str]] = {}
     for label in labels:
-        groups.setdefault("".join(label.split()).casefold(), []).append(label)
+        bare = "".join(label.split()).casefold()
+        whole = bare.removesuffix(".0")  # as pandas writes whole numbers of a column that has gaps
+        groups.setdefault(whole if whole.isdecimal() else bare, []).append(label)
     return [
-        f"{origin}: the labels {' and '.join(map(repr, group))} differ only in case or spaces, and are "
+        f"{origin}: the labels {' and '.join(map(repr, group))} differ only in case, spaces or a decimal, and are "
         f"{len(group)} classes; if one is meant, write it one way"
         for group in groups.values()
         if len(group) > 1

@@ -199,7 +199,7 @@ def _held(origin: Origin) -> list[Listed] | None:
         listed = list_below(origin.data)
         return [file for file in listed if file.path.lower().endswith(HOLDERS)] if is_held(listed) else None
     path = Path(origin.data)
-    if webdataset.claims(origin):
+    if webdataset.claims(origin) and not webdataset.is_packed(path):
         files = sorted(path.glob("*.tar")) if path.is_dir() else [path]
     else:
         found = parquet.find(path) if path.exists() else None

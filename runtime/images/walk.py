@@ -16,7 +16,12 @@ _REPORTED = (
     *(".raf", ".rw2", ".svg"),
 )
 _SUFFIXES = frozenset((*_READ, *_REPORTED))
-_JUNK = frozenset({"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+_JUNK = frozenset(
+    (
+        *("__MACOSX", "__pycache__", "@eaDir", "#recycle", "@Recycle", "#snapshot", "$RECYCLE.BIN"),
+        *("System Volume Information", "lost+found", "LOST.DIR"),
+    )
+)
 
 
 def is_image(name: str) -> bool:

@@ -239,8 +239,8 @@ class TestCsv:
             ("path,label\ncat/0.png,a\n\ncat/1.png,\n", "line 4: no label"),
             ("path,label\n,a\n", "line 2: no path"),
             (
-                "path,label,split\ncat/0.png,a,eval\n",
-                "line 2: split 'eval', expected train, validation, test",
+                "path,label,split\ncat/0.png,a,other\n",
+                "line 2: split 'other', expected train, validation, test",
             ),
             ("path,label\ncat/0.png,a\ncat/0.png,b\n", "line 3: cat/0.png is 'b', but 'a' on line 2"),
             ('path,label\n"cat/0.png,a\n', "not a readable CSV"),

@@ -99,7 +99,7 @@ def test_without_a_cache_it_is_unpacked_elsewhere(tmp_path: Path, monkeypatch: p
 
 
 def test_only_what_is_needed_is_written(tmp_path: Path, load: Load) -> None:
-    extra = {"run.sh": b"#!/bin/sh", "cat/notes.txt": b"x", "__MACOSX/cat/0.png": b"x", "cat/._0.png": b"x"}
+    extra = {"run.sh": b"#!/bin/sh", "cat/notes.md": b"x", "__MACOSX/cat/0.png": b"x", "cat/._0.png": b"x"}
     data = load(as_zip(tmp_path / "a.zip", {**FILES, **extra}))
     assert names(data) == sorted(FILES)
     written = [p.name for p in (tmp_path / "cache").rglob("*") if p.is_file()]
@@ -176,6 +176,19 @@ def test_damaged_archives(suffix: str, damage: str, tmp_path: Path, load: Load) 
     with pytest.raises(DataError, match=r"a\.[a-z.0-9]+: "):
         load(path)
     assert list((tmp_path / "cache" / "archives").iterdir()) == []
+
+
+def test_a_way_of_packing_that_is_not_read_is_no_damage(tmp_path: Path, load: Load) -> None:
+    file = as_zip(tmp_path / "a.zip", FILES)
+    data = bytearray(file.read_bytes())
+    for mark, at in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        place = data.find(mark)
+        while place >= 0:
+            data[place + at] = 9  # Deflate64, as Windows' Explorer packs large folders
+            place = data.find(mark, place + 4)
+    file.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.zip: packed in a way that is not read here.*unpack it"):
+        load(file)
 
 
 def test_a_name_twice_and_an_archive_without_images(tmp_path: Path, load: Load) -> None:

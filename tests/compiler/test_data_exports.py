@@ -344,7 +344,60 @@ def boxes_of_label_studio(root: Path) -> None:
     (root / "project.json").write_text(json.dumps(tasks))
 
 
-BOXES = (coco, coco_of_roboflow, pascal_voc, tables_of_roboflow, boxes_of_cvat, boxes_of_label_studio)
+def table_beside(root: Path) -> None:
+    """As TensorFlow's object detection has it: a list with any name, beside a folder of photos."""
+    tables_of_roboflow(root)
+    (root / "train").rename(root / "images")
+    shutil.move(root / "images" / "_annotations.csv", root / "piece_labels.csv")
+
+
+def create_ml(root: Path) -> None:
+    marks = [
+        {"label": label, "coordinates": {"x": (e[0] + e[2]) / 2, "y": (e[1] + e[3]) / 2, "width": 16, "height": 16}}
+        for label, e in EDGES.items()
+    ]
+    for i in range(3):
+        photo(root / "train" / f"{i}.png")
+    document = [{"image": f"{i}.png", "annotations": marks} for i in range(3)]
+    (root / "train" / "_annotations.createml.json").write_text(json.dumps(document))
+
+
+LINES = "".join(f"{i} {(e[0] + e[2]) / 128} {(e[1] + e[3]) / 64} 0.25 0.5\n" for i, e in enumerate(EDGES.values()))
+OUTLINES = "".join(
+    f"{i} {e[0] / 64} {e[1] / 32} {e[2] / 64} {e[1] / 32} {e[2] / 64} {e[3] / 32} {e[0] / 64} {e[3] / 32}\n"
+    for i, e in enumerate(EDGES.values())
+)
+
+
+def yolo(images: str, labels: str, names: str, text: str, lines: str = LINES) -> Callable[[Path], None]:
+    """YOLO's boxes with images and lines in these folders, and the names of classes in a file of this name."""
+
+    def make(root: Path) -> None:
+        for i in range(3):
+            photo(root / images / f"{i}.png")
+            (root / labels).mkdir(parents=True, exist_ok=True)
+            (root / labels / f"{i}.txt").write_text(lines)
+        photo(root / images / "background.png")
+        (root / labels / "background.txt").write_text("")
+        (root / names).write_text(text)
+
+    make.__name__ = f"yolo_{names}_{images}".replace("/", "_")
+    return make
+
+
+YOLO = (
+    yolo("train/images", "train/labels", "data.yaml", "train: ../train/images\nnc: 2\nnames: ['bishop', 'king']\n"),
+    yolo("images/train", "labels/train", "coco8.yaml", "path: .\nnames:\n  0: bishop\n  1: king\n\nnc: 2\n"),
+    yolo("images", "labels", "classes.txt", "bishop\r\nking\r\n", OUTLINES),
+    yolo("obj_train_data", "obj_train_data", "obj.names", "bishop\nking\n"),
+    yolo("valid", "valid", "data.yml", "names:\n- bishop\n- king\nval: valid\n"),
+    yolo(".", ".", "classes.txt", "bishop\nking"),
+    yolo("images", "labels", "data.yaml", "names: {0: bishop,\n  1: king}\n"),
+)
+BOXES = (
+    *(coco, coco_of_roboflow, pascal_voc, tables_of_roboflow, boxes_of_cvat, boxes_of_label_studio),
+    *(table_beside, create_ml, *YOLO),
+)
 
 
 @pytest.mark.parametrize("form", BOXES, ids=[form.__name__ for form in BOXES])
@@ -359,6 +412,65 @@ def test_boxes_are_cropped_where_that_is_asked_for(form: Callable[[Path], None],
             assert image.tobytes() == Image.open(io.BytesIO(picture(sample.label))).tobytes()
     again = load(tmp_path / "export", crop="boxes")
     assert [s.source for s in again.samples] == [s.source for s in data.samples]
+
+
+def test_boxes_packed_and_their_split(tmp_path: Path, load: Load) -> None:
+    for form, split in ((YOLO[0], "train"), (YOLO[4], "validation"), (create_ml, "train"), (table_beside, None)):
+        shutil.rmtree(tmp_path / "export", ignore_errors=True)
+        form(tmp_path / "export")
+        data = load(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "export"), crop="boxes")
+        assert (len(data.samples), {s.split for s in data.samples}) == (6, {split})
+
+
+@pytest.mark.parametrize(
+    "line", ["2 0.5 0.5 0.2 0.2", "0 32 16 16 16", "0 0.5 0.5 0.2", "-1 0.5 0.5 0.2 0.2", "king 0.5 0.5 0.2 0.2"]
+)
+def test_lines_that_are_no_boxes_are_named(line: str, tmp_path: Path, load: Load) -> None:
+    YOLO[0](tmp_path / "export")
+    (tmp_path / "export" / "train" / "labels" / "1.txt").write_text(line)
+    with pytest.raises(DataError, match=r"labels/1\.txt: not as YOLO writes it"):
+        load(tmp_path / "export", crop="boxes")
+
+
+def test_a_folder_per_class_with_notes_in_txt_is_no_yolo(tmp_path: Path, load: Load) -> None:
+    ultralytics(tmp_path / "export")
+    (tmp_path / "export" / "classes.txt").write_text("bishop\nking\n")
+    (tmp_path / "export" / "train" / "king" / "0.txt").write_text("0 0.5 0.5 0.2 0.2")
+    assert len(load(tmp_path / "export").samples) == 6
+
+
+@pytest.mark.parametrize("bbox", [None, []])
+def test_annotations_of_whole_images_are_labels(bbox: list[int] | None, tmp_path: Path, load: Load) -> None:
+    document: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
+    document["categories"] = [{"id": i, "name": label} for i, label in enumerate(CLASSES)]
+    for label, i in each():
+        name = put(tmp_path / "export" / "images" / f"{label}{i}.png", label)
+        document["images"].append({"id": name, "file_name": name})
+        mark = {"image_id": name, "category_id": CLASSES.index(label), **({} if bbox is None else {"bbox": bbox})}
+        document["annotations"].append(mark)
+    file = tmp_path / "export" / "annotations.json"
+    file.write_text(json.dumps(document))
+    data = load(tmp_path / "export")
+    assert [s.label for s in data.samples] == ["bishop"] * 3 + ["king"] * 3
+    document["annotations"].append({**document["annotations"][0], "category_id": 1})
+    file.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="multi-label data are not read"):
+        load(tmp_path / "export")
+
+
+def test_a_list_of_boxes_in_shares_and_photos_with_none(tmp_path: Path, load: Load) -> None:
+    rows: list[list[Any]] = [["image_id", "class_name", "x_min", "y_min", "x_max", "y_max"]]
+    for i in range(3):
+        photo(tmp_path / f"{i}.png")
+        for label, (left, top, right, bottom) in EDGES.items():
+            rows.append([i, label, left / 64, top / 32, right / 64, bottom / 32])
+    photo(tmp_path / "9.png")
+    write_csv(tmp_path / "list.csv", [*rows, [9, "No finding", "", "", "", ""]])
+    data = load(tmp_path / "list.csv", crop="boxes")
+    assert (data.labels, len(data.samples), data.skipped) == (CLASSES, 6, ())
+    write_csv(tmp_path / "list.csv", [*rows, [9, "king", "left", 0, 1, 1]])
+    with pytest.raises(DataError, match=r"list\.csv: the edge of a box is no number"):
+        load(tmp_path / "list.csv", crop="boxes")
 
 
 def test_crops_of_one_photo_stay_together(tmp_path: Path, load: Load) -> None:
@@ -471,7 +583,7 @@ def test_a_folder_per_class_with_a_file_beside_it_stays_one(name: str, tmp_path:
 
 
 def test_every_reader_has_an_example() -> None:
-    said = {name for _, name in FORMS if name} | {"COCO", "Pascal VOC"}
+    said = {name for _, name in FORMS if name} | {"COCO", "Pascal VOC", "Create ML", "YOLO"}
     assert [export.NAME for export in EXPORTS if not any(name in export.NAME for name in said)] == []
 
 

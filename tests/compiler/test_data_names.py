@@ -174,9 +174,77 @@ def test_lists_as_spreadsheets_write_them(encoding: str, asked: str | None, deli
 
 
 @pytest.mark.parametrize(
-    ("labels", "warned"), [(("Cat", "cat"), True), (("cat", "c at"), True), (("cat", "cats"), False)]
+    ("labels", "warned"),
+    [
+        (("Cat", "cat"), True),
+        (("cat", "c at"), True),
+        (("cat", "cats"), False),
+        (("1", "1.0"), True),
+        (("1", "10"), False),
+    ],
 )
 def test_labels_that_hardly_differ(labels: tuple[str, str], warned: bool, photos: Path) -> None:
     data = listed(photos, f"img/Bishop/1.png,{labels[0]}", f"img/café/2.PNG,{labels[1]}")
     assert data.labels == tuple(sorted(labels))
-    assert [("differ only in case or spaces" in note) for note in data.notes] == [True] * warned
+    assert [("differ only in case, spaces or a decimal" in note) for note in data.notes] == [True] * warned
+
+
+def whole_list(photos: Path, text: str) -> Dataset:
+    (photos / "list.csv").write_text(text)
+    return load(photos / "list.csv", None)
+
+
+@pytest.mark.parametrize(
+    ("header", "one", "other", "splits"),
+    [
+        ("path,label,is_valid", "a,True", "b,False", {"validation", "train"}),
+        ("path,label,is_test", "a,1", "b,0", {"test", "train"}),
+        ("path,is_training,label", "1,a", "0,b", {"train", "test"}),
+        ("path,label,split", "a,dev", "b,Train ", {"validation", "train"}),
+        ("path,label,split", "a,TRAINING_SET", "b,eval", {"train", "test"}),
+        ("path,a,b,is_valid", "1,0,true", "0,1,false", {"validation", "train"}),
+        ("path,a,b,split", "1,0,train", "0,1,test", {"train", "test"}),
+    ],
+)
+def test_splits_however_a_list_says_them(header: str, one: str, other: str, splits: set[str], photos: Path) -> None:
+    data = whole_list(photos, f"{header}\nimg/Bishop/1.png,{one}\nimg/café/2.PNG,{other}\n")
+    assert (data.labels, {s.split for s in data.samples}) == (("a", "b"), splits)
+
+
+def test_a_column_of_true_and_false_that_says_something_else_is_named(photos: Path) -> None:
+    with pytest.raises(DataError, match=r"line 2: is_valid is 'maybe', expected true or false"):
+        whole_list(photos, "path,label,is_valid\nimg/Bishop/1.png,a,maybe\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "labels"),
+    [
+        ("image,label,label_name", ("0,cat", "1,dog"), ("cat", "dog")),
+        ("image,class_name,label", ("cat,0", "dog,1"), ("cat", "dog")),
+        ("image,label,category", ("0,animal", "1,animal"), ("0", "1")),
+        ("image,label,class_name", ("cat,1", "dog,2"), ("cat", "dog")),
+        ("id_code,diagnosis", ("0", "4"), ("0", "4")),
+        ("filepaths,labels", ("cat", "dog"), ("cat", "dog")),
+        ("Path,ClassId,Width", ("7,30", "8,31"), ("7", "8")),
+    ],
+)
+def test_columns_of_labels(header: str, rows: tuple[str, str], labels: tuple[str, str], photos: Path) -> None:
+    names = ("img/Bishop/1.png", "img/café/2.PNG")
+    lines = "\n".join(f"{name},{row}" for name, row in zip(names, rows, strict=True))
+    assert whole_list(photos, f"{header}\n{lines}\n").labels == labels
+
+
+def test_the_line_that_excel_puts_first(photos: Path) -> None:
+    text = "sep=;\r\npath;label\r\nimg/Bishop/1.png;a, b\r\nimg/café/2.PNG;c\r\n"
+    assert whole_list(photos, text).labels == ("a, b", "c")
+    with pytest.raises(DataError, match="line 4: 3 cells, expected 2"):
+        whole_list(photos, f"{text.replace('PNG;c', 'PNG;c;d')}")
+
+
+def test_why_a_file_of_a_list_is_not_there(photos: Path) -> None:
+    (photos / "img" / "Bishop" / "2.png").write_bytes(PNG.getvalue())
+    rows = ("img/Bishop/1.png,a", "img/Bishop/2.png,e", "2.png,b", "https://host/7.png,c", "9.png,d")
+    reasons = [s.reason for s in whole_list(photos, "\n".join(("image,label", *rows))).skipped]
+    assert reasons[0].startswith("2 files are called so, such as img/Bishop/2.png; name their folder, too (line 4)")
+    assert reasons[1].startswith("an address: a list names files here")
+    assert reasons[2] == "no such file (line 6)"

@@ -102,11 +102,64 @@ def test_understood(folders: str, expected: set[str | None], named: str | None, 
         ("train/images train/masks", "train/images have no class"),
         ("images/train images/val", "train, images/val have no class"),
         ("test", "test have no class"),
+        ("images", "images in images have no class"),
+        ("images annotations/trimaps", "images in images have no class"),
+        ("JPEGImages SegmentationClass", "images in JPEGImages have no class"),
+        ("whole/images/cat whole/images/dog", "only one class, 'whole', with 2 folders.*give .*whole/images"),
+        ("a/b/c/cat a/b/c/dog", "with 2 folders.*give .*a/b/c"),
     ],
 )
 def test_refused(folders: str, named: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=named):
         load_dataset(lay(tmp_path, *folders.split()))
+
+
+@pytest.mark.parametrize(
+    ("folders", "warned"),
+    [
+        ("fold1/cat fold1/dog fold2/cat fold2/dog", True),
+        ("entrenamiento/cat entrenamiento/dog prueba/cat prueba/dog", True),
+        ("cat/2023 cat/2024 dog/2024 dog/2025", False),
+        ("cat/photos dog/photos", False),
+        ("cat cat/a cat/b dog/a dog/b", False),
+    ],
+)
+def test_folders_that_hold_the_same_ones_are_told(folders: str, warned: bool, tmp_path: Path) -> None:
+    notes = load_dataset(lay(tmp_path, *folders.split())).notes
+    assert ["each holds the same folders" in note for note in notes] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (("a/1", "a/2", "b/1"), "3 files without a suffix, such as a/1; images are known by theirs"),
+        (("train/x.arrow", "train/state.json", "info.json", "d.json"), r"1 \.arrow file, such as train/x\.arrow"),
+        (("cat.zip", "dog.zip"), r"2 \.zip files, such as cat\.zip; give one of them, or unpack them"),
+        (("train.tfrecord", "sub/.DS_Store"), r"1 \.tfrecord file"),
+        (("LOST.DIR/x.png", "cat/x.txt"), r"1 \.txt file"),
+    ],
+)
+def test_what_a_folder_without_images_holds_is_told(files: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(DataError, match=f"no images in it, but {said}"):
+        load_dataset(str(tmp_path))
+
+
+def test_a_class_whose_images_have_no_suffix_is_told(tmp_path: Path) -> None:
+    root = Path(lay(tmp_path, "cat", "dog", "fox"))
+    for file in (root / "fox").iterdir():
+        file.rename(file.with_suffix(""))
+    data = load_dataset(str(root))
+    assert (data.labels, len(data.skipped)) == (("cat", "dog"), 1)
+    assert data.skipped[0].reason.startswith("a class folder without images (2 files without a suffix, such as 20;")
+
+
+@pytest.mark.parametrize("junk", ["lost+found", "#recycle", "LOST.DIR", "@Recycle", "System Volume Information"])
+def test_what_systems_leave_is_no_class(junk: str, tmp_path: Path) -> None:
+    data = load_dataset(lay(tmp_path, "cat", "dog", junk))
+    assert (data.labels, data.skipped, data.notes) == (("cat", "dog"), (), ())
 
 
 def test_an_empty_split_is_no_matter(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tlc_edge.compiler.data.forms.boxes import Box
+from tlc_edge.compiler.data.forms.listing import Row
 from tlc_edge.compiler.data.forms.split_folders import split_of
 
 from .found import Found, as_written_by, has_classes, lists_in, read_json
@@ -30,8 +31,10 @@ def _is_coco(file: Path) -> bool:
     return isinstance(document, dict) and {"images", "annotations", "categories"} <= set(document)
 
 
-def rows(found: Found) -> Iterator[Box]:
+def rows(found: Found) -> Iterator[Box | Row]:
     """Yield the boxes; those of crowds, which hold several things, are passed over.
+
+    Where no annotation has a box, each says the class of its image.
 
     Raises:
         DataError: it is damaged.
@@ -44,9 +47,12 @@ def rows(found: Found) -> Iterator[Box]:
         with as_written_by("COCO", file):
             names = {of["id"]: str(of["name"]) for of in document["categories"]}
             images = {of["id"]: str(of["file_name"]) for of in document["images"]}
+            whole = not any(of.get("bbox") for of in document["annotations"])
             for of in document["annotations"]:
-                if "bbox" not in of or of.get("iscrowd"):
+                path = (folder / images[of["image_id"]]).as_posix()
+                if whole:
+                    yield Row(path, names[of["category_id"]], split, f"{file.name}, image {of['image_id']}")
+                if not of.get("bbox") or of.get("iscrowd"):
                     continue
                 left, top, width, height = map(float, of["bbox"])
-                path = (folder / images[of["image_id"]]).as_posix()
                 yield Box(path, names[of["category_id"]], left, top, left + width, top + height, split)

@@ -19,6 +19,7 @@ from tlc_edge.runtime.images.walk import folders_in
 
 from . import (
     coco,
+    create_ml,
     cvat,
     edge_impulse,
     frigate,
@@ -29,6 +30,7 @@ from . import (
     pascal_voc,
     roboflow,
     teachable_machine,
+    yolo,
 )
 from .found import Found
 
@@ -62,8 +64,10 @@ EXPORTS: tuple[Export, ...] = (
     parquet,
     pascal_voc,
     coco,
+    create_ml,
     cvat,
     label_studio,
+    yolo,
     kaggle,
 )
 """Those with a mark of their own first; a list beside a folder of images last."""

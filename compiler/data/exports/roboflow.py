@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tlc_edge.compiler.data.forms.boxes import Box
-from tlc_edge.compiler.data.forms.csv_list import list_rows
-from tlc_edge.compiler.data.forms.csv_table import Table, read_csv
+from tlc_edge.compiler.data.forms.csv_list import box_rows, has_boxes, list_rows
+from tlc_edge.compiler.data.forms.csv_table import read_csv
 from tlc_edge.compiler.data.forms.listing import Row
 from tlc_edge.compiler.data.forms.split_folders import split_of
 
-from .found import Found, as_written_by, lists_in
+from .found import Found, lists_in
 
 NAME = "Roboflow's export (_classes.csv or _annotations.csv)"
-_EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def find(path: Path) -> Found | None:
@@ -32,17 +32,9 @@ def rows(found: Found) -> Iterator[Row | Box]:
     for file in found.files:
         table = read_csv(file)
         folder, split = file.parent.relative_to(found.root), split_of(file.parent.name)
-        if set(_EDGES) <= set(table.header):
-            yield from _boxes(table, folder, split)
+        if has_boxes(table):
+            for box in box_rows(table):
+                yield replace(box, path=(folder / box.path).as_posix(), split=split)
             continue
         for row in list_rows(table):
             yield Row((folder / row.path).as_posix(), row.label, row.split or split, f"{file.name}, {row.where}")
-
-
-def _boxes(table: Table, folder: Path, split: str | None) -> Iterator[Box]:
-    with as_written_by("Roboflow", table.path):
-        for _, cells in table.rows:
-            row = dict(zip(table.header, cells, strict=True))
-            path = (folder / row["filename"]).as_posix()
-            left, top, right, bottom = (float(row[edge]) for edge in _EDGES)
-            yield Box(path, row["class"], left, top, right, bottom, split)

@@ -40,10 +40,13 @@ SUFFIXES: tuple[str, ...] = (*ZIPS, ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz"
 MAX_UNPACKED = 20 << 30
 """Bytes that one archive may unpack to."""
 MAX_FILES = 2_000_000
-LABEL_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".labels", ".parquet")
+LABEL_FILES = (
+    *(".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".labels", ".parquet"),
+    *(".txt", ".yaml", ".yml", ".names"),
+)
 """Suffixes of files that may say what images are."""
 _SAMPLES = "-samples.zip"
-_FORMAT = "2"  # rises when more, or something else, of an archive would be unpacked
+_FORMAT = "3"  # rises when more, or something else, of an archive would be unpacked
 
 Entry = tuple[str, str | None, IO[bytes] | None]
 """A member's name, why it is not unpacked, and else its contents."""
@@ -166,6 +169,11 @@ def _write_all(archive: Path, to: Path, names: Names) -> list[tuple[str, str]]:
         if e.errno is None:  # of a stream, not of the disk
             raise DataError(f"{archive}: damaged or incomplete ({first_line(e)}); fetch it again") from None
         raise DataError(f"{archive}: cannot be unpacked ({e.strerror or e})") from None
+    except NotImplementedError:
+        raise DataError(
+            f"{archive}: packed in a way that is not read here, as Windows does with more than 2 GB (Deflate64); "
+            "unpack it and give the folder"
+        ) from None
     except (tarfile.TarError, *ZIP_DAMAGE) as e:
         raise DataError(f"{archive}: damaged or incomplete ({first_line(e)}); fetch it again") from None
     except RuntimeError:

@@ -26,7 +26,7 @@ SMALLEST = 8
 
 @dataclass(frozen=True)
 class Box:
-    """A thing in a photo; edges in pixels of the photo as it is shown, upright."""
+    """A thing in a photo; edges in pixels of the photo as it is shown, upright, or in shares of its sides."""
 
     path: str
     label: str
@@ -35,6 +35,7 @@ class Box:
     right: float
     bottom: float
     split: str | None
+    shares: bool = False
 
 
 def crop_boxes(boxes: Iterable[Box], finder: Finder, what: str, reading: Reading) -> list[Sample]:
@@ -76,14 +77,17 @@ def _crop(path: Path, name: str, boxes: list[Box], reading: Reading) -> list[Sam
         if not all(map(math.isfinite, given)):
             reading.skipped.append(Skipped(of, "a box whose edges are no numbers", box.label))
             continue
-        edges = tuple(round(min(max(edge, -_FAR), _FAR)) for edge in given)
-        kept = made.path(f"{'-'.join(map(str, edges))}.png")
+        # What a crop is kept under: pixels, or millionths of the photo's sides.
+        steps = [round(min(max(edge * 1e6 if box.shares else edge, -_FAR), _FAR)) for edge in given]
+        kept = made.path(f"{'-'.join(map(str, steps))}{'-shares' if box.shares else ''}.png")
         if not kept.exists():
             try:
                 photo = photo or _open(path)
             except ImageError as e:
                 reading.skipped.append(Skipped(name, str(e)))
                 return []
+            sides = (photo.width, photo.height) * 2 if box.shares else (1,) * 4
+            edges = [round(min(max(edge * side, -_FAR), _FAR)) for edge, side in zip(given, sides, strict=True)]
             left, top = max(0, edges[0]), max(0, edges[1])
             right, bottom = min(photo.width, edges[2]), min(photo.height, edges[3])
             if min(right - left, bottom - top) < SMALLEST:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.runtime.errors import DataError, TlcError
 
+from .boxes import Box, crop_boxes
 from .csv_table import Table, read_csv
 from .listing import Finder, Row, split_named, take
 
@@ -26,7 +27,8 @@ PATHS = (
         "image_name",
         "imagename",
     ),
-    *("image_id", "imageid", "img", "id", "name"),
+    *("image_paths", "filepaths", "img_path", "img_name", "image index", "image_id", "imageid", "img", "id_code"),
+    *("id", "name"),
 )
 """Columns that name an image, the clearest first."""
 LABELS = (
@@ -41,9 +43,17 @@ LABELS = (
     "choice",
     "labels",
     "tags",
+    *("diagnosis", "dx", "finding labels", "classid", "class_id", "label_id"),
 )
 """Columns that say what it is, the clearest first."""
 _SPLIT = ("split", "set", "subset", "data set")
+_FLAGS = {
+    **dict.fromkeys(("is_valid", "is_val", "is_validation"), ("validation", "train")),
+    "is_test": ("test", "train"),
+    **dict.fromkeys(("is_train", "is_training"), ("train", "test")),
+}
+"""Columns of true and false in place of one for the split, and what each means."""
+_EDGES = (("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"))
 _ONE_HOT = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 
@@ -70,6 +80,8 @@ def read(reading: Reading) -> list[Sample]:
     reading.recognised.append("a list of images with their labels")
     plain = "path" in table.header  # where it says a path, it means one
     finder = Finder(path.parent, reading.within, by_name=not plain, preferred=path.stem.casefold())
+    if has_boxes(table):
+        return crop_boxes(box_rows(table), finder, str(path), reading)
     return take(list_rows(table), finder, str(path), reading)
 
 
@@ -88,7 +100,6 @@ def list_rows(table: Table) -> Iterator[Row]:
         DataError: a row has no path or no label, or several labels; names the line.
     """
     at, label_at = _columns(table)
-    split_at = next((table.header.index(name) for name in _SPLIT if name in table.header), None)
     if label_at is not None:
         _refuse_several(table, label_at)
     for line, row in table.rows:
@@ -97,8 +108,49 @@ def list_rows(table: Table) -> Iterator[Row]:
         for column, value in (("path", row[at]), ("label", label)):
             if not value:
                 raise DataError(f"{where}: no {column}; every row needs one")
-        split = None if split_at is None else split_named(row[split_at], where)
-        yield Row(row[at], label, split, f"line {line}")
+        yield Row(row[at], label, _split(table, row, where), f"line {line}")
+
+
+def has_boxes(table: Table) -> bool:
+    """Whether a list has a line for each box in a photo, as TensorFlow's object detection takes it."""
+    return any(set(edges) <= set(table.header) for edges in _EDGES)
+
+
+def box_rows(table: Table) -> Iterator[Box]:
+    """Yield the boxes of a list that has them; a line without edges says that there is nothing, and is passed over.
+
+    Raises:
+        DataError: a line has no photo or no label, or edges that are no numbers; names the line.
+    """
+    at, label_at = _columns(table)
+    columns = [table.header.index(edge) for edge in next(of for of in _EDGES if set(of) <= set(table.header))]
+    lines = [(line, row, [row[i] for i in columns]) for line, row in table.rows]
+    try:
+        boxes = [(line, row, list(map(float, cells))) for line, row, cells in lines if any(cells)]
+    except ValueError as e:
+        raise DataError(f"{table.path}: the edge of a box is no number ({e})") from None
+    if label_at is None or at < 0:
+        raise DataError(f"{table.path}: boxes without a column of labels; expected filename,class and their edges")
+    shares = all(edge <= 1 for _, _, edges in boxes for edge in edges)
+    for line, row, (left, top, right, bottom) in boxes:
+        where = f"{table.path}, line {line}"
+        if not row[at] or not row[label_at]:
+            raise DataError(f"{where}: no {'path' if row[label_at] else 'label'}; every box needs one")
+        yield Box(row[at], row[label_at], left, top, right, bottom, _split(table, row, where), shares)
+
+
+def _split(table: Table, row: tuple[str, ...], where: str) -> str | None:
+    """Return the split that a row says, by its name or by a column of true and false."""
+    at = next((table.header.index(name) for name in _SPLIT if name in table.header), None)
+    if at is not None:
+        return split_named(row[at], where)
+    flag = next((name for name in _FLAGS if name in table.header), None)
+    if flag is None:
+        return None
+    said = row[table.header.index(flag)].casefold()
+    if said not in _ONE_HOT:
+        raise DataError(f"{where}: {flag} is {said[:40]!r}, expected true or false")
+    return _FLAGS[flag][0 if _ONE_HOT[said] else 1]
 
 
 def _is_list(table: Table) -> bool:
@@ -115,17 +167,35 @@ def _columns(table: Table) -> tuple[int, int | None]:
     labels = [header.index(name) for name in LABELS if name in header]
     if not labels and at >= 0 and len(header) == 2 and not _is_one_hot(table, at):
         labels = [1 - at]
-    return at, labels[0] if labels else None
+    return at, _named(table, labels) if labels else None
+
+
+def _named(table: Table, columns: list[int]) -> int:
+    """Return the column of labels: the clearest, or the one that names the classes which that numbers."""
+    first, *others = columns
+    numbers = [row[first] for _, row in table.rows]
+    if others and all(number.isdecimal() for number in numbers):
+        for other in others:
+            names = [row[other] for _, row in table.rows]
+            pairs = set(zip(numbers, names, strict=True))
+            if len(pairs) == len(set(numbers)) == len(set(names)) and not all(name.isdecimal() for name in names):
+                return other
+    return first
+
+
+def _classes(table: Table, at: int) -> list[int]:
+    """Return the columns that may each be a class: all but those of the path and the split."""
+    return [i for i, name in enumerate(table.header) if i != at and name not in _SPLIT and name not in _FLAGS]
 
 
 def _is_one_hot(table: Table, at: int) -> bool:
-    cells = (cell.casefold() for _, row in table.rows for i, cell in enumerate(row) if i != at)
-    return all(cell in _ONE_HOT for cell in cells)
+    columns = _classes(table, at)
+    return all(row[i].casefold() in _ONE_HOT for _, row in table.rows for i in columns)
 
 
 def _marked(table: Table, row: tuple[str, ...], at: int, where: str) -> str:
     """Return the one class that a row marks with 1."""
-    marked = [table.names[i] for i, cell in enumerate(row) if i != at and _ONE_HOT[cell.casefold()]]
+    marked = [table.names[i] for i in _classes(table, at) if _ONE_HOT[row[i].casefold()]]
     if len(marked) > 1:
         raise several(f"{where}: {row[at]}", marked)
     return marked[0] if marked else ""
@@ -143,7 +213,7 @@ def _refuse_several(table: Table, at: int) -> None:
     Raises:
         DataError: there is one.
     """
-    marks = {"tags": " ,;|", "labels": ",;|"}.get(table.header[at], "")
+    marks = {"tags": " ,;|", "labels": ",;|", "finding labels": "|"}.get(table.header[at], "")
     for line, row in table.rows:
         cell = row[at]
         if (cell[:1] in "[{" and cell[-1:] in "]}" and cell) or any(mark in cell for mark in marks):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +69,15 @@ def read_csv(path: Path, encoding: str | None = None) -> Table:
     """
     text = read_text(path, encoding)
     start = text.lstrip().partition("\n")[0]
+    told = re.fullmatch(r"sep=(.)\s*", start, re.IGNORECASE)  # as Excel has it, in a line before the header
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=start.count), strict=True)
+        delimiter = told[1] if told else max(_DELIMITERS, key=start.count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         # A quoted cell may span lines: `line_num` counts lines, which is what an editor shows.
         rows = [(reader.line_num, tuple(cell.strip() for cell in row)) for row in reader if any(map(str.strip, row))]
     except csv.Error as e:
         raise DataError(f"{path}: not a readable CSV ({e})") from None
+    rows = rows[1:] if told else rows
     names = rows[0][1] if rows else ()
     for line, row in rows[1:]:
         if len(row) != len(names):

@@ -9,9 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tlc_edge.compiler.data.records import SPLITS, Reading, Sample, Skipped
+from tlc_edge.compiler.data.records import Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError
+from tlc_edge.runtime.images.load import source_name
 from tlc_edge.runtime.images.walk import is_junk, walk
+
+from .split_folders import BESIDE, split_of
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -36,9 +39,10 @@ def split_named(text: str, where: str) -> str | None:
     Raises:
         DataError: it names something else.
     """
-    if text and text.casefold() not in SPLITS:
+    split = split_of(text) or BESIDE.get(text.casefold())
+    if text and split is None:
         raise DataError(f"{where}: split {text!r}, expected train, validation, test or nothing")
-    return SPLITS.get(text.casefold())
+    return split
 
 
 @dataclass
@@ -84,9 +88,19 @@ class Finder:
 
     def missing(self, text: str) -> str:
         """Return why there is no such file."""
+        if "://" in text:
+            return "an address: a list names files here; fetch what it names, or give one address of all"
         if _DRIVE.match(text):
             return "no such file here: a path of a Windows machine; make it relative to the list's folder"
+        same = (self._index or {}).get(_key(text.replace("\\", "/").rpartition("/")[2]), [])
+        if len(same) > 1:
+            return (
+                f"{len(same)} files are called so, such as {source_name(self._under(same[0]))}; name their folder, too"
+            )
         return "no such file"
+
+    def _under(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     def note(self, what: str) -> list[str]:
         """Return what had to be assumed about paths; `what` is the list."""

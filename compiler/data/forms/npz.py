@@ -25,6 +25,13 @@ _NPZ_KEYS = (
     ("x_val", "y_val", "validation"),
     ("x_valid", "y_valid", "validation"),
     ("x_test", "y_test", "test"),
+    ("X", "y", None),
+    ("X_train", "y_train", "train"),
+    ("X_val", "y_val", "validation"),
+    ("X_test", "y_test", "test"),
+    ("train_images", "train_labels", "train"),
+    ("val_images", "val_labels", "validation"),
+    ("test_images", "test_labels", "test"),
 )
 
 

@@ -26,7 +26,7 @@ _WORDS = {
     "validation": ("val", "valid", "validation", "validate"),
     "test": ("test", "testing", "holdout", "heldout"),
 }
-_BESIDE = {"dev": "validation", "eval": "test", "evaluation": "test"}
+BESIDE = {"dev": "validation", "eval": "test", "evaluation": "test"}
 """Splits only beside one of the others: `dev` may well be a class."""
 _FILLERS = ("dataset", "images", "folder", "files", "image", "photos", "samples", "split", "data", "imgs", "img", "set")
 _SPLITS = {word: split for split, words in _WORDS.items() for word in words}
@@ -97,7 +97,7 @@ def _plan(folder: Path, root: Path, plan: Plan) -> None:
 
 def _plan_splits(folder: Path, tops: Sequence[Path], root: Path, plan: Plan) -> None:
     """Take the classes out of the splits' folders."""
-    splits = {top: s for top in tops if (s := split_of(top.name) or _BESIDE.get(top.name.casefold()))}
+    splits = {top: s for top in tops if (s := split_of(top.name) or BESIDE.get(top.name.casefold()))}
     others = [top for top in tops if top not in splits]
     found: list[ClassFolder] = []
     loose: list[tuple[Path, int]] = []
@@ -128,6 +128,8 @@ def _plan_beside(
 ) -> None:
     """Take the classes beside splits' folders that hold none."""
     trains = [path for path, _ in loose if splits.get(path) == "train"]
+    if not others and not any(map(holds_images, splits)):
+        return
     if not others or (trains and not _holds_all(others)):
         what = _names([path for path, _ in loose] or list(splits), root)
         if others:
@@ -187,7 +189,12 @@ def _plan_classes(tops: list[Path], root: Path, plan: Plan) -> None:
         if len(full) > 1 and len(images) == 1:
             plan.notes.append(f"{_names([top for top in full if top not in images], root)}: no classes; passed over")
             full = images
-        if folders_in(images[0]) and len(full) == 1:
+        if len(full) == 1:
+            if not any(map(holds_images, folders_in(images[0]))):
+                raise DataError(
+                    f"{root}: the images in {_names(images, root)} have no class: such a folder says what lies in it, "
+                    "not what it shows; make one folder per class in it, or list the images in a .csv with path,label"
+                )
             _plan(images[0], root, plan)
             return
     levels = {top: list(_levels(top)) for top in full}
@@ -211,7 +218,20 @@ def _plan_classes(tops: list[Path], root: Path, plan: Plan) -> None:
         return
     if holders:
         plan.notes.append(f"{_names(holders, root)}: folders called like a split in it give the split of their images")
+    plan.notes += _crossed(full, root)
     plan.folders += [ClassFolder(top, None, top in holders) for top in tops]
+
+
+def _crossed(full: list[Path], root: Path) -> list[str]:
+    """Return a warning where all folders hold the same ones: these may be the classes, and those folds or splits."""
+    inner = [{of.name for of in folders_in(top) if not split_of(of.name)} for top in full]
+    if len(full) < 2 or len(inner[0]) < 2 or any(of != inner[0] for of in inner) or any(map(loose_images, full)):
+        return []
+    within = ", ".join(sorted(map(source_name, inner[0]))[:8])
+    return [
+        f"{_names(full, root)}: each holds the same folders, {within}; taken as {len(full)} classes: if those in them "
+        "are the classes, give one of them, or list the images in a .csv with path,label,split"
+    ]
 
 
 def _levels(folder: Path) -> Iterator[Path]:

@@ -5,14 +5,17 @@ https://github.com/webdataset/webdataset, *The WebDataset Format*.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
+import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from tlc_edge.compiler.data.records import Origin, Reading, Sample
 from tlc_edge.runtime.errors import DataError, first_line
@@ -61,7 +64,7 @@ def read(reading: Reading) -> list[Sample]:
 
     def embedded() -> Iterator[Embedded]:
         for file in files:
-            with file.open("rb") as opened:
+            with _open(file) as opened:
                 for member in members(opened, file.name):
                     yield Embedded(member.data, member.label, tar_split(file.name), member.name)
 
@@ -69,8 +72,10 @@ def read(reading: Reading) -> list[Sample]:
 
 
 def tar_split(name: str) -> str | None:
-    """Return the split that a tar file's name says, as `train-000001.tar` does."""
-    return split_of(Path(name).stem)
+    """Return the split that a tar file's name says, as `train-000001.tar` and `imagenet1k-validation-00.tar` do."""
+    stem = Path(name).stem
+    said = {split for word in re.split(r"[\W\d_]+", stem) if word and (split := split_of(word))}
+    return split_of(stem) or (said.pop() if len(said) == 1 else None)
 
 
 def members(opened: IO[bytes], file: str) -> Iterator[Member]:
@@ -93,7 +98,7 @@ def members(opened: IO[bytes], file: str) -> Iterator[Member]:
                     content = tar.extractfile(info)
                     parts[suffix] = (b"" if content is None else content.read(), info.offset_data)
             yield from _sample(key, parts, file)
-    except (tarfile.TarError, OSError, EOFError) as e:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as e:
         raise DataError(f"{file}: damaged or incomplete ({first_line(e)}); fetch it again") from None
 
 
@@ -129,15 +134,24 @@ def _label(parts: dict[str, tuple[bytes, int]]) -> str | None:
 def _tars(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(inside for inside in path.glob("*.tar") if inside.is_file())
-    return [path] if path.suffix.lower() == ".tar" and path.is_file() else []
+    return [path] if (path.suffix.lower() == ".tar" or is_packed(path)) and path.is_file() else []
+
+
+def _open(file: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(file, "rb")) if is_packed(file) else file.open("rb")
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is called like a tar file that is compressed: parts of it cannot be read by where they lie."""
+    return path.name.lower().endswith((".tar.gz", ".tgz"))
 
 
 def _is_one(path: Path) -> bool:
     """Whether a tar file begins with an image that has its class beside it."""
     try:
-        with tarfile.open(path, mode="r|") as tar:
+        with tarfile.open(path, mode="r|gz" if is_packed(path) else "r|") as tar:
             names = [info.name for _, info in zip(range(_FIRST), tar, strict=False) if info.isfile()]
-    except (tarfile.TarError, OSError):
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
         return False
     classes = {os.path.splitext(name)[0] for name in names if name.lower().endswith((".cls", ".json"))}  # noqa: PTH122
     return any(is_image(name) and name[: name.rfind(".")] in classes for name in names)
