@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from PIL import Image
 from tlc_edge.runtime.bundle.bundle import Bundle
 from tlc_edge.runtime.engines.open import open_engine
 from tlc_edge.runtime.engines.selftest_once import selftest_once
+from tlc_edge.runtime.forks import Forks
 from tlc_edge.runtime.gallery.path import default_gallery
 from tlc_edge.runtime.images.decode_ahead import Decoded, decode, decode_ahead
 from tlc_edge.runtime.images.each_image import each_image
@@ -31,6 +31,7 @@ from tlc_edge.runtime.labels import NONE_OF_THESE, clean_label
 from tlc_edge.runtime.vectors import Floats
 
 from .errors import GalleryError, ImageError, UsageError, unknown_name
+from .late import load_late
 
 if TYPE_CHECKING:
     from tlc_edge.runtime.gallery.records import Change, Example
@@ -66,6 +67,7 @@ class Classifier:
         self._engine, self.model = open_engine(bundle, engine, threads)
         self._taught = Taught(bundle, gallery, manifest.unknown.rate if rate is None else checked_rate(rate))
         self._doubts: Doubts | None = None
+        _all.add(self)
 
     @classmethod
     def open(
@@ -234,7 +236,6 @@ class Classifier:
             from tlc_edge.runtime.knn.base_check import taken, turned_away
             from tlc_edge.runtime.knn.enroll_warnings import Doubts, NewExample, sharpness
 
-            importlib.import_module("PIL.JpegImagePlugin")  # for thumbnails; Pillow would load it amid the work
             self._doubts = doubted = self._doubts or Doubts(self.bundle)
         label = clean_label(label)  # before the work, and before a gallery is made for nothing
         new: list[NewExample] = []
@@ -356,3 +357,6 @@ def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(out, "JPEG", quality=_THUMBNAIL_QUALITY)
     return out.getvalue()
+
+
+_all: Forks[Classifier] = Forks(7, lambda _: load_late(), lambda _: None, lambda _: None)

@@ -29,6 +29,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("engines",),
         ("gallery",),
         ("knn",),
+        ("late",),
         ("classifier",),
         ("watch", "doctor", "client", "__init__"),
         ("serve",),

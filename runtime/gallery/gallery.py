@@ -29,7 +29,7 @@ from .file import SQLITE_ERRORS, bound_steps, connect, empty_log, stamp, transla
 from .limits import Limits, read_limits
 from .packed import pack
 from .records import START, Change, Cursor, Example, ExampleSource, GalleryRows
-from .session import Session
+from .session import Session, opening
 
 
 class Gallery:
@@ -114,22 +114,23 @@ class Gallery:
         read_only: bool,
         clock: Callable[[], float],
     ) -> Gallery:
-        opened = connect(path, create=create and not read_only, read_only=read_only)
-        db = opened.db
-        try:
-            with translated(path):
-                current = schema.is_current(db, path, read_only=read_only)
-                if schema.is_unfinished(db) and (read_only or meta is None):
-                    raise GalleryError(f"{path}: the gallery is empty; teach a first class with `tlc enroll`")
-                if not read_only and not opened.shared:
-                    use_log(db)
-                if not current and not read_only:  # reading needs nothing that came after the first version
-                    schema.upgrade(db, path, {**(meta or {}), "created": _iso(clock()), "rewrites": "0"})
-                    empty_log(db)
-                return cls(Session(path, opened, read_only), clock)
-        except BaseException:
-            db.close()
-            raise
+        with opening():
+            opened = connect(path, create=create and not read_only, read_only=read_only)
+            db = opened.db
+            try:
+                with translated(path):
+                    current = schema.is_current(db, path, read_only=read_only)
+                    if schema.is_unfinished(db) and (read_only or meta is None):
+                        raise GalleryError(f"{path}: the gallery is empty; teach a first class with `tlc enroll`")
+                    if not read_only and not opened.shared:
+                        use_log(db)
+                    if not current and not read_only:  # reading needs nothing that came after the first version
+                        schema.upgrade(db, path, {**(meta or {}), "created": _iso(clock()), "rewrites": "0"})
+                        empty_log(db)
+                    return cls(Session(path, opened, read_only), clock)
+            except BaseException:
+                db.close()
+                raise
 
     def expect(self, fingerprint: str, width: int) -> None:
         """Raise where it is not a gallery of these embeddings.

@@ -227,3 +227,23 @@ def _state(db: sqlite3.Connection) -> tuple[int, ...]:
     latest = db.execute("SELECT coalesce(max(id), 0) FROM operations").fetchone()[0]
     rewrites = db.execute("SELECT value FROM meta WHERE key = 'rewrites'").fetchone()[0]
     return int(latest), int(rewrites)
+
+
+class _Opening:
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def opening() -> Generator[None, None, None]:
+    """Make a fork wait for the block, from the first connection to a gallery until its Session is made.
+
+    Half open, it would be nobody's in the child, where SQLite would believe that it holds the parent's locks.
+    """
+    one = _Opening()
+    with one.lock:
+        _openings.add(one)
+        yield
+
+
+_openings: Forks[_Opening] = Forks(5, lambda one: one.lock.acquire(), lambda one: one.lock.release(), lambda _: None)

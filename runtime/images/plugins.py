@@ -53,6 +53,12 @@ def open_image(data: bytes) -> Image.Image:
     return image
 
 
+def load_plugins() -> None:
+    """Load all that reading a picture of whatever kind may load: Pillow's plugins, and that for HEIC."""
+    Image.init()
+    _register_heif()
+
+
 @functools.cache
 def _register_heif() -> bool:
     try:

@@ -8,34 +8,51 @@ import threading
 import warnings
 from collections.abc import Generator
 
-_quiet_lock = threading.Lock()
-_quiet_depth = 0
-_quiet_filters: warnings.catch_warnings[None] | None = None
+from tlc_edge.runtime.forks import Forks
 
 
-@contextlib.contextmanager
-def quiet_pillow() -> Generator[None, None, None]:
-    """Ignore Pillow's warnings (a damaged EXIF block, an odd palette) while any thread is in here.
+class _Filters:
+    """Those of Python's warnings while any thread reads a picture.
 
     `catch_warnings` alone is not safe in threads: two that overlap restore each other's filters, and
     the wrong ones stay. So the first one in sets the filter, and the last one out takes it away.
     """
-    global _quiet_depth, _quiet_filters
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.depth = 0
+        self.usual: warnings.catch_warnings[None] | None = None
+
+    def enter(self) -> None:
+        with self.lock:
+            if self.depth == 0:
+                self.usual = warnings.catch_warnings()
+                self.usual.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self.depth += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.depth -= 1
+            if self.depth == 0:
+                self.restore()
+
+    def restore(self) -> None:
+        """Bring the usual ones back; in the child of a fork whoever read a picture is not there."""
+        if self.usual is not None:
+            self.usual.__exit__(None, None, None)
+        self.depth, self.usual = 0, None
+
+
+@contextlib.contextmanager
+def quiet_pillow() -> Generator[None, None, None]:
+    """Ignore Pillow's warnings (a damaged EXIF block, an odd palette) while any thread is in here."""
     _hush_log()
-    with _quiet_lock:
-        if _quiet_depth == 0:
-            _quiet_filters = warnings.catch_warnings()
-            _quiet_filters.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-        _quiet_depth += 1
+    _filters.enter()
     try:
         yield
     finally:
-        with _quiet_lock:
-            _quiet_depth -= 1
-            if _quiet_depth == 0 and _quiet_filters is not None:
-                _quiet_filters.__exit__(None, None, None)
-                _quiet_filters = None
+        _filters.leave()
 
 
 @functools.cache
@@ -44,3 +61,13 @@ def _hush_log() -> None:
     import logging  # not above: arrays, as cameras give them, do without
 
     logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+def _renew(those: list[_Filters]) -> None:
+    for one in those:
+        one.restore()
+
+
+_filters = _Filters()
+_all: Forks[_Filters] = Forks(2, lambda one: one.lock.acquire(), lambda one: one.lock.release(), _renew)
+_all.add(_filters)

@@ -178,4 +178,4 @@ def _renew(taught: list[Taught]) -> None:
         one.renew()
 
 
-_all: Forks[Taught] = Forks(5, Taught.hold, Taught.release, _renew)
+_all: Forks[Taught] = Forks(6, Taught.hold, Taught.release, _renew)
