@@ -1,7 +1,7 @@
 """Whole builds on a cluster against one machine: what is killed, what each process takes, how it grows.
 
     python benchmarks/cluster_build.py kills --images 20000     three Ray nodes and a bucket; a node and the driver die
-    python benchmarks/cluster_build.py workers --images 12000   one machine against Ray with 1 and 2 workers
+    python benchmarks/cluster_build.py workers --images 12000   one process beside Ray with 1 and 2 workers
     python benchmarks/cluster_build.py growth --grow 10000 50000 200000
 
 Images are the 5,000 digits of `sample:digits`, moved, turned and dimmed at random, in ten classes, and where a folder
@@ -329,7 +329,10 @@ ray_runner(sys.argv[2])(store, plan, passes[0], silent)
 
 
 def workers(given: argparse.Namespace, folder: Path) -> None:
-    """Compare all images once through the float trunk: in one process, and as tasks of 1 and 2 nodes of one core."""
+    """Compare all images once through the float trunk: in one process, and as tasks of 1 and 2 nodes of one core.
+
+    Both at once, so that what else the machine does slows them alike; one process has a thread for each node.
+    """
     from tlc_edge.compiler.shards.store import Store
     from tlc_edge.compiler.shards.stored import states
 
@@ -342,37 +345,46 @@ def workers(given: argparse.Namespace, folder: Path) -> None:
     subprocess.run(words, env=environment(folder, "plan"), check=True, stdout=subprocess.DEVNULL)
     shutil.copytree(folder / "1", folder / "2")
 
-    def timed(role: str, script: str, *words: str) -> tuple[float, Watch]:
-        watch = Watch()
-        watch.start()
-        began = time.monotonic()
-        command = [sys.executable, "-c", script, *words]
-        subprocess.run(command, env=environment(folder, role), check=True, stdout=subprocess.DEVNULL)
-        took = time.monotonic() - began
-        time.sleep(1)
-        watch.stop()
-        return took, watch
-
-    best = 0.0
-    for threads in ("1", "2"):
-        took, watch = timed("alone", ALONE, str(folder / "1"), str(images), threads)
-        used = watch.processor("alone")
-        best = min(best or used, used)
-        say(f"one process, {threads} threads: {given.images / took:.1f} images/s, {used:.1f} s of processor")
-        watch.report()
     for count in (1, 2):
-        with nodes(environment(folder, "nodes"), count, folder / "nodes.log") as (_, at):
+        store = str(folder / str(count))
+        # Ray gives its workers the niceness 15, and on a busy machine they would wait where one process does not.
+        env = environment(folder, "nodes", RAY_worker_niceness="0")
+        with nodes(env, count, folder / "nodes.log") as (_, at):
             started = Watch()
             started.start()
             time.sleep(10)  # what the nodes take until they are up
             started.stop()
             before = started.processor("nodes", "worker")
-            took, watch = timed("driver", SPREAD, str(folder / str(count)), at)
-        used = watch.processor("nodes", "worker", "driver") - before
-        (state,) = states(Store(str(folder / str(count))))
-        say(f"Ray, {count} workers: {state.read_images / took:.1f} images/s, {used:.1f} s of processor, start of nodes")
-        say(f"  {before:.1f} s more; {state.processor:.1f} s in shards; {best / used:.2f} of one process")
+            alone = [ALONE, str(folder / "1"), str(images), str(count)]
+            took, watch = at_once(folder, {"alone": alone, "driver": [SPREAD, store, at]})
+        single, used = watch.processor("alone"), watch.processor("nodes", "worker", "driver") - before
+        (state,) = states(Store(store))
+        say(f"one process, {count} threads: {given.images / took['alone']:.1f} images/s, {single:.1f} s of processor")
+        say(f"Ray, {count} workers: {given.images / took['driver']:.1f} images/s, {used:.1f} s of processor")
+        say(f"  {state.processor:.1f} s of it in shards; the start of nodes {before:.1f} s more")
+        of_clock, of_processor = took["alone"] / took["driver"], single / used
+        say(f"  {of_clock:.2f} of one process on the clock, {of_processor:.2f} in processor seconds")
         watch.report()
+
+
+def at_once(folder: Path, scripts: Mapping[str, Sequence[str]]) -> tuple[dict[str, float], Watch]:
+    """Run scripts at once, each in its role; return how long each took, and what was seen of all."""
+    watch = Watch()
+    watch.start()
+    began = time.monotonic()
+    running = {
+        role: subprocess.Popen([sys.executable, "-c", *words], env=environment(folder, role), stdout=subprocess.DEVNULL)
+        for role, words in scripts.items()
+    }
+    took: dict[str, float] = {}
+    while running:
+        for role in [role for role, process in running.items() if process.poll() is not None]:
+            assert running.pop(role).returncode == 0, role
+            took[role] = time.monotonic() - began
+        time.sleep(0.1)
+    time.sleep(1)
+    watch.stop()
+    return took, watch
 
 
 def growth(given: argparse.Namespace, folder: Path) -> None:

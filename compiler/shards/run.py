@@ -6,6 +6,7 @@ A shard is a function of its list: run twice, by two at once or after a kill, it
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -131,12 +132,19 @@ def trunk_of(store: Store, look: Look) -> TrunkFile:
         )
 
     def load() -> LoweredTrunk:
-        data = store.read(f"{TRUNKS}/{look.trunk}")
-        if hashlib.sha256(data).hexdigest() != look.trunk:
-            raise DataError(f"{store.name}: {TRUNKS}/{look.trunk} is damaged; plan it again")
-        return LoweredTrunk(look.form, FLOAT32.name, data)
+        return LoweredTrunk(look.form, FLOAT32.name, _trunk(store.where, look.trunk))
 
     return TrunkFile(look.fingerprint, look.width, load, kind)
+
+
+@functools.lru_cache(maxsize=2)
+def _trunk(where: str, name: str) -> bytes:
+    """Return the bytes of a trunk; they are kept, since a worker makes one shard of a pass after the other."""
+    store = Store(where)
+    data = store.read(f"{TRUNKS}/{name}")
+    if hashlib.sha256(data).hexdigest() != name:
+        raise DataError(f"{store.name}: {TRUNKS}/{name} is damaged; plan it again")
+    return data
 
 
 def _view(look: Look, views: dict[str, View]) -> View:

@@ -558,6 +558,18 @@ def test_what_is_printed_has_the_shape_that_is_promised(
     assert "Missing in pass 0: 0." in here(capfd, "features", "status", other).out
 
 
+def test_the_store_of_a_plan_is_an_argument_or_what_o_says(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", pictures, "--backbone", SKETCH, "--pool", "flatten", "--cache", "off", "--shards", 2, "--json"]
+    for name, where in (("a", [tmp_path / "a"]), ("b", ["-o", tmp_path / "b"])):
+        assert here(capfd, "features", "plan", *options, *where).json()["store"] == str(tmp_path / name)
+    assert (tmp_path / "a" / "plan.json").read_bytes() == (tmp_path / "b" / "plan.json").read_bytes()
+    assert "give the STORE" in here(capfd, "features", "plan", *options).failed(2)
+    assert "two stores are named" in here(capfd, "features", "plan", "c", *options, "-o", "d").failed(2)
+    assert not Path("c").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -3,6 +3,7 @@
 \b
 tlc features plan s3://bucket/store --data s3://bucket/photos --shards 256
 tlc features plan s3://bucket/store
+tlc features plan --data s3://bucket/photos --shards 256 -o s3://bucket/store
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from tlc_edge.compiler.options import AUGMENTATIONS, DEFAULT_AUGMENT, Options, p
 
 
 @click.command(help=__doc__)
-@click.argument("store")
+@click.argument("store", required=False)
+@click.option("-o", "--output", "named", metavar="STORE", help="STORE, where it is not given as an argument.")
 @data_options(required=False)
 @click.option(
     "--shards",
@@ -52,10 +54,18 @@ from tlc_edge.compiler.options import AUGMENTATIONS, DEFAULT_AUGMENT, Options, p
 @threads_option
 @json_option
 def plan(
-    store: str, shards: int, target: str, augment: str | None, data: str | None, as_json: bool, **given: Any
+    store: str | None,
+    named: str | None,
+    shards: int,
+    target: str,
+    augment: str | None,
+    data: str | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     from tlc_edge.compiler.spread import plan_features
 
+    store = _one_of(store, named)
     options = Options(
         data=data or "",
         targets=tuple(t.strip() for t in target.split(",") if t.strip()),
@@ -69,3 +79,12 @@ def plan(
         put_json(states_document(store, found))
     else:
         print_states(store, found)
+
+
+def _one_of(store: str | None, named: str | None) -> str:
+    """Return the one name of the store that was given."""
+    if store and named and store != named:
+        raise click.UsageError(f"two stores are named, {store} and, with -o, {named}; give one")
+    if found := store or named:
+        return found
+    raise click.UsageError("give the STORE that is planned: a folder, or an address such as s3://bucket/store")
