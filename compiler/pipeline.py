@@ -49,6 +49,7 @@ from .prepare import (
     featurize_all,
     keep_cut,
     list_images,
+    look_at_all,
     lower,
     own_labels,
     receive_cut,
@@ -91,16 +92,20 @@ def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Resul
     trunk = files.trunk
 
     with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out
-        featurized = featurize_all(order, files, listed, tell)
+        looked = look_at_all(order, files, listed, tell)  # as far as that needs no trunk, which may be on its way
 
     with step("split"):  # in three parts; after decoding, so that they are counted in images that exist
-        data = split_data(listed, featurized, trunk, options.seed, labels)
-
-    if options.fine_tune is not None:
-        files, data = tune(order, options.fine_tune, files, data, step)
+        data = split_data(listed, looked, trunk, options.seed, labels)
 
     with step("calibrate"):  # training images set the int8 ranges; the held-out ones must not
         calibration = decode_calibration(data, options.calibration, options.seed)
+        files.begin_calibrated(order.trunks, calibration.images)
+
+    with step("featurize") as tell:  # the rest, while the worker lowers to int8
+        data = featurize_all(order, looked, data, tell)
+
+    if options.fine_tune is not None:
+        files, data = tune(order, options.fine_tune, files, data, step)
 
     with step("lower") as tell:  # the trunk once per format and scheme, however many targets take it
         trunks = lower(order, files, calibration, tell)

@@ -20,7 +20,7 @@ from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.data.prepared import Data, number_classes, split_samples
 from tlc_edge.compiler.data.records import Dataset, Sample
 from tlc_edge.compiler.data.split import Split
-from tlc_edge.compiler.features.featurize import Featurized, featurize
+from tlc_edge.compiler.features.featurize import HELD, Featurized, Looked, featurize, look, looked
 from tlc_edge.compiler.features.trunk_apart import Apart, Network, can_be_apart
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.fine_tune.layers import choose
@@ -32,6 +32,7 @@ from tlc_edge.compiler.train.heads import check_fit, check_head
 from tlc_edge.compiler.train.streamed import STREAMED
 from tlc_edge.compiler.worker import Worker
 from tlc_edge.runtime.errors import BuildError, DataError, UsageError
+from tlc_edge.runtime.knn.bank import free_memory
 from tlc_edge.runtime.progress import Count
 
 from .options import POOLS, FineTune
@@ -42,6 +43,8 @@ from .steps import Steps
 STUDIED = 10_000
 """Training images that all but the head is made from, where more than `STREAMED` train; more where classes are many."""
 _OF_A_CLASS = 5
+_OF_MEMORY = 8
+"""Of what is free, one part may hold decoded images; the worker grows meanwhile."""
 MEASURED = 10_000
 """Held-out images that are decoded and measured on, at most, or one of each class."""
 
@@ -239,10 +242,11 @@ def check_head_fits(order: Order, trunk: Trunk, listed: ImageList) -> None:
     check_fit(order.options.head, trunk.width, tuple(sorted(listed.dataset.labels)))
 
 
-def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Count) -> Featurized:
-    """Run the float trunk over all images, in the device's own engine: it takes a third of Keras' time.
+def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Count) -> Looked:
+    """Read, hash and decode all images; what cannot be decoded drops out.
 
-    What cannot be decoded drops out; the trunk is lowered only if an image is not in the cache.
+    Where the trunk is lowered elsewhere, what is decoded waits for it in memory, if it fits: so it is known which
+    images calibrate before the trunk runs. Otherwise the trunk runs at once.
 
     Raises:
         DataError: an image cannot be decoded, and the order is strict.
@@ -250,22 +254,36 @@ def featurize_all(order: Order, files: TrunkFiles, listed: ImageList, progress: 
     options, spec = order.options, files.trunk.backbone.input.preprocessing
     if order.stored is not None and listed.seen is not None:
         order.stored.check_trunk(files.as_float(), spec)
-        found = listed.seen
+        found = looked(listed.seen)
     else:
+        held = 0 if files.elsewhere is None else int(min(HELD, free_memory() / _OF_MEMORY))
         with caching(options.cache) as cache:
-            found = featurize(files.as_float(), listed.dataset.samples, spec, options.threads, progress, cache=cache)
+            found = look(
+                files.as_float(), listed.dataset.samples, spec, options.threads, progress, cache=cache, held=held
+            )
     if options.strict and found.skipped:
         first = found.skipped[0]
         raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")
     return found
 
 
+def featurize_all(order: Order, found: Looked, data: Data, progress: Count) -> Data:
+    """Run the float trunk over all images, in the device's own engine: it takes a third of Keras' time.
+
+    The trunk is lowered only if an image is not in the cache.
+    """
+    with caching(order.options.cache) as cache:
+        seen = found.featurize(progress, cache)
+    notes = (*data.notes, *([seen.problem] if seen.problem else []))
+    return replace(data, features=seen.features, cached=seen.cached, notes=notes)
+
+
 def split_data(
-    listed: ImageList, found: Featurized, trunk: Trunk, seed: int, labels: tuple[str, ...] | None = None
+    listed: ImageList, found: Looked, trunk: Trunk, seed: int, labels: tuple[str, ...] | None = None
 ) -> Data:
     """Say of each image that could be read what it is for; images of one picture stay together.
 
-    `labels` is the order of the classes, sorted by default.
+    Their features are yet to come. `labels` is the order of the classes, sorted by default.
 
     Raises:
         DataError: a class has too few.
@@ -281,13 +299,12 @@ def split_data(
         labels=labels,
         classes=classes,
         parts=parts,
-        features=found.features,
+        features=np.empty((0, trunk.width), np.float32),
         preprocessing=trunk.backbone.input.preprocessing,
         skipped=skipped,
         digests=found.digests,
         duplicates=list_groups(found.samples, groups, parts),
-        cached=found.cached,
-        notes=(*listed.dataset.notes, *([found.problem] if found.problem else [])),
+        notes=listed.dataset.notes,
         recognised=listed.dataset.recognised,
         studied=studied,
         measured=measured,

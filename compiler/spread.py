@@ -175,7 +175,9 @@ def _plan_again(options: Options, store: Store, step: Steps) -> Pass:
         backbone = order.backbone_source.load(options.backbone, options.asked)
         trunk = prepare.cut(order, backbone, listed, silent)
         files = TrunkFiles(trunk, options.cache)
-        data = prepare.split_data(listed, prepare.featurize_all(order, files, listed, silent), trunk, options.seed)
+        looked = prepare.look_at_all(order, files, listed, silent)
+        data = prepare.split_data(listed, looked, trunk, options.seed)
+        data = prepare.featurize_all(order, looked, data, silent)
     with step("calibrate"):
         calibration = decode_calibration(data, options.calibration, options.seed)
     with step("lower") as tell:

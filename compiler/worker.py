@@ -13,8 +13,10 @@ import os
 import pickle
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from tlc_edge.runtime.knn.bank import free_memory
@@ -27,6 +29,9 @@ T = TypeVar("T")
 ROOM = 3_000_000_000
 """Bytes of memory that must be free for a second process: with TensorFlow, and as much again for the first."""
 _MODULE = "tlc_edge.compiler.run_worker"
+
+
+_Asked = tuple[Future[Any], partial[Any]]
 
 
 class LostError(Exception):
@@ -69,7 +74,8 @@ class Worker:
         self.apart = min(threads or cores(), cores()) > 1 and free_memory() > ROOM
         """Whether calls go to a process of their own."""
         self._process: subprocess.Popen[bytes] | None = None
-        self._line = ThreadPoolExecutor(1, "worker")  # one call at a time, in the order in which they came
+        self._line = ThreadPoolExecutor(1, "worker")  # one call at a time
+        self._waiting: deque[_Asked] = deque()
 
     @property
     def running(self) -> bool:
@@ -78,15 +84,11 @@ class Worker:
 
     def start(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Pending[T]:
         """Start a function of a module; what it takes and gives goes through a pipe, so it must bear pickling."""
+        return self._start(self._waiting.append, partial(function, *args, **kwargs))
 
-        def call() -> T:
-            return function(*args, **kwargs)
-
-        if not self.apart:
-            return Pending(None, call)
-        if self._process is None and not self._open():
-            return Pending(None, call)
-        return Pending(self._line.submit(self._ask, function, args, kwargs), call)
+    def start_next(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Pending[T]:
+        """Start a function as `start` does, before all that waits to be called."""
+        return self._start(self._waiting.appendleft, partial(function, *args, **kwargs))
 
     def close(self) -> None:
         """End the process, whatever it is at."""
@@ -95,6 +97,7 @@ class Worker:
             self._process.kill()
             self._process.wait()
         self._line.shutdown(wait=True, cancel_futures=True)
+        self._waiting.clear()
         for pipe in () if self._process is None else (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):  # what was not sent
@@ -120,6 +123,23 @@ class Worker:
         except (OSError, ValueError):  # too many processes; or no interpreter of its own
             self.apart = False
         return self.apart
+
+    def _start(self, wait: Callable[[_Asked], None], call: partial[T]) -> Pending[T]:
+        if not self.apart or (self._process is None and not self._open()):
+            return Pending(None, call)
+        future: Future[T] = Future()
+        wait((future, call))
+        self._line.submit(self._make_next)
+        return Pending(future, call)
+
+    def _make_next(self) -> None:
+        future, call = self._waiting.popleft()
+        try:
+            given = self._ask(call.func, call.args, call.keywords)
+        except BaseException as e:
+            future.set_exception(e)
+        else:
+            future.set_result(given)
 
     def _ask(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         process = self._process

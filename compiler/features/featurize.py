@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
-import json
-import os
-import queue
-import time
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.cache.store import FeatureCache
-from tlc_edge.compiler.data.decode import unreadable
 from tlc_edge.compiler.data.records import Sample, Skipped
 from tlc_edge.compiler.data.views import PLAIN, View
-from tlc_edge.compiler.records import Floats, LoweredTrunk
+from tlc_edge.compiler.records import Floats
 from tlc_edge.runtime.bundle.manifest import Preprocessing
-from tlc_edge.runtime.engines.open import KINDS, Engine, EngineKind, open_model
-from tlc_edge.runtime.errors import BuildError, ImageError
-from tlc_edge.runtime.images.load import read_bytes, source_name
-from tlc_edge.runtime.images.nothing import ONE_COLOUR, SIDE, is_one_colour, thumbnail
+from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.images.nothing import ONE_COLOUR, SIDE, is_one_colour
 from tlc_edge.runtime.progress import Count, silent
 
-from .half import packed, rounded, unpacked
+from .half import unpacked
+from .trunk_run import Computed, Found, Missed, TrunkFile, TrunkRun, trunk_file
 
-_FORMAT = 2  # rises when the same image would give other features, or other bytes in the cache
-_DECODED = 200_000_000  # bytes of images that wait for the trunk
-_WRITE_AFTER = 1.0  # seconds of work that a kill may lose
+__all__ = ["Featurized", "Looked", "TrunkFile", "featurize", "look", "looked", "trunk_file"]
 
-
-@dataclass(frozen=True, eq=False)
-class TrunkFile:
-    """A trunk as an engine runs it: one output, `features`."""
-
-    fingerprint: str
-    """A hash of all that decides the features of given pixels, but for the engine."""
-    width: int
-    load: Callable[[], LoweredTrunk]
-    """Returns the file; called only when there is an image that is not in the cache, and lowers once at most."""
-    kind: EngineKind
+HELD = 1_000_000_000
+"""Bytes of images that `look` keeps decoded at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +45,16 @@ class Featurized:
     """SHA-256 of each image that could be read: of its file, or of its pixels where it has none."""
 
 
-def trunk_file(file: LoweredTrunk, width: int) -> TrunkFile:
-    """Return a lowered trunk of `width` features with the engine that its format runs in."""
-    return TrunkFile(hashlib.sha256(file.data).hexdigest(), width, lambda: file, _kind(file.format))
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """The images that could be read, and the others, before the trunk has seen them; fields as in `Featurized`."""
 
-
-def _kind(form: str) -> EngineKind:
-    return next(kind for kind in KINDS if kind.format == form)
+    samples: tuple[Sample, ...]
+    thumbnails: NDArray[np.uint8]
+    skipped: tuple[Skipped, ...]
+    digests: tuple[bytes, ...]
+    featurize: Callable[[Count, FeatureCache | None], Featurized]
+    """Runs the trunk over them, once; `featurize` has done so already where they were too many to hold."""
 
 
 def featurize(
@@ -94,21 +76,89 @@ def featurize(
     Raises:
         BuildError: features are not finite.
     """
-    run = _Run(trunk, preprocessing, view, cache, min(threads or os.cpu_count() or 1, max(1, len(samples))))
+    run = TrunkRun(trunk, preprocessing, view, cache, threads, len(samples))
+    return _collect(run, samples, run.rows(samples), progress)
+
+
+def look(
+    trunk: TrunkFile,
+    samples: Sequence[Sample],
+    preprocessing: Preprocessing,
+    threads: int = 0,
+    progress: Count = silent,
+    *,
+    cache: FeatureCache | None = None,
+    held: int = HELD,
+) -> Looked:
+    """Read all images, and leave to `Looked.featurize` what takes a trunk, which may not be there yet.
+
+    What is decoded stays in memory for it. Where that would come to more than `held` bytes, the trunk runs at once.
+
+    Raises:
+        BuildError: as in `featurize`.
+    """
+    run = TrunkRun(trunk, preprocessing, PLAIN, cache, threads, len(samples))
+    if len(samples) * run.pixels > held:
+        return looked(featurize(trunk, samples, preprocessing, threads, progress, cache=cache))
+    found: list[Found] = []
+
+    def complete(tell: Count, kept_in: FeatureCache | None) -> Featurized:
+        run.cache = kept_in
+        return _collect(run, samples, run.complete(found), tell)
+
+    with contextlib.closing(run.look(samples)) as rows:
+        for row in rows:
+            found.append(row)
+            progress(len(found), len(samples))
+    shape = (SIDE, SIDE, preprocessing.channels)
+    kept: list[Sample] = []
+    small: list[NDArray[np.uint8]] = []
+    skipped: list[Skipped] = []
+    for sample, row in zip(samples, found, strict=True):
+        if isinstance(row, Skipped):
+            skipped.append(row)
+        elif is_one_colour(seen := _thumbnail(row, shape)):
+            skipped.append(_one_colour(sample))
+        else:
+            kept.append(sample)
+            small.append(seen)
+    return Looked(
+        tuple(kept),
+        np.stack(small) if small else np.empty((0, *shape), np.uint8),
+        tuple(skipped),
+        tuple(run.digests[sample.name] for sample in kept),
+        complete,
+    )
+
+
+def looked(found: Featurized) -> Looked:
+    """Return images that the trunk has seen already."""
+    return Looked(found.samples, found.thumbnails, found.skipped, found.digests, lambda _progress, _cache: found)
+
+
+def _one_colour(sample: Sample) -> Skipped:
+    return Skipped(sample.name, ONE_COLOUR, sample.label)
+
+
+def _collect(
+    run: TrunkRun, samples: Sequence[Sample], stream: Generator[bytes | Skipped], progress: Count
+) -> Featurized:
+    """Take what a run yields for each sample."""
+    width = run.file.width
     kept: list[Sample] = []
     skipped: list[Skipped] = []
     blank = 0
-    features = np.empty((len(samples), trunk.width), np.float32)
-    thumbnails = np.empty((len(samples), SIDE, SIDE, preprocessing.channels), np.uint8)
-    with contextlib.closing(run.rows(samples)) as rows:
+    features = np.empty((len(samples), width), np.float32)
+    thumbnails = np.empty((len(samples), SIDE, SIDE, run.spec.channels), np.uint8)
+    with contextlib.closing(stream) as rows:
         for i, row in enumerate(rows):
             if isinstance(row, Skipped):
                 skipped.append(row)
             else:
-                small, vector = _unpack(row, thumbnails.shape[1:], trunk.width)
-                if view is PLAIN and is_one_colour(small):  # a changed copy of one that is not may be
+                small, vector = _unpack(row, thumbnails.shape[1:], width)
+                if run.view is PLAIN and is_one_colour(small):  # a changed copy of one that is not may be
                     blank += 1
-                    skipped.append(Skipped(samples[i].name, ONE_COLOUR, samples[i].label))
+                    skipped.append(_one_colour(samples[i]))
                 else:
                     thumbnails[len(kept)], features[len(kept)] = small, vector
                     kept.append(samples[i])
@@ -121,143 +171,18 @@ def featurize(
             f"{kept[broken[0]].name}); its weights are damaged, or its training ran away: take another file, or "
             "another --shave"
         )
-    problem = None if cache is None else cache.problem
+    problem = None if run.cache is None else run.cache.problem
     cached = min(n, n + blank - run.computed)
     digests = tuple(run.digests[sample.name] for sample in kept)
     return Featurized(tuple(kept), features[:n], thumbnails[:n], tuple(skipped), cached, problem, digests)
 
 
-@dataclass(frozen=True, eq=False)
-class _Missed:
-    """An image that is not in the cache. It is decoded: one that cannot be must not cost the lowering of a trunk."""
-
-    key: bytes
-    image: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False)
-class _Computed:
-    """A row that is not in the cache yet."""
-
-    key: bytes
-    row: bytes
-
-
-_Found = bytes | _Computed | _Missed | Skipped
-
-
-class _Run:
-    """One pass over a data set."""
-
-    def __init__(
-        self, file: TrunkFile, spec: Preprocessing, view: View, cache: FeatureCache | None, threads: int
-    ) -> None:
-        self.computed = 0
-        self.digests: dict[str, bytes] = {}
-        self._opened = False
-        self._file, self._spec, self._view, self._cache, self._threads = file, spec, view, cache, threads
-        version = importlib.metadata.version(file.kind.name)
-        recipe = [_FORMAT, file.fingerprint, file.kind.name, version, asdict(spec), view.id]
-        self._recipe = _sha256(json.dumps(recipe, sort_keys=True))
-        self._pixels = spec.height * spec.width * spec.channels
-        self._sizes = [SIDE * SIDE * spec.channels + size * file.width for size in (2, 4)]
-        self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
-        self._fresh: list[tuple[bytes, bytes]] = []
-        self._written = time.monotonic()
-
-    def rows(self, samples: Sequence[Sample]) -> Generator[bytes | Skipped]:
-        """Yield each sample's row as the cache keeps it, or why there is none; in order."""
-        # So many images in memory, however large the data set; more, while the trunk may be on its way.
-        few, many = 4 * self._threads, max(4 * self._threads, _DECODED // self._pixels)
-        waiting: deque[Future[_Found]] = deque()
-        with ThreadPoolExecutor(self._threads) as pool:
-            try:
-                for sample in samples:
-                    waiting.append(pool.submit(self._row, sample))
-                    while len(waiting) > (few if self._opened else many):
-                        yield self._settle(pool, waiting)
-                while waiting:
-                    yield self._settle(pool, waiting)
-            finally:
-                for future in waiting:
-                    future.cancel()
-                self._write()
-
-    def _row(self, sample: Sample) -> _Found:
-        found = self._look_up(sample)
-        return self._compute(found) if isinstance(found, _Missed) and self._opened else found
-
-    def _settle(self, pool: ThreadPoolExecutor, waiting: deque[Future[_Found]]) -> bytes | Skipped:
-        found = waiting.popleft().result()
-        if isinstance(found, _Missed):
-            # The first: in this thread, as lowering is TensorFlow's. Those behind it may have been missed as well.
-            data = self._file.load().data
-            for _ in range(self._threads):
-                self._engines.put(open_model(self._file.kind, data, 1, ("features",), file="the trunk"))
-            self._opened = True
-            again = [pool.submit(self._complete, future) for future in waiting]
-            waiting.clear()
-            waiting.extend(again)
-            found = self._compute(found)
-        if not isinstance(found, _Computed):
-            return found
-        self.computed += 1
-        self._fresh.append((found.key, found.row))
-        if time.monotonic() - self._written > _WRITE_AFTER:
-            self._write()
-        return found.row
-
-    def _complete(self, future: Future[_Found]) -> _Found:
-        found = future.result()  # earlier in the pool's queue than this, so it comes
-        return self._compute(found) if isinstance(found, _Missed) else found
-
-    def _look_up(self, sample: Sample) -> bytes | _Missed | Skipped:
-        source = sample.source
-        try:
-            # A file is read once: what its hash is taken from is what is decoded.
-            content = source if isinstance(source, np.ndarray) else read_bytes(source, source_name(source))
-            self.digests[sample.name] = _digest(content)
-            key = hashlib.sha256(self._recipe + self.digests[sample.name]).digest()
-            row = None if self._cache is None else self._cache.get(key)
-            if row is not None and len(row) in self._sizes:
-                return row
-            return _Missed(key, self._decode(content))
-        except ImageError as e:
-            return unreadable(sample, e)
-
-    def _decode(self, content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
-        try:
-            return self._view.load(content, self._spec)
-        except ImageError as e:
-            # Read from memory, it has no name of its own in the error.
-            raise ImageError(str(e).removeprefix(f"{source_name(content)}: ")) from None
-
-    def _compute(self, missed: _Missed) -> _Computed:
-        engine = self._engines.get()
-        try:
-            features = rounded(np.asarray(engine.run(missed.image)[0], np.float32))
-        finally:
-            self._engines.put(engine)
-        return _Computed(missed.key, thumbnail(missed.image).tobytes() + packed(features).tobytes())
-
-    def _write(self) -> None:
-        if self._cache is not None and self._fresh:
-            self._cache.put(self._fresh)
-        self._fresh.clear()
-        self._written = time.monotonic()
+def _thumbnail(row: bytes | Computed | Missed, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    if isinstance(row, Missed):
+        return row.thumbnail
+    return np.frombuffer(row if isinstance(row, bytes) else row.row, np.uint8, int(np.prod(shape))).reshape(shape)
 
 
 def _unpack(row: bytes, shape: tuple[int, ...], width: int) -> tuple[NDArray[np.uint8], Floats]:
     size = int(np.prod(shape))
     return np.frombuffer(row, np.uint8, size).reshape(shape), unpacked(row[size:], width)
-
-
-def _digest(content: bytes | NDArray[np.uint8]) -> bytes:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).digest()
-    head = f"{content.dtype.str}{content.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(content).tobytes()).digest()
-
-
-def _sha256(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()

@@ -23,7 +23,7 @@ from tlc_edge.compiler.toolchain import load_tensorflow
 from tlc_edge.compiler.worker import Pending, Worker
 
 from .reference import compare
-from .trunk_files import TrunkFiles
+from .trunk_files import TrunkFiles, digest
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,15 @@ class Apart:
         self.choice = worker.start(load_network, network)
         self.cut = worker.start(cut_network, network)
         self._worker, self._network = worker, network
-        self._lowered: dict[tuple[str, str], Pending[LoweredTrunk]] = {}
+        self._lowered: dict[tuple[str, str, str | None], Pending[LoweredTrunk]] = {}
         self._alike: Pending[bool] | None = None
 
-    def begin(self, form: str, scheme: str) -> None:
-        """Start to lower the trunk to a format and scheme that take no calibration images."""
-        if (form, scheme) not in self._lowered:
-            self._lowered[form, scheme] = self._worker.start(lower_network, self._network, form, scheme)
+    def begin(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None = None) -> None:
+        """Start to lower the trunk to a format and scheme; with calibration images before what waits without any."""
+        key = (form, scheme, None if calibration is None else digest(calibration))
+        if key not in self._lowered:
+            start = self._worker.start if calibration is None else self._worker.start_next
+            self._lowered[key] = start(lower_network, self._network, form, scheme, calibration)
 
     def begin_compare(self) -> None:
         """Start to compare the float file with Keras."""
@@ -63,7 +65,8 @@ class Apart:
         self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
     ) -> LoweredTrunk:
         """Return the trunk in a format and scheme, as `TrunkFiles.get` does."""
-        begun = None if exclude or calibration is not None else self._lowered.pop((form, scheme), None)
+        key = (form, scheme, None if calibration is None else digest(calibration))
+        begun = None if exclude else self._lowered.pop(key, None)
         begun = begun or self._worker.start(lower_network, self._network, form, scheme, calibration, exclude)
         return begun.result()
 

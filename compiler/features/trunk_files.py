@@ -34,8 +34,8 @@ _LARGEST = 100_000_000  # bytes of a file that is kept
 class Elsewhere(Protocol):
     """Where TensorFlow does for a trunk what this process would have to load it for."""
 
-    def begin(self, form: str, scheme: str) -> None:
-        """Start to lower the trunk to a format and scheme that take no calibration images."""
+    def begin(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None = None) -> None:
+        """Start to lower the trunk to a format and scheme; with calibration images before what waits without any."""
         ...
 
     def begin_compare(self) -> None:
@@ -82,7 +82,7 @@ class TrunkFiles:
         """
         if scheme in SCHEMES and SCHEMES[scheme].weights != "int8":
             calibration = None
-        seen = None if calibration is None else _digest(calibration)
+        seen = None if calibration is None else digest(calibration)
         key = (form, scheme, seen, exclude)
         if key not in self._made:
             self._made[key] = self._cached(key, calibration)
@@ -96,6 +96,15 @@ class TrunkFiles:
             if SCHEMES[scheme].weights != "int8" and self._kept((form, scheme, None, ())) is None:
                 self.elsewhere.begin(form, scheme)
         self.elsewhere.begin_compare()
+
+    def begin_calibrated(self, kinds: Iterable[TrunkKind], calibration: NDArray[np.uint8]) -> None:
+        """Start what takes calibration images [N, H, W, C]; if there is a place to do it meanwhile."""
+        if self.elsewhere is None:
+            return
+        for form, scheme in kinds:
+            key = (form, scheme, digest(calibration), ())
+            if SCHEMES[scheme].weights == "int8" and self._kept(key) is None:
+                self.elsewhere.begin(form, scheme, calibration)
 
     def as_float(self) -> TrunkFile:
         """Return the float32 file for featurizing, lowered when it is first needed."""
@@ -112,7 +121,7 @@ class TrunkFiles:
         # Here that is done in Keras; the lowering of an ONNX network does it on the file.
         if not rounds or calibration is None or of_onnx(self.trunk):
             return self.trunk, None
-        key = (SCHEMES[scheme].int8_between, _digest(calibration[:USED]))
+        key = (SCHEMES[scheme].int8_between, digest(calibration[:USED]))
         if key not in self._near:
             self._near[key] = near_float(self.trunk, calibration, key[0])
         return self._near[key]
@@ -162,5 +171,6 @@ def _unpack(form: str, scheme: str, kept: bytes) -> LoweredTrunk:
     return LoweredTrunk(form, scheme, data, None if said is None else Correction(**said))
 
 
-def _digest(images: NDArray[np.uint8]) -> str:
+def digest(images: NDArray[np.uint8]) -> str:
+    """Return what calibration images are known by."""
     return hashlib.sha256(images.tobytes()).hexdigest()

@@ -19,7 +19,7 @@ from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.data.views import View
-from tlc_edge.compiler.features.featurize import Featurized, TrunkFile, featurize, trunk_file
+from tlc_edge.compiler.features.featurize import HELD, Featurized, TrunkFile, featurize, look, trunk_file
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.records import Backbone, InputSpec, LoweredTrunk, Provenance, Trunk
@@ -27,6 +27,7 @@ from tlc_edge.compiler.toolchain import load_tensorflow
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import ImageError
 from tlc_edge.runtime.images.load import Source, load_image
+from tlc_edge.runtime.progress import silent
 
 SPEC = Preprocessing(32, 32)
 TINY = """
@@ -231,6 +232,47 @@ def test_what_was_done_before_an_interruption_is_kept(
     with pytest.raises(KeyboardInterrupt):
         featurize(trunk, samples, SPEC, 2, interrupt, cache=cache)
     assert 20 <= featurize(trunk, samples, SPEC, cache=cache).cached < 41
+
+
+@pytest.mark.parametrize("held", [HELD, 0])
+def test_looked_at_first_and_featurized_later_they_are_the_same_images_and_features(
+    trunk: TrunkFile, samples: tuple[Sample, ...], cache: FeatureCache, tmp_path: Path, held: int
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"x")
+    Image.new("RGB", (64, 48), (90, 20, 60)).save(tmp_path / "flat.jpg")
+    more = (*samples[:9], *(Sample(tmp_path / name, "0", None, name) for name in ("x.png", "flat.jpg")), *samples[9:])
+    featurize(trunk, samples[:20], SPEC, cache=cache)
+    calls: list[str] = []
+
+    def load() -> LoweredTrunk:
+        calls.append("trunk")
+        return trunk.load()
+
+    first = look(replace(trunk, load=load), more, SPEC, cache=cache, held=held)
+    calls.append("looked")
+    found = first.featurize(silent, cache)
+    assert calls == (["looked", "trunk"] if held else ["trunk", "looked"])
+    whole = featurize(trunk, more, SPEC)
+    assert same(found, whole)
+    assert (found.digests, found.cached) == (whole.digests, 20)
+    assert (first.samples, first.digests) == (whole.samples, whole.digests)
+    for skipped in (first.skipped, found.skipped):
+        assert [(s.name, s.reason, s.label) for s in skipped] == [(s.name, s.reason, s.label) for s in whole.skipped]
+    assert (first.thumbnails == whole.thumbnails).all()
+    assert cached_only(trunk, samples, cache).cached == 41
+
+
+def test_where_all_is_cached_or_nothing_can_be_read_looking_asks_for_no_trunk(
+    trunk: TrunkFile, samples: tuple[Sample, ...], cache: FeatureCache, tmp_path: Path
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"x")
+    bad = Sample(tmp_path / "x.png", "a", None, "x.png")
+    whole = featurize(trunk, samples, SPEC, cache=cache)
+    blind = replace(trunk, load=refuse_to_load)
+    assert same(look(blind, (bad, *samples), SPEC, cache=cache).featurize(silent, cache), whole)
+    nothing = look(blind, [bad], SPEC, cache=cache)
+    assert (nothing.samples, nothing.thumbnails.shape, len(nothing.skipped)) == ((), (0, 16, 16, 3), 1)
+    assert nothing.featurize(silent, cache).features.shape == (0, 12)
 
 
 def test_an_error_of_a_view_is_that_of_its_image(trunk: TrunkFile, samples: tuple[Sample, ...]) -> None:

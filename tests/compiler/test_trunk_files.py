@@ -71,6 +71,40 @@ def test_without_a_cache_each_is_lowered_once_and_what_cannot_be_is_told(tmp_pat
     assert files.lowered == [("tflite", "float32"), ("onnx", "int3")]
 
 
+class Beside:
+    """Remembers what was begun, and lowers here what it is asked for."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, str, bool]] = []
+
+    def begin(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None = None) -> None:
+        self.begun.append((form, scheme, calibration is not None))
+
+    def begin_compare(self) -> None:
+        pass
+
+    def lower(
+        self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
+    ) -> LoweredTrunk:
+        return LoweredTrunk(form, scheme, b"file")
+
+    def compare(self) -> bool:
+        return True
+
+
+def test_what_takes_calibration_images_is_begun_with_them_unless_it_is_kept(tmp_path: Path) -> None:
+    kinds = [("tflite", "int8"), ("onnx", "float32"), ("tflite", "dynamic"), ("onnx", "int8")]
+    beside = Beside()
+    files = TrunkFiles(tiny_trunk(), str(tmp_path), beside)
+    files.begin(kinds)
+    assert beside.begun == [("tflite", "float32", False), ("onnx", "float32", False)]
+    files.get("tflite", "dynamic", IMAGES)
+    beside.begun.clear()
+    files.begin_calibrated(kinds, IMAGES)
+    assert beside.begun == [("tflite", "int8", True), ("onnx", "int8", True)]
+    TrunkFiles(tiny_trunk(), str(tmp_path)).begin_calibrated(kinds, IMAGES)  # with no place for it: nothing
+
+
 def test_both_formats_get_the_weights_of_one_pass_and_float_files_the_trunk_s_own() -> None:
     files = Counting(tiny_trunk(), "off")
     given = [

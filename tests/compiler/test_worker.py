@@ -38,6 +38,11 @@ def where(home: int) -> str:
     return "here" if os.getpid() == home else "apart"
 
 
+def note(path: Path, word: str) -> None:
+    with path.open("a") as file:
+        file.write(f"{word} ")
+
+
 def end_apart(home: int) -> str:
     if os.getpid() != home:
         os._exit(7)
@@ -78,6 +83,17 @@ def test_calls_are_made_in_another_process_in_their_order(worker: Worker) -> Non
     assert worker.running
     for i, pending in enumerate(sums):
         np.testing.assert_array_equal(pending.result(), image + np.uint8(i))
+
+
+def test_what_is_next_goes_before_all_that_waits(worker: Worker, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    worker.start(where, HERE).result()
+    begun = worker.start(time.sleep, 1)  # so that the others wait
+    calls = [worker.start(note, said, "second"), worker.start_next(note, said, "first")]
+    calls += [worker.start(note, said, "third")]
+    for pending in (begun, *calls):
+        pending.result()
+    assert said.read_text() == "first second third "
 
 
 def test_an_error_comes_as_it_was_raised_and_the_next_call_is_made(worker: Worker) -> None:
