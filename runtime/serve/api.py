@@ -132,7 +132,7 @@ class Api:
 
     async def _predict(self, asked: Call) -> Response:
         body, kind = await asked.body(), asked.request.headers.get("content-type", "")
-        name = asked.request.query_params.get("name")
+        name = asked.given("name")
 
         def work() -> Response:
             (image,) = _one(read_uploads(body, kind, name))
@@ -156,7 +156,7 @@ class Api:
 
     async def _nearest(self, asked: Call) -> Response:
         body, kind = await asked.body(), asked.request.headers.get("content-type", "")
-        name = asked.request.query_params.get("name")
+        name = asked.given("name")
 
         def work() -> Response:
             (image,) = _one(read_uploads(body, kind, name))
@@ -167,15 +167,16 @@ class Api:
     # Teaching
 
     async def _enroll(self, asked: Call) -> Response:
+        asked.knows("label", "name", "thumbnails")
         return await self._learn(asked, asked.query("label"))
 
     async def _enroll_not(self, asked: Call) -> Response:
+        asked.knows("name", "thumbnails")
         return await self._learn(asked, NONE_OF_THESE)
 
     async def _learn(self, asked: Call, label: str) -> Response:
         body, kind = await asked.body(), asked.request.headers.get("content-type", "")
-        query = asked.request.query_params
-        name, kept = query.get("name"), _keeps_thumbnails(asked)
+        name, kept = asked.given("name"), _keeps_thumbnails(asked)
         classifier = asked.served.classifier
         return await self._change(
             asked, lambda: classifier.enroll(label, read_uploads(body, kind, name), thumbnails=kept)
@@ -216,7 +217,7 @@ class Api:
         return json_response(await self.looking.run(asked.client.key, lambda: classes_document(classifier)))
 
     async def _examples(self, asked: Call) -> Response:
-        label = asked.request.query_params.get("label")
+        label = asked.given("label")
 
         def work() -> Response:
             with asked.served.gallery() as gallery:
@@ -275,9 +276,11 @@ class Api:
         return await self.predicting.run(asked.client.key, work)
 
     async def _enroll_frame(self, asked: Call) -> Response:
+        asked.knows("label", "thumbnails")
         return await self._learn_frame(asked, asked.query("label"))
 
     async def _enroll_frame_not(self, asked: Call) -> Response:
+        asked.knows("thumbnails")
         return await self._learn_frame(asked, NONE_OF_THESE)
 
     async def _learn_frame(self, asked: Call, label: str) -> Response:
@@ -318,7 +321,9 @@ def who_asks(request: Request, changes: bool = False) -> Client:
 
 
 def _keeps_thumbnails(asked: Call) -> bool:
-    kept = asked.request.query_params.get("thumbnails", "true")
+    kept = asked.given("thumbnails")
+    if kept is None:
+        return True
     if kept not in ("true", "false"):
         raise UsageError(f"thumbnails is {kept[:20]!r}, expected true or false")
     return kept == "true"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,12 +30,43 @@ class Call:
         """Return a value of the query.
 
         Raises:
-            UsageError: it is not there.
+            UsageError: it is not there, or `given` cannot tell it.
         """
-        found = self.request.query_params.get(name)
+        found = self.given(name)
         if found is None:
             raise UsageError(f"the query has no {name}; give it as ?{name}=…")
         return found
+
+    def given(self, name: str) -> str | None:
+        """Return a value of the query, None where it is not there.
+
+        Raises:
+            UsageError: it is there twice, or something in the query is no UTF-8.
+        """
+        found = [value for key, value in self._pairs() if key == name]
+        if len(found) > 1:
+            raise UsageError(f"the query has {name} {len(found)} times; give it once")
+        return found[0] if found else None
+
+    def knows(self, *names: str) -> None:
+        """Let the query have no other values, for what would change otherwise than was meant.
+
+        Raises:
+            UsageError: it has.
+        """
+        for key, _ in self._pairs():
+            if key not in names:
+                known = f"known: {', '.join(names)}" if names else "none is known here"
+                raise UsageError(f"unknown key {key[:40]!r} in the query; {known}")
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        try:
+            raw = self.request.scope["query_string"].decode("ascii")
+            return parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=100)
+        except ValueError:
+            raise UsageError(
+                "the query is no UTF-8, or has more than 100 values; write it as UTF-8, percent-encoded"
+            ) from None
 
     async def body(self) -> bytes:
         """Return all of the body."""
@@ -50,7 +82,7 @@ class Call:
         if len(body) > _MOST_DOCUMENT:
             raise UsageError(f"the JSON has {len(body)} bytes, expected at most {_MOST_DOCUMENT}")
         try:
-            raw: Any = json.loads(body) if body.strip() else {}
+            raw: Any = json.loads(body, object_pairs_hook=_once) if body.strip() else {}
         except (ValueError, RecursionError):
             raise UsageError("the body is not JSON; send an object") from None
         if not isinstance(raw, dict):
@@ -62,6 +94,15 @@ class Call:
             if type(value) is not wanted[key]:
                 raise UsageError(f"{key} is not of the type that is expected; see openapi.json")
         return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:  # which one is meant, nobody can say
+            raise UsageError(f"the JSON has the key {key[:40]!r} twice; give it once")
+        found[key] = value
+    return found
 
 
 def required(document: dict[str, Any], name: str) -> Any:

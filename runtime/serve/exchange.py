@@ -62,7 +62,10 @@ async def import_gallery(asked: Call, workers: Workers) -> Merged:
         UsageError: there is no body, or no such rule for conflicts.
         GalleryError: it is no gallery, or the own one cannot be written.
     """
-    conflicts = asked.request.query_params.get("conflicts", "first")
+    asked.knows("conflicts")
+    conflicts = asked.given("conflicts")
+    if conflicts is None:
+        conflicts = "first"
     if conflicts not in CONFLICTS:
         raise UsageError(f"conflicts is {conflicts[:20]!r}, expected one of {', '.join(CONFLICTS)}")
     classifier = asked.served.classifier

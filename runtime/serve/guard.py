@@ -25,6 +25,8 @@ from .workers import BusyError
 
 MOST_BODY = 64 << 20
 """Bytes of a request, but for a gallery that is imported."""
+MOST_HEAD = 32 << 10
+"""Bytes of a request's first line and headers."""
 MOST_GALLERY = 512 << 20
 MOST_BODIES = 192 << 20
 """Bytes of all requests together that are held in memory."""
@@ -113,6 +115,10 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         if self.draining:
             raise RefusedError(503, "the server is ending; try again in a moment", retry=5)
+        # The parser of HTTP counts only what it has to wait for: what comes in one piece may be larger.
+        head = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if head + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MOST_HEAD:
+            raise RefusedError(431, f"the request's head is larger than the limit of {MOST_HEAD >> 10} kB")
         headers = Headers(scope=scope)
         self.access.check_host(headers)
         path = scope["path"]

@@ -17,6 +17,7 @@ from tlc_edge.runtime.watch.alive import Alive
 
 from .app import App
 from .authority import Trust
+from .guard import MOST_HEAD
 from .patient import patient_handshakes, protocol
 
 _DAY = 86_400.0
@@ -40,7 +41,7 @@ def make_config(app: App, trust_proxy: str | None, trust: ssl.SSLContext | None)
         date_header=True,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE,
-        h11_max_incomplete_event_size=32 << 10,
+        h11_max_incomplete_event_size=MOST_HEAD,
     )
     config.load()
     config.ssl = trust

@@ -134,7 +134,18 @@ def test_what_a_bundle_is(client: httpx.Client, bundle_path: Path) -> None:
         ("POST", "enroll", picture(), 400),
         ("POST", "enroll?label=%20", picture(), 400),
         ("POST", "enroll?label=a&thumbnails=1", picture(), 400),
+        ("POST", "enroll?label=a&label=b", picture(), 400),  # neither is taught
+        ("POST", "enroll?label=%ff", picture(), 400),
+        ("POST", "enroll?label=%ed%a0%80", picture(), 400),
+        ("POST", "enroll?label=a&name=%ff", picture(), 400),
+        ("POST", "enroll?label=a&thumbnail=false", picture(), 400),  # nor kept against the wish
+        ("POST", "enroll?label=a&" + "&".join(f"n{i}=" for i in range(100)), picture(), 400),
+        ("POST", "enroll-not?label=a", picture(), 400),
+        ("POST", "predict?name=a&name=b", picture(), 400),
+        ("POST", "gallery?conflict=last", b"no gallery", 400),
         ("POST", "forget", b"[]", 400),
+        ("POST", "forget", b'{"label": "a", "label": "b"}', 400),
+        ("POST", "forget", b'{"label": "\\ud800"}', 400),
         ("POST", "forget", b"{", 400),
         ("POST", "forget", b'{"label": 1}', 400),
         ("POST", "forget", b'{"label": "a", "more": 1}', 400),
@@ -159,6 +170,14 @@ def test_what_cannot_be_is_one_sentence(shared: Running, method: str, path: str,
         answer = client.request(method, url, content=body)
     assert answer.status_code == status
     assert holds("Error", answer.json())["error"]["what"]
+
+
+@pytest.mark.parametrize("headers", [{"x": "a" * 40_000}, {f"x{i}": "a" for i in range(5_000)}, {}])
+def test_a_head_that_is_too_large_is_refused_however_it_comes(shared: Running, headers: dict[str, str]) -> None:
+    with shared.client() as client:
+        path = "classes" if headers else "classes?" + "a" * 40_000
+        assert client.get(path, headers=headers).status_code in (400, 431)
+        assert client.get("classes", headers={"x": "a" * 20_000}).status_code == 200
 
 
 def test_the_page_and_its_files(client: httpx.Client, server: Running) -> None:
