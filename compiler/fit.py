@@ -16,6 +16,7 @@ from tlc_edge.compiler.cache.folder import caching
 from tlc_edge.compiler.data.calibration_set import choose_calibration
 from tlc_edge.compiler.data.looks import LOOKS
 from tlc_edge.compiler.data.prepared import Data, HeldOut
+from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.features.align import Alignment, align
 from tlc_edge.compiler.features.featurize import TrunkFile, featurize, trunk_file
@@ -180,13 +181,18 @@ def looks_again(order: Order, files: TrunkFiles, trunks: Trunks) -> list[tuple[T
     return [*found, *((device, view) for view in order.views)]
 
 
+def seen_again(data: Data) -> tuple[Sample, ...]:
+    """Return the images that `featurize_again` runs: all that train the head, even where some of them do the rest."""
+    return data.train.samples if data.studied is None else tuple(data.samples[i] for i in data.parts.train)
+
+
 def featurize_again(
     order: Order, files: TrunkFiles, data: Data, trunks: Trunks, progress: Count, neck: Neck
 ) -> DeviceFeatures:
     """Run the training images through every trunk that rounds and is not too slow to be run here."""
     options, spec, train, width = order.options, data.preprocessing, data.train, files.trunk.width
     # Of too many images all train the head, and some stand for them everywhere else.
-    of_head = train.samples if data.studied is None else tuple(data.samples[i] for i in data.parts.train)
+    of_head = seen_again(data)
     studied = None if data.studied is None else np.searchsorted(data.parts.train, data.studied)
     whole: dict[TrunkKind | str, Floats] = {}
 

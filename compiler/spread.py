@@ -29,7 +29,7 @@ from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.progress import silent
 
 from . import prepare
-from .fit import looks_again
+from .fit import looks_again, seen_again
 from .options import Asked, Options
 from .order import Order, check
 from .steps import Progress, Steps, no_progress
@@ -188,4 +188,4 @@ def _plan_again(options: Options, store: Store, step: Steps) -> Pass:
             raise UsageError(
                 f"{store.name}: all that a build looks at is planned; run it: tlc features run {store.name}"
             )
-        return stored.add_pass(wanted, data.train.samples)
+        return stored.add_pass(wanted, seen_again(data))

@@ -507,6 +507,15 @@ class TestMany:
         assert manifest.head["images"] == alone.images["train"]
         assert manifest.metrics["settings"]["sampled"] == told[0]
 
+    def test_a_second_plan_is_of_all_that_train_the_head(self, store: Path, tmp_path: Path) -> None:
+        root = Path(shutil.copytree(store, tmp_path / "store"))
+        for path in root.glob("passes/1-*"):
+            path.unlink()
+        found = plan_features(asked("", Path()), str(root))
+        assert [one.images for one in found] == [
+            one.images for one in states(Store(str(store)))
+        ]  # planned with no bounds
+
 
 @pytest.mark.slow
 def test_images_that_are_too_much_for_memory_give_the_same_bundle(
