@@ -19,6 +19,7 @@ from tlc_edge.compiler.weights.extent import check_tensors
 from tlc_edge.runtime.errors import BuildError
 
 from .own_head import own_head
+from .shave import cannot_cut
 from .unrestored import untrained
 
 # Where neither the network nor the user says it.
@@ -33,6 +34,13 @@ _AFTER_PLACES = _SHAPING | {
     "BatchNormalization",
 }
 _POOLS = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling2D": "max", "Flatten": "flatten"}
+
+# What makes something new of places that were flattened, a dense layer's worth each; attention has four.
+_MIXING = {"MultiHeadAttention": 4, "GroupedQueryAttention": 4, "Attention": 2, "AdditiveAttention": 2} | dict.fromkeys(
+    ("Matmul", "Einsum", "Dot", "LSTM", "GRU", "Bidirectional", "Conv1D"), 1
+)
+_MULTIPLYING = {**_MIXING, "Dense": 1, "EinsumDense": 1}
+_FEW = 3
 
 # Names of keras.applications, those that contain another first, and what they were trained on.
 _BY_NAME = (
@@ -77,7 +85,7 @@ def adopt(
     rows = nodes(folded.model)
     end = _classifier(rows)
     last = rows[-1] if end is None else _named(rows, end.inputs[0])
-    features = _last_map(rows, last)
+    features, far = _features(rows, last)
     # Logits without a softmax may be an embedding as well as a classifier: those stay, and can be cut at.
     whole = end is None or not _gives_probabilities(rows, end)
     resized = native is not None and size is not None and size != native
@@ -99,7 +107,7 @@ def adopt(
         provenance=provenance,
         default_shave=features.name,
         classifier=classifier,
-        default_reason=_reason(features, None if end is None else end.name),
+        default_reason=_reason(features, None if end is None else end.name, far=far),
         removed=removed,
         merged=folded.merged,
         restored=tuple(restored),
@@ -243,17 +251,33 @@ def _gives_probabilities(rows: Sequence[Node], end: Node) -> bool:
     )
 
 
-def _last_map(rows: Sequence[Node], last: Node) -> Node:
-    """Return the last layer that leads to `last` and gives a feature map of several positions, else `last`."""
-    leading, open_ = {last.name}, [last]
-    while open_:
-        for name in open_.pop().inputs:
-            if name not in leading:
-                leading.add(name)
-                open_.append(_named(rows, name))
+def _features(rows: Sequence[Node], last: Node) -> tuple[Node, bool]:
+    """Return where to cut by default: the last feature map of several positions that leads to `last`, else `last`.
+
+    So is `last` where much comes after that map, as in a transformer, whose only map is that of its patches; the
+    second value says whether that was why.
+    """
+    leading = _ancestors(rows, last)
     maps = [r for r in rows[1:] if r.name in leading and len(r.shape) == 3 and math.prod(r.shape[:2]) > 1]
     single = [r for r in maps if len(r.readers) <= 1 and r.uses == 1]
-    return single[-1] if single else last
+    if not single:
+        return last, False
+    rest = leading - _ancestors(rows, single[-1])
+    far = sum(_MULTIPLYING.get(r.kind, 0) for r in rows if r.name in rest) > _FEW
+    if far and any(r.kind in _MIXING for r in rows if r.name in rest) and cannot_cut(last, rows[0].name) is None:
+        return last, True
+    return single[-1], False
+
+
+def _ancestors(rows: Sequence[Node], last: Node) -> set[str]:
+    """Return the names of a layer and of all that lead to it."""
+    found, open_ = {last.name}, [last]
+    while open_:
+        for name in open_.pop().inputs:
+            if name not in found:
+                found.add(name)
+                open_.append(_named(rows, name))
+    return found
 
 
 def _until(model: Any, last: Node) -> Any:
@@ -279,6 +303,7 @@ def _read(rows: Sequence[Node], end: Node, features: Node) -> Classifier | None:
     return None if pool is None else Classifier(kernel, bias.astype(np.float32), pool)
 
 
-def _reason(features: Node, classifier: str | None) -> str:
-    kind = "feature map" if len(features.shape) == 3 else "output: it has no feature map to cut at"
+def _reason(features: Node, classifier: str | None, *, far: bool) -> str:
+    why = "too much comes after its last feature map" if far else "it has no feature map to cut at"
+    kind = "feature map" if len(features.shape) == 3 else f"output: {why}"
     return f"its last {kind}" + (f" before the classifier, {classifier}" if classifier else "")

@@ -17,14 +17,19 @@ _OPTIONS = {
 }
 # By the ends of a file's name.
 _FILES = {
-    (".pth", ".pt", ".ckpt", ".bin"): (
+    (".pth", ".pt", ".ckpt", ".bin", ".safetensors"): (
         "weights without a network; export it from PyTorch as an ONNX file first: torch.onnx.export"
+    ),
+    (".pb", ".pbtxt"): "a graph alone; name the folder of a SavedModel, with saved_model.pb and variables/ in it",
+    (".mlmodel", ".caffemodel", ".prototxt", ".params", ".engine"): (
+        "a network of another framework; export it as an ONNX file where it was made"
     ),
     (".py",): "name the function that makes the network, {path}:make_model",
     (".ort",): "a model in onnxruntime's own form, which cannot be cut; name the .onnx that it was made from",
     (".tflite",): "a lowered model, which cannot be cut; name the network that it was made from",
 }
 _OTHER_FILES = "expected .keras, .h5, .onnx, model.json, a SavedModel folder or FILE.py:FUNCTION"
+_UNPACKED = "a .keras file that was unpacked, as some browsers do; pack its files again as a ZIP called .keras"
 _FOLDERS = "a folder without saved_model.pb (SavedModel) or model.json (tfjs)"
 
 
@@ -42,6 +47,7 @@ def refuse(name: str, asked: Asked, takes: Collection[str]) -> None:
 def not_taken(path: Path) -> str:
     """Return why no source takes what lies at a path, and what to give in its place."""
     if path.is_dir():
-        return _FOLDERS
-    found = next((sentence for ends, sentence in _FILES.items() if path.suffix in ends), _OTHER_FILES)
+        unpacked = (path / "config.json").is_file() and (path / "model.weights.h5").is_file()
+        return _UNPACKED if unpacked else _FOLDERS
+    found = next((sentence for ends, sentence in _FILES.items() if path.suffix.lower() in ends), _OTHER_FILES)
     return found.format(path=path)

@@ -255,7 +255,8 @@ class _Rebuilt:
             raise BuildError(f"layer {layer.name} cannot be rebuilt for this input ({first_line(e)})") from None
 
     def _clone(self, layer: Any) -> Any:
-        config = dict(layer.get_config())
+        _check_plain(layer)
+        config = {k: v for k, v in layer.get_config().items() if k not in ("lora_rank", "lora_alpha")}
         self._names[layer.name] += 1
         count = self._names[layer.name]
         config["name"] = layer.name if count == 1 else f"{layer.name}_{count}"
@@ -279,7 +280,7 @@ class _Rebuilt:
             if not hasattr(given, "get_weights"):
                 continue
             norm = self._plan.convs.get(id(given))
-            weights = given.get_weights() if norm is None else _folded(given, norm)
+            weights = _weights(given) if norm is None else _folded(given, norm)
             intake = self._intake.get(id(given))
             if intake is not None:
                 kernel, bias = weights if len(weights) == 2 else (weights[0], np.zeros(weights[0].shape[-1]))
@@ -296,9 +297,35 @@ class _Rebuilt:
             derive_state(new)
 
 
+def _check_plain(layer: Any) -> None:
+    """Check that a layer's weights are what it computes with.
+
+    Raises:
+        BuildError: they are rounded already, or what was trained beside them lies in a layer within it.
+    """
+    for part in layer._flatten_layers() if hasattr(layer, "_flatten_layers") else ():
+        mode = getattr(part, "quantization_mode", None)
+        if mode:
+            raise BuildError(
+                f"layer {layer.name} is quantized already ({mode}, by quantize() of Keras); give the network as it was "
+                "before that: a build finds its ranges for int8 itself"
+            )
+        if part is not layer and getattr(part, "lora_enabled", False):
+            raise BuildError(
+                f"layer {layer.name} has a layer with LoRA within it; save the network after its weights were merged"
+            )
+
+
+def _weights(layer: Any) -> Arrays:
+    """Return a layer's weights in their order; what LoRA added to its kernel is in it."""
+    if not getattr(layer, "lora_enabled", False):
+        return list(layer.get_weights())
+    return [np.asarray(layer.kernel), *([np.asarray(layer.bias)] if layer.bias is not None else [])]
+
+
 def _folded(conv: Any, norm: Any) -> Arrays:
     """Return the weights of `conv` with the affine map of `norm` in them; computed in double precision."""
-    weights = [w.astype(np.float64) for w in conv.get_weights()]
+    weights = [w.astype(np.float64) for w in _weights(conv)]
     mean, variance = (np.asarray(v, np.float64) for v in (norm.moving_mean, norm.moving_variance))
     factor = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:

@@ -31,7 +31,8 @@ def assign_by_name(
         BuildError: a variable has no array, or one of another shape.
     """
     wanted = [(_as_filed(path, renamed or {}), variable) for path, variable in variables(model)]
-    named = _match(wanted, arrays)
+    inner = [(_with_inner(path, variable), variable) for path, variable in wanted]
+    named = _match(inner, arrays) or _match(wanted, arrays)
     if named is None:
         fits = len(arrays) == len(wanted) and all(
             tuple(v.shape) == a.shape for (_, v), a in zip(wanted, arrays.values(), strict=True)
@@ -56,6 +57,16 @@ def assign_by_name(
             )
         variable.assign(np.asarray(array, np.float32))
     derive_state(model)
+
+
+def _with_inner(path: str, variable: Any) -> str:
+    """Return a path with the layers within its layer, as of attention and of what wraps another layer."""
+    layer, _, name = path.rpartition("/")
+    own = layer.rpartition("/")[2]
+    full = str(getattr(variable, "path", "")).split("/")
+    if own not in full[:-2] or full[-1] != name:
+        return path
+    return "/".join((layer, *full[full.index(own) + 1 :]))
 
 
 def _as_filed(path: str, renamed: Mapping[str, str]) -> str:

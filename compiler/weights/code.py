@@ -20,6 +20,17 @@ FILES = frozenset({"StringLookup", "IntegerLookup", "TextVectorization", "IndexL
 """Those of layers that read the file which their `vocabulary` names; no image goes through one."""
 
 
+_STRIPPED = {
+    "PruneLowMagnitude": "sparsity.keras.strip_pruning",
+    "ClusterWeights": "clustering.keras.strip_clustering",
+}
+_ROUNDED = (
+    *("QConv", "QDense", "QActivation", "QDepthwise", "QSeparable", "QBatchNormalization", "QMobileNet", "QAdaptive"),
+    *("QuantConv", "QuantDense", "QuantDepthwise", "QuantSeparable", "QuantLocally"),
+)
+"""How the names of QKeras' and Larq's layers begin."""
+
+
 def refuse_code(where: str, layer: str, kind: str) -> None:
     """Refuse a layer of the class `kind` if it carries code or reads files; `where` names the file.
 
@@ -31,11 +42,21 @@ def refuse_code(where: str, layer: str, kind: str) -> None:
             f"{where}: layer {layer} is a {kind}, which carries code; it was refused without running it: "
             "save the network without it, or as a SavedModel"
         )
-    if kind.rpartition(">")[2].startswith(("QuantizeLayer", "QuantizeWrapper")):
+    if kind.rpartition(">")[2].startswith(("QuantizeLayer", "QuantizeWrapper")) or kind.endswith("QuantizeWrapper"):
         raise BuildError(
             f"{where}: a quantization-aware network ({kind[:60]}): it holds ranges for int8, which a build finds by "
             "itself; give the network as it was before quantize_model, with its trained weights (strip them: each "
             "QuantizeWrapper's layer)"
+        )
+    if kind.rpartition(">")[2] in _STRIPPED:
+        raise BuildError(
+            f"{where}: layer {layer} is wrapped for training ({kind[:60]}); give the network without what is only "
+            f"for that: tfmot's {_STRIPPED[kind.rpartition('>')[2]]}(model).save(…)"
+        )
+    if kind.rpartition(">")[2].startswith(_ROUNDED):
+        raise BuildError(
+            f"{where}: layer {layer} is a {kind[:60]}, of a library that rounds weights by rules of its own; give the "
+            "network with Keras' own layers, and a build finds its ranges for int8"
         )
     if kind in FILES:
         raise BuildError(

@@ -20,12 +20,15 @@ from .code import refuse_code
 from .extent import check_config, make_within
 
 _MODELS = frozenset({"Model", "Functional", "Sequential"})
+_WRAPPERS = frozenset({"TimeDistributed", "SpectralNormalization", "Bidirectional"})
 _RENAMED = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
     "ThresholdedReLU": "ReLU",
+    "FixedDropout": "Dropout",  # of the package efficientnet; it does nothing in use
 }
 _RENAMED_KEYS = {"LeakyReLU": {"alpha": "negative_slope"}, "ReLU": {"theta": "threshold"}}
+_TOLD = ("training", "mask")  # arguments of a call that say nothing of a network in use
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
 
 
@@ -139,8 +142,8 @@ def _functional(config: Any, source: _Source) -> Any:
             if callable(steps):
                 given = steps(args, kwargs)
             else:
-                given = args[0]
-                for layer in steps:
+                given = steps[0](*args, **kwargs)
+                for layer in steps[1:]:
                     given = layer(given)
             outputs[name, first[name] + index] = given
         if len(later) == len(waiting):
@@ -183,13 +186,33 @@ class _Call:
 
 def _call(node: Any, arithmetic: bool) -> _Call:
     if not arithmetic:
-        return _Call([_references(node)], {})
+        return _call_of_layer(node)
     if isinstance(node, dict):
         return _Call(_with_references(node["args"]), _with_references(node["kwargs"]))
     entries = node if not node or not isinstance(node[0], str) else [node]
     first = [r[2] if r[0] == "_CONSTANT_VALUE" else _Reference(r[0], int(r[1])) for r in entries]
     kwargs = {k: _as_reference(v) for k, v in (entries[0][3] if len(entries[0]) > 3 else {}).items()}
     return _Call([first if len(first) > 1 else first[0]], kwargs)
+
+
+def _call_of_layer(node: Any) -> _Call:
+    """Return what a layer reads: one tensor, a list, or several by name, as attention does.
+
+    Raises:
+        BuildError: it is called with settings of its own, which not every reader would keep.
+    """
+    if isinstance(node, dict):  # Keras 3: args and kwargs, with tensors marked as such
+        args = _with_references(node["args"])
+        named = {k: _with_references(v) for k, v in node["kwargs"].items() if k not in _TOLD}
+    else:
+        entries = node if not node or not isinstance(node[0], str) else [node]
+        args = [_references([r[:3] for r in entries])]
+        given = {k: v for r in entries for k, v in (r[3] if len(r) > 3 else {}).items()}
+        named = {k: _as_reference(v) for k, v in given.items() if k not in _TOLD}
+    others = sorted(k for k, v in named.items() if not isinstance(v, _Reference) and v not in (None, False))
+    if others:
+        raise BuildError(f"the call of a layer has arguments of its own ({', '.join(others)[:80]})")
+    return _Call(args, {k: v for k, v in named.items() if isinstance(v, _Reference)})
 
 
 def _with_references(value: Any) -> Any:
@@ -224,11 +247,7 @@ def _references(node: Any) -> Any:
     elif node and isinstance(node[0], str):  # one output layer
         found.append(_Reference(node[0], int(node[1])))
     else:
-        for r in node:
-            given = sorted(k for k in (r[3] if len(r) > 3 else {}) if k not in ("training", "mask"))
-            if given:
-                raise BuildError(f"the call of a layer on {r[0]} has arguments of its own ({', '.join(given)})")
-            found.append(_Reference(r[0], int(r[1])))
+        found.extend(_Reference(r[0], int(r[1])) for r in node)
     return found[0] if len(found) == 1 else found
 
 
@@ -278,6 +297,8 @@ def _layers(item: Any, source: _Source) -> list[Any]:
     config: dict[str, Any] = {k: v for k, v in renamed.items() if k in known and k not in ("dtype", "kwargs")}
     if isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
         config["axis"] = config["axis"][0]
+    if kind in _WRAPPERS and isinstance(config.get("layer"), dict):
+        config["layer"] = _wrapped(config["layer"], source, name)
     after: list[Any] = []
     if "activation" in config:
         config["activation"], after = _activation(config["activation"], source, name)
@@ -289,6 +310,19 @@ def _layers(item: Any, source: _Source) -> list[Any]:
         raise BuildError(f"{source.where}: layer {name} ({kind}) has an object as its {objects[0]}; it was refused")
     config["name"] = f"{source.named(name)}_linear" if after else source.named(name)
     return [cls(**config), *after]
+
+
+def _wrapped(item: Any, source: _Source, name: str) -> Any:
+    """Return the layer that another one wraps.
+
+    Raises:
+        BuildError: it is none, or takes more than one layer to do.
+    """
+    kind, config = str(item.get("class_name")), item.get("config")
+    made = _layers(item, source) if isinstance(config, dict) and kind not in _MODELS else []
+    if len(made) != 1:
+        raise BuildError(f"{source.where}: layer {name} wraps a {kind[:60]}, which is not read in such a file")
+    return made[0]
 
 
 def _activation(value: Any, source: _Source, layer: str) -> tuple[str, list[Any]]:

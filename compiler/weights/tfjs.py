@@ -35,6 +35,11 @@ def load_tfjs(path: Path) -> tuple[Any, str]:
     digest = hashlib.sha256(data)
     try:
         document: Any = json.loads(data)
+        if isinstance(document, dict) and "class_name" in document and "modelTopology" not in document:
+            raise BuildError(
+                f"{path}: the layers of a network without its weights, as to_json() of Keras writes them; save the "
+                "network whole, as .keras"
+            )
         topology, manifest = document["modelTopology"], document["weightsManifest"]
         if document.get("format") == "graph-model" or "node" in topology:
             raise BuildError(
