@@ -6,6 +6,7 @@
  */
 
 import { ImageError } from "../errors.js";
+import { leavesWebp, readTold, upright } from "./files.js";
 import { copyFrame, frameOf } from "./frames.js";
 import { resize } from "./resize.js";
 import { Resizer } from "./resize_simd.js";
@@ -16,6 +17,8 @@ import { Resizer } from "./resize_simd.js";
 
 /** Pixels of a canvas that is kept for the next image: a camera's, not a photo's. */
 const MOST_KEPT = 4_000_000;
+/** What a browser leaves of 16 bits of which twelve are used. */
+const DARK = 16;
 /** Null where the browser has no SIMD, undefined before the first image. @type {Resizer | null | undefined} */
 let resizer;
 /** The canvas of the latest size. @type {OffscreenCanvasRenderingContext2D | null} */
@@ -29,14 +32,38 @@ let canvas = null;
  */
 export async function decode(source) {
   if (source instanceof ImageData || source instanceof ImageBitmap) return source;
+  const name = source instanceof File ? source.name : "the picture";
   try {
     const frame = "videoWidth" in source ? frameOf(source) : null;
     if (frame !== null) return frame;
-    return await createImageBitmap(source, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  } catch {
-    const name = source instanceof File ? source.name : "the picture";
+    const image = await createImageBitmap(source, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    return source instanceof Blob ? await asTold(image, source, name) : image;
+  } catch (e) {
+    if (e instanceof ImageError) throw e;
     throw new ImageError(`${name} cannot be read here; use a JPEG, PNG or WebP picture`);
   }
+}
+
+/**
+ * Return a file's picture as `tlc` on a computer sees it, turned as the file says, where the browser does not.
+ * @param {ImageBitmap} image
+ * @param {Blob} file
+ * @param {string} name
+ * @returns {Promise<ImageBitmap | ImageData>}
+ * @throws {ImageError} what the browser leaves of it is not what is in it
+ */
+async function asTold(image, file, name) {
+  const { hasAlpha, isDeep, orientation } = await readTold(file);
+  const turns = orientation !== 1 && (await leavesWebp());
+  if (!hasAlpha && !isDeep && !turns) return image;
+  const pixels = readBack(image);
+  if (hasAlpha && isTransparent(pixels.data))
+    throw new ImageError(`${name} is transparent everywhere, and a browser shows nothing of it; save it without`);
+  if (isDeep && isDark(pixels.data))
+    throw new ImageError(`${name} has 16 bits and uses few of them, and a browser shows it black; save it with 8 bits`);
+  if (!turns) return image;
+  image.close();
+  return upright(pixels, orientation);
 }
 
 /**
@@ -85,9 +112,9 @@ export function prepareRgba(rgba, size, spec, simd) {
  * @throws {ImageError} it cannot be read
  */
 export async function readRgb(file) {
-  const image = /** @type {ImageBitmap} */ (await decode(file));
-  const { data, width, height } = readBack(image);
-  image.close();
+  const image = /** @type {ImageBitmap | ImageData} */ (await decode(file));
+  const { data, width, height } = image instanceof ImageData ? image : readBack(image);
+  if (image instanceof ImageBitmap) image.close();
   const pixels = flatten(data, { channels: 3, background: [255, 255, 255] });
   return { pixels, width, height, channels: 3 };
 }
@@ -177,6 +204,26 @@ export function flatten(rgba, spec) {
  */
 function isOpaque(rgba) {
   for (let i = 3; i < rgba.length; i += 4) if (rgba[i] !== 255) return false;
+  return true;
+}
+
+/**
+ * @param {Uint8ClampedArray} rgba
+ * @returns {boolean}
+ */
+function isTransparent(rgba) {
+  for (let i = 3; i < rgba.length; i += 4) if (rgba[i] !== 0) return false;
+  return true;
+}
+
+/**
+ * @param {Uint8ClampedArray} rgba
+ * @returns {boolean}
+ */
+function isDark(rgba) {
+  for (let i = 0; i < rgba.length; i += 4) {
+    if (rgba[i] > DARK || rgba[i + 1] > DARK || rgba[i + 2] > DARK) return false;
+  }
   return true;
 }
 
