@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.backbones.shave import cost_of_flatten
 from tlc_edge.compiler.bundle.assemble import assemble
 from tlc_edge.compiler.bundle.exemplars import choose_exemplars
-from tlc_edge.compiler.bundle.unknown import measure_knownness
+from tlc_edge.compiler.bundle.unknown_once import knownness_once
 from tlc_edge.compiler.data.calibration_set import CalibrationSet, decode_calibration
 from tlc_edge.compiler.data.decode import decode_all, images_of
 from tlc_edge.compiler.data.forms.elsewhere import fetched_bytes
@@ -128,7 +128,7 @@ def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Resul
         unknown = measure_unknown(order, fitted, data, chosen)
 
     with step("study") as tell:  # what the report tells; nothing that it finds changes a file
-        studied = study_all(fitted, data, calibration, options.seed, tell)
+        studied = study_all(fitted, data, calibration, options, tell)
         pictures = pick_pictures(fitted, data, studied) if options.thumbnails else None
         milliseconds = {kind: median_milliseconds(j.engines[0], held_out.images) for kind, j in fitted.judged.items()}
 
@@ -252,22 +252,22 @@ def measure_unknown(
 ) -> dict[TrunkKind, Knownness]:
     """Return what `unknown` is judged by, for each trunk that a device prefers; `exemplars` are training images."""
     shipped = bool(fitted.fused.head.layers)
-    views, classes, seed = list(fitted.aligned.values()), data.train.classes, order.options.seed
+    views, classes, options = list(fitted.aligned.values()), data.train.classes, order.options
     preferred = {of_target[0].trunk: fitted.judged[of_target[0]].file.info for of_target in order.kinds.values()}
     found: dict[TrunkKind, Knownness] = {}
     for asked, made in preferred.items():  # what is made may have another scheme than was asked for
         device = fitted.aligned.get(asked, data.train.features)
-        found[made.format, made.scheme] = measure_knownness(
-            fitted.plain, views, device, classes, exemplars, seed, fitted.looks, shipped=shipped
+        found[made.format, made.scheme] = knownness_once(
+            options.cache, fitted.plain, views, device, classes, exemplars, options.seed, fitted.looks, shipped=shipped
         )
     return found
 
 
-def study_all(fitted: Fitted, data: Data, calibration: CalibrationSet, seed: int, progress: Count) -> Study:
+def study_all(fitted: Fitted, data: Data, calibration: CalibrationSet, options: Options, progress: Count) -> Study:
     """Return all that the report tells beside accuracies."""
     return replace(
-        study(fitted.fused, data, seed, progress),
-        layers=trunk_layers(fitted.files, fitted.trunks, calibration.images),
+        study(fitted.fused, data, options.seed, progress, options.cache),
+        layers=trunk_layers(fitted.files, fitted.trunks, calibration.images, options.cache),
         parity=build_parity(fitted.reference.outputs, fitted.judged),
         corrections={(t.format, t.scheme): t.correction for t in fitted.trunks.values() if t.correction is not None},
     )

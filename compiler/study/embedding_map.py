@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.cache.once import arrays_once
 from tlc_edge.compiler.records import Floats
+from tlc_edge.compiler.toolchain import versions
 from tlc_edge.runtime.vectors import unit_rows
 
 _MOST = 300  # points of each kind: more hide each other, and make the page heavy
 _FEW = 30  # below, neighbourhoods are too small for t-SNE
 _PERPLEXITY = 30.0
+_ITERATIONS = 500
+_FORMAT = 1  # rises when the same embeddings would be laid out otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,12 @@ class EmbeddingMap:
 
 
 def draw_map(
-    train: Floats, classes: NDArray[np.int64], held_out: Floats, truth: NDArray[np.int64], seed: int
+    train: Floats,
+    classes: NDArray[np.int64],
+    held_out: Floats,
+    truth: NDArray[np.int64],
+    seed: int,
+    cache: str | None = "off",
 ) -> EmbeddingMap:
     """Lay out embeddings ([M, D] and [N, D]) so that what is near by the cosine stays near.
 
@@ -42,14 +51,21 @@ def draw_map(
     components = _principal(x)
     if len(x) < _FEW or not components.std(axis=0).min() > 1e-6:
         return EmbeddingMap("PCA", shown, judged, components)
+    start = components / components[:, 0].std() * 1e-4
+    words = ["map", _FORMAT, versions("numpy", "scipy", "scikit-learn"), _PERPLEXITY, _ITERATIONS, seed]
+    found = arrays_once(cache, words, [x, start], lambda: {"points": _lay_out(x, start, seed)})
+    return EmbeddingMap("t-SNE", shown, judged, found["points"])
+
+
+def _lay_out(x: Floats, start: Floats, seed: int) -> Floats:
+    """Return points [N, 2] of unit vectors [N, D] by t-SNE, begun at `start`."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    start = components / components[:, 0].std() * 1e-4
     perplexity = min(_PERPLEXITY, (len(x) - 1) / 3)
     with threadpool_limits(1):
-        points = TSNE(perplexity=perplexity, init=start, random_state=seed, max_iter=500).fit_transform(x)
-    return EmbeddingMap("t-SNE", shown, judged, np.asarray(points, np.float32))
+        made = TSNE(perplexity=perplexity, init=start, random_state=seed, max_iter=_ITERATIONS).fit_transform(x)
+    return np.asarray(made, np.float32)
 
 
 def _principal(x: Floats) -> Floats:

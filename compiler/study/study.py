@@ -47,8 +47,8 @@ class Study:
     """Of each trunk whose biases were to be corrected, by its own format and scheme."""
 
 
-def study(fused: Fused, data: Data, seed: int, progress: Count = silent) -> Study:
-    """Draw the learning curve and the map, and count."""
+def study(fused: Fused, data: Data, seed: int, progress: Count = silent, cache: str | None = "off") -> Study:
+    """Draw the learning curve and the map, and count; a map that was drawn before comes from the `cache`."""
     head, train, held_out = fused.head, data.train, data.held_out
     embedded, held_out_embedded = (fused.neck.project(part.features) for part in (train, held_out))
     count = int(max(train.classes.max(), held_out.classes.max())) + 1
@@ -66,7 +66,7 @@ def study(fused: Fused, data: Data, seed: int, progress: Count = silent) -> Stud
         train_accuracy=accuracy,
         train_counts=np.bincount(data.classes[data.parts.train], minlength=count).astype(np.int64),
         curve=draw_curve(head, material, count, seed, progress),
-        map=draw_map(embedded, train.classes, held_out_embedded, held_out.classes, seed),
+        map=draw_map(embedded, train.classes, held_out_embedded, held_out.classes, seed, cache),
         train_names=tuple(s.name for s in train.samples),
         train_classes=train.classes,
         odd=find_odd(embedded, train.classes),
