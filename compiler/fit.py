@@ -30,7 +30,8 @@ from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.neck import make_neck
 from tlc_edge.compiler.train.training import FeatureView, Whole
 from tlc_edge.compiler.train.whiten import whiten
-from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, judge
+from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, judge, output_names
+from tlc_edge.compiler.verify.tail import open_tail
 from tlc_edge.runtime.errors import BuildError, EngineError
 from tlc_edge.runtime.progress import Count
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES, all_int8
@@ -162,10 +163,12 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
         reference = Reference(fused, held_out, outputs, Answers(embedded, data.train.classes))
         judged: dict[FileKind, Judged] = {}
         for kind, file in lowered.items():
+            trunk, names = trunks[kind.trunk], output_names(outputs)
+            tail = open_tail(file, trunk, files.trunk.width, data.preprocessing, names, options.threads, options.cache)
             try:
-                judged[kind] = judge(file, reference, options.threads)
+                judged[kind] = judge(file, reference, options.threads, tail)
             except EngineError as e:
-                raise RefusedError(kind.trunk, trunks[kind.trunk], e) from None
+                raise RefusedError(kind.trunk, trunk, e) from None
     return Fitted(files, trunks, plain, device.looks, aligned, embedded, reference, judged, fits)
 
 

@@ -20,7 +20,7 @@ from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.fine_tune.checkpoints import remove_checkpoints
 from tlc_edge.compiler.fine_tune.step import checkpoints_beside
 from tlc_edge.compiler.lower.file_kinds import FileKind, TrunkKind
-from tlc_edge.compiler.report.evidence import ODD_THUMBNAILS, Evidence, Exemplars, Pictures
+from tlc_edge.compiler.report.evidence import ODD_THUMBNAILS, Evidence, Exemplars, Foreign, Pictures
 from tlc_edge.compiler.report.settings import Settings, told_sampled
 from tlc_edge.compiler.shards.costs import Costs
 from tlc_edge.compiler.site.site import make_site, write_site
@@ -136,7 +136,7 @@ def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Resul
         evidence = Evidence(
             data=data,
             reference=fitted.reference,
-            exemplars=decode_exemplars(data, chosen),
+            exemplars=exemplars_with(data, chosen),
             unknown=unknown,
             study=studied,
             settings=settings_of(options, data, calibration, rungs, fine_tuned=files.trunk is not trunk),
@@ -279,18 +279,18 @@ def pick_pictures(fitted: Fitted, data: Data, studied: Study) -> Pictures:
     return Pictures(fitted.reference.held_out.images, images_of(odd, data.preprocessing))
 
 
-def decode_exemplars(data: Data, chosen: NDArray[np.int64]) -> Exemplars:
-    """Return exemplars with their images; `chosen` are training images."""
-    return Exemplars(data.images(data.train_rows[chosen]), data.train.classes[chosen])
+def exemplars_with(data: Data, chosen: NDArray[np.int64]) -> Exemplars:
+    """Return exemplars with where their images come from; `chosen` are training images."""
+    return Exemplars([data.samples[i] for i in data.train_rows[chosen]], data.train.classes[chosen])
 
 
-def decode_foreign(listed: ImageList, data: Data) -> NDArray[np.uint8] | None:
-    """Return the images of anything else, [M, H, W, C]; None without any.
+def decode_foreign(listed: ImageList, data: Data) -> Foreign | None:
+    """Return the images of anything else; None without any.
 
     Raises:
         DataError: none can be decoded.
     """
-    return decode_all(listed.foreign, data.preprocessing)[1] if listed.foreign else None
+    return Foreign(*decode_all(listed.foreign, data.preprocessing)[:2]) if listed.foreign else None
 
 
 def settings_of(

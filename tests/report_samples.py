@@ -123,7 +123,7 @@ def make(
     evidence = Evidence(
         data=data,
         reference=Reference(fused, held, given, Answers(embeddings(own, count), own)),
-        exemplars=Exemplars(images[:0], own[:0]),
+        exemplars=Exemplars((), own[:0]),
         unknown={},
         study=study,
         settings=Settings(

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.data.decode import Images
 from tlc_edge.compiler.data.duplicates import count_groups
 from tlc_edge.compiler.data.looks import LOOKS
 from tlc_edge.compiler.extras.find import extra_files
@@ -26,7 +25,7 @@ from tlc_edge.compiler.report.page import report_html
 from tlc_edge.compiler.report.settings import to_manifest
 from tlc_edge.compiler.toolchain import versions
 from tlc_edge.compiler.verify.golden import choose_golden, png
-from tlc_edge.compiler.verify.judge import Judged, Reference, run_engine, run_engines
+from tlc_edge.compiler.verify.judge import Judged, Reference, run_engine
 from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.compiler.weights.pins import arrays_sha256
 from tlc_edge.runtime.bundle.bundle import CARD, CARD_INPUT, EXEMPLARS, EXPECTED, labels_text
@@ -159,16 +158,10 @@ def _outputs(given: Outputs) -> tuple[Floats, Floats]:
     return given.probabilities, given.embeddings
 
 
-def _embed(judged: Judged, images: Images) -> Floats:
-    return run_engines(judged.engines, images).embeddings
-
-
 def _stored(evidence: Evidence, first: Judged) -> StoredRows:
     """Return the exemplars as the device's file embeds them."""
     fused, exemplars = evidence.reference.fused, evidence.exemplars
-    embeddings = np.zeros((0, fused.neck.width), np.float32)
-    if len(exemplars.images):
-        embeddings = _embed(first, exemplars.images)
+    embeddings = first.embed(exemplars.samples, fused.preprocessing)
     return StoredRows(embeddings, exemplars.classes, enrolled=not fused.head.layers)
 
 
@@ -179,17 +172,14 @@ def _mistakes(evidence: Evidence, first: Judged, stored: StoredRows, rule: Rule)
     """
     held_out = evidence.reference.held_out
     known = held_out.is_test & (len(stored.classes) > 0)
+    test, spec = first.outputs.embeddings[known], evidence.reference.fused.preprocessing
     foreign = None
     if evidence.foreign is not None:
-        foreign = _embed(first, evidence.foreign if len(stored.classes) else evidence.foreign[:0])
-    test, spec = first.outputs.embeddings[known], evidence.reference.fused.preprocessing
+        there = len(evidence.foreign.samples) if len(stored.classes) else 0
+        foreign = first.embed(evidence.foreign.samples[:there], spec, images=evidence.foreign.images[:there])
     some = np.flatnonzero(known)
     samples = [held_out.samples[i] for i in some[np.linspace(0, len(some) - 1, min(_LOOKED_AT, len(some))).astype(int)]]
-    looked = {
-        name: _embed(first, np.stack([view.load(sample.source, spec) for sample in samples]))
-        for name, view in LOOKS.items()
-        if samples
-    }
+    looked = {name: first.embed(samples, spec, view) for name, view in LOOKS.items() if samples}
 
     def count(knownness: Knownness) -> dict[str, Any]:
         return count_mistakes(knownness, rule.rate, rule.k, stored, test, held_out.truth[known], foreign, looked)

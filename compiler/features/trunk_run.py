@@ -79,21 +79,31 @@ Found = bytes | Computed | Missed | Skipped
 
 
 class TrunkRun:
-    """One pass over a data set."""
+    """One pass over a data set; with `exact`, rows hold nothing but features, to the bit as the trunk gives them."""
 
     def __init__(
-        self, file: TrunkFile, spec: Preprocessing, view: View, cache: FeatureCache | None, threads: int, images: int
+        self,
+        file: TrunkFile,
+        spec: Preprocessing,
+        view: View,
+        cache: FeatureCache | None,
+        threads: int,
+        images: int,
+        *,
+        exact: bool = False,
     ) -> None:
         self.file, self.spec, self.view, self.cache = file, spec, view, cache
         self.computed = 0
         self.digests: dict[str, bytes] = {}
         self.pixels = spec.height * spec.width * spec.channels
         self._threads = min(threads or os.cpu_count() or 1, max(1, images))
-        self._opened = False
+        self._opened, self._exact = False, exact
         version = importlib.metadata.version(file.kind.name)
         recipe = [_FORMAT, file.fingerprint, file.kind.name, version, asdict(spec), view.id]
+        recipe += ["exact"] if exact else []
         self._recipe = _sha256(json.dumps(recipe, sort_keys=True))
-        self._sizes = [SIDE * SIDE * spec.channels + size * file.width for size in (2, 4)]
+        beside = 0 if exact else SIDE * SIDE * spec.channels
+        self._sizes = [beside + size * file.width for size in (2, 4)]
         self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
         self._fresh: list[tuple[bytes, bytes]] = []
         self._written = time.monotonic()
@@ -190,10 +200,12 @@ class TrunkRun:
     def _compute(self, missed: Missed) -> Computed:
         engine = self._engines.get()
         try:
-            features = rounded(np.asarray(engine.run(missed.image)[0], np.float32))
+            features = np.asarray(engine.run(missed.image)[0], np.float32)
         finally:
             self._engines.put(engine)
-        return Computed(missed.key, missed.thumbnail.tobytes() + packed(features).tobytes())
+        if self._exact:
+            return Computed(missed.key, packed(features).tobytes())
+        return Computed(missed.key, missed.thumbnail.tobytes() + packed(rounded(features)).tobytes())
 
     def _write(self) -> None:
         if self.cache is not None and self._fresh:

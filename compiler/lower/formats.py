@@ -15,6 +15,7 @@ from tlc_edge.compiler.records import Floats, Fused, Lowered, LoweredTrunk, Trun
 
 from .file_kinds import FileKind
 from .onnx_lower import lower_trunk_onnx, onnx_model
+from .onnx_tail import onnx_tail
 from .tflite_lower import lower_trunk_tflite, tflite_model
 
 
@@ -26,6 +27,14 @@ class Format:
     """From a trunk, a scheme, calibration images [N, H, W, C] and the layers left in float32."""
     make_model: Callable[[LoweredTrunk, Fused, Floats | None, FileKind], Lowered]
     """From a lowered trunk, head and neck, the features [N, F] that it gives in training, and the kind of file."""
+    cut_tail: Callable[[bytes, bytes], bytes | None]
+    """From a whole model and its lowered trunk; see `cut_tail`."""
+
+
+def _tflite_tail(fused: bytes, trunk: bytes) -> bytes | None:
+    from .tflite_tail import tflite_tail  # not above: it needs flatbuffers, which the device does not have
+
+    return tflite_tail(fused, trunk)
 
 
 def _tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats | None, kind: FileKind) -> Lowered:
@@ -35,8 +44,8 @@ def _tflite_model(trunk: LoweredTrunk, fused: Fused, features: Floats | None, ki
 
 
 FORMATS = {
-    "tflite": Format(lower_trunk_tflite, _tflite_model),
-    "onnx": Format(lower_trunk_onnx, lambda trunk, fused, _features, _kind: onnx_model(trunk, fused)),
+    "tflite": Format(lower_trunk_tflite, _tflite_model, _tflite_tail),
+    "onnx": Format(lower_trunk_onnx, lambda trunk, fused, _features, _kind: onnx_model(trunk, fused), onnx_tail),
 }
 """By the format's name, as targets and manifests have it."""
 
@@ -61,3 +70,11 @@ def make_model(trunk: LoweredTrunk, fused: Fused, features: Floats | None, kind:
         BuildError: int8 is asked for at an end where this network has float32.
     """
     return FORMATS[trunk.format].make_model(trunk, fused, features, kind)
+
+
+def cut_tail(file: Lowered, trunk: LoweredTrunk) -> bytes | None:
+    """Return head and neck of a model file as they are in it, a file of its own that takes what its trunk gives.
+
+    It has the model's outputs. None where it cannot be cut off.
+    """
+    return FORMATS[trunk.format].cut_tail(file.data, trunk.data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.data.decode import Images
 from tlc_edge.compiler.data.prepared import Data
+from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.study.study import Study
 from tlc_edge.compiler.verify.judge import Reference
@@ -28,10 +29,19 @@ class Exemplars:
     Without a head they only stand for what will be enrolled.
     """
 
-    images: Images
-    """[E, H, W, C]"""
+    samples: Sequence[Sample]
+    """E in all."""
     classes: NDArray[np.int64]
     """[E]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Foreign:
+    """Images of anything else."""
+
+    samples: Sequence[Sample]
+    images: NDArray[np.uint8]
+    """[M, H, W, C]"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +66,6 @@ class Evidence:
     """What `unknown` is judged by, for each format and scheme that a device may prefer."""
     study: Study
     settings: Settings
-    foreign: NDArray[np.uint8] | None = None
-    """Images of anything else, [M, H, W, C]."""
+    foreign: Foreign | None = None
     pictures: Pictures | None = None
     """What the report may show; None for no images at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def draw_map(
     return EmbeddingMap("t-SNE", shown, judged, found["points"])
 
 
-def _lay_out(x: Floats, start: Floats, seed: int) -> Floats:
+def _lay_out(x: Floats, start: Any, seed: int) -> Floats:
     """Return points [N, 2] of unit vectors [N, D] by t-SNE, begun at `start`."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits

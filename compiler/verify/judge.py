@@ -14,16 +14,23 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tlc_edge.compiler.data.decode import Images
+from tlc_edge.compiler.data.decode import Images, bounded_images
 from tlc_edge.compiler.data.prepared import HeldOut
+from tlc_edge.compiler.data.records import Sample
+from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.records import Floats, Fused, Lowered, Outputs, Score
-from tlc_edge.runtime.bundle.manifest import ModelFile
+from tlc_edge.runtime.bundle.manifest import ModelFile, Preprocessing
 from tlc_edge.runtime.engines.open import KINDS, OUTPUTS, Engine, open_model
 from tlc_edge.runtime.errors import BuildError
 from tlc_edge.runtime.progress import Count, silent
 from tlc_edge.runtime.vectors import unit_rows
 
+from .golden import choose_golden
 from .statistics import cosines, top_class
+from .tail import Tail
+
+_PROVED = 26  # held-out images that a whole file is run on where its tail is run on all; and the golden ones
+_FEW = 2  # of each other set
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,20 +81,73 @@ class Judged:
     outputs: Outputs
     answers: NDArray[np.int64]
     score: Score
+    tail: Tail | None = None
+    """Where it was seen to give what the whole file gives."""
+
+    def embed(
+        self, samples: Sequence[Sample], spec: Preprocessing, view: View = PLAIN, images: Images | None = None
+    ) -> Floats:
+        """Return the embeddings of more images, [N, D]; `images` are those as `view` has them, where they are there."""
+        if not len(samples):
+            return self.outputs.embeddings[:0]
+
+        def whole(rows: Sequence[int]) -> Outputs:
+            if images is not None:
+                return run_engines(self.engines, _some(images, rows))
+            return run_engines(self.engines, _seen([samples[i] for i in rows], spec, view))
+
+        every = range(len(samples))
+        found = None if self.tail is None else self.tail.proved(samples, view, whole, every[:_FEW])
+        return (found or whole(every)).embeddings
 
 
-def judge(file: Lowered, reference: Reference, threads: int = 0) -> Judged:
-    """Run a lowered file in the engine of its format over held-out images and compare with the float graph."""
+def judge(file: Lowered, reference: Reference, threads: int = 0, tail: Tail | None = None) -> Judged:
+    """Run a lowered file in the engine of its format over held-out images and compare with the float graph.
+
+    Its `tail` stands for it with most of the images, where both give the same for the others.
+    """
     held_out = reference.held_out
     kind = next(k for k in KINDS if k.format == file.info.format)
-    names = OUTPUTS if reference.outputs.probabilities.shape[1] else OUTPUTS[1:]
     # Engines of one thread, one per core: no core waits for another.
     count = min(threads or os.cpu_count() or 1, len(held_out.images))
+    names = output_names(reference.outputs)
     engines = [open_model(kind, file.data, 1, names, file.info.file) for _ in range(count)]
-    outputs = run_engines(engines, held_out.images)
+
+    def whole(rows: Sequence[int]) -> Outputs:
+        return run_engines(engines, _some(held_out.images, rows))
+
+    outputs = None
+    if tail is not None:
+        outputs = tail.proved(held_out.samples, PLAIN, whole, looked_at(reference.outputs))
+        tail = tail if outputs else None
+    outputs = outputs or run_engines(engines, held_out.images)
     answers = reference.answer(outputs)
     scored = score(file.info, kind.name, answers, held_out.truth, outputs, (reference.answers, reference.outputs))
-    return Judged(file, tuple(engines), outputs, answers, scored)
+    return Judged(file, tuple(engines), outputs, answers, scored, tail)
+
+
+def output_names(outputs: Outputs) -> tuple[str, ...]:
+    """Return the names of the outputs of a model that gives such."""
+    return OUTPUTS if outputs.probabilities.shape[1] else OUTPUTS[1:]
+
+
+def looked_at(outputs: Outputs) -> list[int]:
+    """Return the held-out images that the whole of each file is run on: the golden ones, and some evenly from all."""
+    count = len(outputs.embeddings)
+    golden = choose_golden(outputs.probabilities)
+    return [int(i) for i in np.union1d(golden, np.linspace(0, count - 1, min(_PROVED, count)).astype(np.int64))]
+
+
+def _some(images: Images, rows: Sequence[int]) -> Images:
+    if len(rows) == len(images):
+        return images
+    return images[list(rows)] if isinstance(images, np.ndarray) else np.stack([images[i] for i in rows])
+
+
+def _seen(samples: Sequence[Sample], spec: Preprocessing, view: View) -> Images:
+    if view is PLAIN:
+        return bounded_images(samples, spec)
+    return np.stack([view.load(sample.source, spec) for sample in samples])
 
 
 def run_engine(engine: Engine, images: Images, progress: Count = silent) -> Outputs:
