@@ -21,6 +21,15 @@ PART = ".part"
 _NO_FOLDERS = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF})
 
 
+def stand_in(head: bytes) -> str | None:
+    """Return what lies in a file's place, by its first bytes: what Git LFS leaves, or a web page; None for the file."""
+    if head.startswith(b"version https://git-lfs.github.com/"):
+        return "what Git LFS leaves in a file's place; run git lfs pull where it was cloned"
+    if head[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page, as comes of a download that is gone or wants a login; fetch the file itself"
+    return None
+
+
 def file_sha256(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal.
 

@@ -12,6 +12,7 @@ from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone
 from tlc_edge.compiler.weights.pins import from_package
 from tlc_edge.runtime.errors import UsageError, unknown_name
+from tlc_edge.runtime.files import stand_in
 
 from . import keras_applications, keras_file, onnx_file, own_code, pinned, saved_model, teachable_machine, tfjs
 from .refuse import not_taken
@@ -54,6 +55,10 @@ SOURCES: tuple[Source, ...] = (
 def formats_of(source: Source) -> tuple[str, ...]:
     """Return the formats of the model files that can be made of a source's networks; of all but ONNX files, any."""
     return onnx_file.FORMATS if source is onnx_file else ("tflite", "onnx")
+
+
+_PARTS = ("saved_model.pb", "variables/variables.data-00000-of-00001", "model.json", "weights.bin")
+"""Files of a folder that are looked at; those that may be called anything are left to its loader."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def find_backbone(name: str, asked: Asked | None = None) -> Source:
     asked = asked or Asked()
     if asked.pixels is not None and asked.pixels not in PIXELS:
         raise unknown_name("pixel range", asked.pixels, PIXELS)
+    _check_files(name, asked)
     source = next((source for source in SOURCES if source.claims(name)), None)
     if source is None:
         raise _unclaimed(name)
@@ -118,6 +124,20 @@ def find_backbone(name: str, asked: Asked | None = None) -> Source:
     if asked.input_size is not None and not all(8 <= n <= 2048 for n in asked.input_size):
         raise UsageError(f"--input-size {asked.input_size[0]}x{asked.input_size[1]}: expected 8 to 2048 pixels a side")
     return source
+
+
+def _check_files(name: str, asked: Asked) -> None:
+    """Refuse what lies in the place of a network's files: what Git LFS leaves, or a web page.
+
+    Raises:
+        UsageError: there is such.
+    """
+    for file in (Path(name), *(Path(name, part) for part in _PARTS), Path(asked.weights or name)):
+        if file.is_file():
+            with file.open("rb") as opened:
+                other = stand_in(opened.read(256))
+            if other is not None:
+                raise UsageError(f"{file}: {other}")
 
 
 def _unclaimed(name: str) -> UsageError:

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import BundleError, ImageError
+from tlc_edge.runtime.files import stand_in
 
 from .bounds import MAX_PIXELS as MAX_PIXELS
 from .bounds import check_cost, check_jpeg
@@ -132,7 +133,8 @@ def _load(
             raise ImageError(f"{name}: {e}") from None
         except Exception as e:
             # Pillow's decoders meet hostile bytes with whatever error their code happens to hit.
-            raise ImageError(f"{name}: {_explain(e)}") from None
+            other = stand_in(image[:256]) if isinstance(image, bytes) else None
+            raise ImageError(f"{name}: {other or _explain(e)}") from None
 
 
 def _load_array(array: NDArray[Any], spec: Preprocessing, order: str) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ from tlc_edge.compiler.cache.bound import SCRATCH, make_room
 from tlc_edge.compiler.data.exports import forms as exports
 from tlc_edge.compiler.data.records import Origin, Reading, Sample, Skipped
 from tlc_edge.runtime.errors import DataError, first_line
-from tlc_edge.runtime.files import file_sha256
+from tlc_edge.runtime.files import file_sha256, stand_in
 from tlc_edge.runtime.images.load import MAX_BYTES, source_name
 from tlc_edge.runtime.images.walk import images_below, is_image, is_junk
 from tlc_edge.runtime.zip_damage import ZIP_DAMAGE
@@ -123,6 +123,9 @@ def unpack(archive: Path, folder: Path, skipped: list[Skipped], notes: list[str]
     names = Names(encoding and check_encoding(encoding))
     kept = folder / "-".join((file_sha256(archive), _FORMAT, *([encoding] if encoding else [])))
     if not kept.exists():
+        with archive.open("rb") as file:
+            if other := stand_in(file.read(256)):
+                raise DataError(f"{archive}: {other}")
         folder.mkdir(0o700, parents=True, exist_ok=True)
         make_room(folder)
         # Whole or not at all: the name is given when all is there.
