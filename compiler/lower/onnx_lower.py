@@ -21,6 +21,7 @@ from tlc_edge.targets.schemes import FLOAT16, FLOAT32, INT8, MIXED, SCHEMES, nam
 from .onnx_attach import attach_onnx
 from .onnx_bias import correct_onnx
 from .onnx_content import check_onnx_content
+from .onnx_missing import express
 from .onnx_padding import fold_padding, pad_after_transpose
 from .onnx_quantize import quantize_onnx
 from .onnx_trunk import trunk_model
@@ -106,6 +107,7 @@ def _from_keras(trunk: Trunk) -> Any:
         function = serving(trunk.model, trunk.backbone.input, from_pixels=True, batch=None)
         model: Any
         model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    express(model, OPSET)
     pad_after_transpose(model.graph)
     fold_padding(model.graph)
     _rename(model, ["features"])

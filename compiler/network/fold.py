@@ -118,6 +118,11 @@ def fold(model: Any, pixels: Pixels, size: tuple[int, int] | None = None) -> Fol
             f"the network has {len(output)} outputs ({', '.join(ends)}), expected one; keep one, or a layer before "
             f'they part, and save that: keras.Model(m.input, m.get_layer("{ends[0]}").output).save("one.keras")'
         )
+    if output[0].shape[0] is not None:
+        raise BuildError(
+            f"the network takes {output[0].shape[0]} images at a time, and no other number: a layer in it, such as a "
+            "Reshape, says so; save it with None there, or -1"
+        )
     rebuilt = Model(image, output[0], name="backbone")
     made.set_weights()
     return Folded(rebuilt, spec, made.merged)

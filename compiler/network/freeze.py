@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +32,23 @@ def serving(model: Any, spec: InputSpec, from_pixels: bool, batch: int | None = 
     def serve(image: Any) -> Any:
         if from_pixels:
             image = (tf.cast(image, tf.float32) - spec.mean) * (1.0 / spec.std)
-        return model(image, training=False)
+        with _inlined():
+            return model(image, training=False)
 
     return tf.function(serve, input_signature=[signature])
+
+
+@contextlib.contextmanager
+def _inlined() -> Generator[None]:
+    """Trace functions within a network as part of its graph: Keras makes one of a grouped convolution."""
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def freeze(model: Any, spec: InputSpec, from_pixels: bool) -> Frozen:
