@@ -31,10 +31,14 @@ or brighter keep above 0.995 as a rule; the likest two that are not copies reach
 """
 _FLAT = 2.0  # grey levels of standard deviation: below, noise decides the correlation
 _ROWS = 512  # thumbnails in memory at a time
-_ASKED = 64  # hashes whose neighbours are in memory at a time: a film's frames have thousands each
+_ASKED = 64  # points whose neighbours are in memory at a time: a film's frames have thousands each
 HASH_BYTES = 16
 _STEPS = 100  # of a hash, from 0 to 1
-_NEAR = _STEPS * (2 * (1 - SIMILAR)) ** 0.5 + HASH_BYTES**0.5  # each of two roundings may add half a step to a part
+_FREQUENCIES = 64  # the principal directions are sought among so many of the lowest
+_DIRECTIONS = 12
+_DRAWN = 2000  # thumbnails that tell the directions
+_LEAF = 32  # points of the tree that are compared one by one
+_NEAR = (2 * (1 - SIMILAR)) ** 0.5 + 1e-4  # apart, where two show one picture; and what float32 may add
 
 
 @dataclass(frozen=True)
@@ -54,24 +58,26 @@ def find_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     Two show the same where they correlate by SIMILAR over all pixels and colours, which is blind to
     brightness and contrast but not to colour; and what shows the same as a third is the same.
 
-    Candidates come from a tree over perceptual hashes, and each is confirmed by the correlation. The thumbnails may lie
-    on a disk: a few are in memory at a time.
+    Candidates come from a tree over what the thumbnails' light comes to along the directions in which these thumbnails
+    differ most, and each is confirmed by the correlation. A projection brings vectors nearer, never farther, so none is
+    missed. The thumbnails may lie on a disk: a few are in memory at a time.
     """
     flat = thumbnails.reshape(len(thumbnails), int(np.prod(thumbnails.shape[1:])))
     count = len(flat)
     group = np.arange(count, dtype=np.int64)
-    hashes = np.empty((count, HASH_BYTES), np.int8)
+    directions = _directions(flat, thumbnails.shape[-1])
+    points = np.empty((count, directions.shape[1]), np.float32)
     clear = np.empty(count, np.bool_)
     first: dict[bytes, int] = {}  # whoever has a thousand empty frames has them once from here on
     for start in range(0, count, _ROWS):
         part = np.asarray(flat[start : start + _ROWS])
-        hashes[start : start + _ROWS] = hashes_of(part, thumbnails.shape[-1])
+        points[start : start + _ROWS] = _unit(part) @ directions
         clear[start : start + _ROWS] = part.astype(np.float32).std(axis=1) >= _FLAT
         for i, row in enumerate(part, start):
             group[i] = first.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), i)
     rows = np.flatnonzero((group == np.arange(count)) & clear)
     leader = np.arange(count, dtype=np.int64)
-    leader[rows] = rows[_Near(flat, rows, hashes).leaders()]
+    leader[rows] = rows[_Near(flat, rows, points).leaders()]
     return leader[group]
 
 
@@ -81,8 +87,8 @@ class _Near:
     So a film whose frames all show one picture costs a look at each, not at every two.
     """
 
-    def __init__(self, flat: NDArray[np.uint8], rows: NDArray[np.int64], hashes: NDArray[np.int8]) -> None:
-        self._flat, self._rows, self._hashes = flat, rows, hashes[rows].astype(np.float64)
+    def __init__(self, flat: NDArray[np.uint8], rows: NDArray[np.int64], points: Floats) -> None:
+        self._flat, self._rows, self._points = flat, rows, points[rows].astype(np.float64)
         self._leader = np.full(len(rows), -1)
         self._plant()
 
@@ -117,52 +123,62 @@ class _Near:
         return joined
 
     def _candidates(self, asked: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Return for each of the rows those with a hash near its own; most of them in no group yet."""
+        """Return for each of the rows those with a point near its own; most of them in no group yet."""
         if 2 * np.count_nonzero(self._leader[self._there] >= 0) > len(self._there):
             self._plant()
-        found = self._tree.query_ball_point(self._hashes[asked], _NEAR + 1e-6)
+        found = self._tree.query_ball_point(self._points[asked], _NEAR)
         return [np.sort(self._there[np.array(near, np.int64)]) for near in found]
 
     def _plant(self) -> None:
         from scipy.spatial import cKDTree
 
         self._there = np.flatnonzero(self._leader < 0)
-        self._tree: Any = cKDTree(self._hashes[self._there])
+        self._tree: Any = cKDTree(self._points[self._there], _LEAF)
 
 
 def _unit(flat: NDArray[np.uint8]) -> Floats:
     centred = flat.astype(np.float32)
     centred -= centred.mean(axis=1, keepdims=True)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
     return centred
+
+
+def _directions(flat: NDArray[np.uint8], channels: int) -> Floats:
+    """Return the directions in which thumbnails [N, P] differ most, [P, D], of length 1 and at right angles.
+
+    Along the lowest frequencies alone they differ less, and a tree over these has to look at most of its leaves.
+    """
+    waves = _waves(flat.shape[1] // channels, channels, _FREQUENCIES)
+    drawn = np.linspace(0, len(flat) - 1, min(len(flat), _DRAWN)).astype(np.int64)
+    seen = (_unit(np.asarray(flat[drawn])) @ waves).astype(np.float64)
+    seen -= seen.mean(axis=0) if len(seen) else 0.0
+    principal = np.linalg.eigh(seen.T @ seen)[1][:, ::-1][:, :_DIRECTIONS]
+    return np.asarray(waves @ principal, np.float32)
 
 
 def perceptual_hash(thumbnail: NDArray[np.uint8]) -> bytes:
     """Return the hash of a thumbnail [SIDE, SIDE, C]: HASH_BYTES signed bytes, near where pictures are alike.
 
     They are the thumbnail's lowest frequencies (a discrete cosine transform of its light), after its mean was taken out
-    and its length made 1. A projection brings vectors nearer, never farther: so two hashes of one picture differ by no
-    more than `_NEAR`, and none is missed.
+    and its length made 1.
     """
     return bytes(hashes_of(thumbnail.reshape(1, -1), thumbnail.shape[-1])[0])
 
 
 def hashes_of(flat: NDArray[np.uint8], channels: int) -> NDArray[np.int8]:
     """Return the hashes of thumbnails [N, SIDE * SIDE * C], [N, HASH_BYTES]."""
-    x = flat.astype(np.float32)
-    x -= x.mean(axis=1, keepdims=True)
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return np.asarray(np.rint(_STEPS * (x @ _waves(flat.shape[1] // channels, channels))), np.int8)
+    waves = _waves(flat.shape[1] // channels, channels, HASH_BYTES)
+    return np.asarray(np.rint(_STEPS * (_unit(flat) @ waves)), np.int8)
 
 
 @cache
-def _waves(pixels: int, channels: int) -> Floats:
-    """Return the lowest frequencies of a square, [pixels * channels, HASH_BYTES], of length 1 and at right angles."""
+def _waves(pixels: int, channels: int, count: int) -> Floats:
+    """Return the lowest frequencies of a square, [pixels * channels, count], of length 1 and at right angles."""
     side = math.isqrt(pixels)
     at = (np.arange(side) + 0.5) * np.pi / side
     one = np.array([np.cos(k * at) / np.linalg.norm(np.cos(k * at)) for k in range(side)])
     lowest = sorted(((u, v) for u in range(side) for v in range(side)), key=lambda w: (w[0] ** 2 + w[1] ** 2, w))
-    waves = [np.outer(one[u], one[v]).reshape(-1) for u, v in lowest[1 : HASH_BYTES + 1]]
+    waves = [np.outer(one[u], one[v]).reshape(-1) for u, v in lowest[1 : count + 1]]
     return np.asarray(np.repeat(np.array(waves).T, channels, axis=0) / np.sqrt(channels), np.float32)
 
 
