@@ -27,7 +27,7 @@ class Content:
     operations: Counter[str]
     """By name, as the TFLite schema spells them."""
     activations: Counter[str]
-    """Operations by the type of what they give, those left out that only convert."""
+    """Operations by the type of what they give, those left out that only convert or compare."""
     floats: Counter[str]
     """Those that give float32, by name."""
     weights: Counter[str]
@@ -49,6 +49,8 @@ def read_content(data: bytes) -> Content:
         operations[name] += 1
         if name not in _CONVERTING:
             kind = _type(graph.tensors[int(operator.outputs[0])])
+            if kind == "bool":  # a comparison, as of a SELU: it decides, and computes nothing
+                continue
             activations[kind] += 1
             floats[name] += kind == "float32"
     weights: Counter[str] = Counter()

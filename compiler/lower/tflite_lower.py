@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,16 @@ def _convert(given: Lowering, set_up: Callable[[Any, Any], None]) -> bytes:
 
         converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([given.frozen.function])
         set_up(tf, converter)
-        return bytes(converter.convert())
+        try:
+            return bytes(converter.convert())
+        except Exception as e:  # the converter's own kind of error, whose class has no public name
+            missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", str(e))))
+            if not missing:
+                raise
+            raise BuildError(
+                f"the network has {', '.join(missing)[:80]}, which TFLite has not; build for a target that takes ONNX "
+                "files alone, or cut before it"
+            ) from None
 
 
 def _float32(given: Lowering) -> bytes:

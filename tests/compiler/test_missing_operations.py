@@ -1,4 +1,4 @@
-"""What TensorFlow's converter leaves as it is, because ONNX has no operation of that name."""
+"""Networks with what ONNX or TFLite has no operation for, and with what only compares."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from tlc_edge.compiler.backbones.adopt import adopt
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.lower.onnx_lower import lower_trunk_onnx
+from tlc_edge.compiler.lower.tflite_content import read_content
 from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Provenance, Trunk
@@ -98,3 +99,44 @@ def test_a_network_of_a_fixed_number_of_images_is_refused() -> None:
 
     with pytest.raises(BuildError, match="takes 8 images at a time, and no other number"):
         trunk_with(eight)
+
+
+def softmax_of_places(x: Any) -> Any:
+    from keras import layers
+
+    return layers.Softmax(axis=[1, 2])(x)
+
+
+def chosen(x: Any) -> Any:
+    from keras import ops
+
+    return ops.where(x > 0, x, x * 0.1)
+
+
+@pytest.mark.parametrize("scheme", ["float32", "float16", "int8"])
+@pytest.mark.parametrize(
+    "middle",
+    [
+        pytest.param(activation("selu"), id="selu"),
+        pytest.param(softmax_of_places, id="softmax"),
+        pytest.param(chosen, id="where"),
+    ],
+)
+def test_comparisons_do_not_make_a_file_another_scheme(middle: Callable[[Any], Any], scheme: str) -> None:
+    trunk = trunk_with(middle)
+    lowered = lower_trunk_tflite(trunk, scheme, IMAGES)
+    content = read_content(lowered.data)
+    assert "bool" not in content.activations
+    assert (content.activations["int8"] > 0) == (scheme == "int8")
+
+
+def test_what_tflite_has_not_is_refused_by_name() -> None:
+    def error_function(x: Any) -> Any:
+        from keras import ops
+
+        return ops.erf(x)
+
+    with pytest.raises(
+        BuildError, match="the network has Erf, which TFLite has not; build for a target that takes ONNX"
+    ):
+        lower_trunk_tflite(trunk_with(error_function), "float32")
