@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def write_pictures(folder: Path) -> None:
         image.save(folder / f"turned{turn}.png", exif=exif)
         image.save(folder / f"turned{turn}.webp", exif=exif, lossless=True)
     for kind in ("png", "webp"):
-        lossless = {"lossless": True, "exact": True} if kind == "webp" else {}
+        lossless: dict[str, Any] = {"lossless": True, "exact": True} if kind == "webp" else {}
         Image.fromarray(np.dstack([rgb, alpha])).save(folder / f"alpha.{kind}", **lossless)
         Image.fromarray(np.dstack([rgb, alpha * 0])).save(folder / f"clear.{kind}", **lossless)
         Image.fromarray(rgb[:1, :1]).save(folder / f"one.{kind}", **lossless)
