@@ -94,7 +94,12 @@ def is_current(
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise GalleryError(f"{path}: an SQLite file, but not a tlc gallery; choose another with --gallery")
     version = _pragma(db, "user_version")
-    if not 1 <= version <= len(migrations):
+    if version < 1:  # not one of before: the first gallery had version 1
+        raise GalleryError(
+            f"{path}: the gallery has version {version}, which none has, so it is damaged; save what is readable with "
+            "`tlc gallery recover`, or choose another with --gallery"
+        )
+    if version > len(migrations):
         raise GalleryError(
             f"{path}: the gallery has version {version}, this tlc knows 1 to {len(migrations)}; "
             "upgrade tlc on this device"
@@ -118,7 +123,7 @@ def _foreign(db: sqlite3.Connection, migrations: Sequence[Sequence[str]], read_o
         if name not in made and read_only and name[0] == "trigger":
             continue
         if name not in made:
-            return f"it has a {name[0][:20]} {name[1][:40]!r}, which no gallery has"
+            return f"it has {'an' if name[0] == 'index' else 'a'} {name[0][:20]} {name[1][:40]!r}, which no gallery has"
         if made[name] != there[name]:
             return f"its {name[0]} {name[1]!r} is not that of a gallery"
     return None

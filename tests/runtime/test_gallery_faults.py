@@ -201,12 +201,20 @@ def test_files_that_are_no_gallery_are_refused_and_left_alone(tmp_path: Path) ->
     assert sorted(p.name for p in tmp_path.iterdir()) == ["long.txt", "notes.txt", "other.db"]
 
 
-def test_a_future_version_is_refused_and_left_alone(full: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        (7, "version 7, this tlc knows 1 to 3; upgrade tlc"),
+        (0, "version 0, which none has, so it is damaged; save what is readable"),
+        (-3, "version -3, which none has, so it is damaged; save what is readable"),
+    ],
+)
+def test_a_version_that_is_not_known_is_refused_and_left_alone(full: Path, version: int, says: str) -> None:
     db = sqlite3.connect(full)
-    db.execute("PRAGMA user_version = 7")
+    db.execute(f"PRAGMA user_version = {version}")
     db.close()
     before = full.read_bytes()
-    with pytest.raises(GalleryError, match="version 7, this tlc knows 1 to 3; upgrade tlc"):
+    with pytest.raises(GalleryError, match=says):
         Gallery.open(full, PRINT, WIDTH, create=True)
     assert full.read_bytes() == before
 

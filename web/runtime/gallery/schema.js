@@ -76,7 +76,10 @@ export function versionOf(db) {
   if (db.value("PRAGMA application_id") !== APPLICATION_ID) {
     throw new GalleryError("this is not a gallery of tlc; choose another file");
   }
-  if (!(version >= 1 && version <= MIGRATIONS.length)) {
+  if (version < 1) {
+    throw new GalleryError(`the gallery has version ${version}, which none has, so it is damaged; choose another file`);
+  }
+  if (!(version <= MIGRATIONS.length)) {
     throw new GalleryError(
       `the gallery has version ${version}, this page knows 1 to ${MIGRATIONS.length}; build the site with a newer tlc`,
     );
