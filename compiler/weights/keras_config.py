@@ -8,6 +8,7 @@ configuration names, so a file that carries code cannot run it.
 from __future__ import annotations
 
 import inspect
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -119,6 +120,7 @@ def _functional(config: Any, source: _Source) -> Any:
             outputs[name, 0] = tensor
             inputs.append(tensor)
             continue
+        _check_in_use(item, name, source)
         plain = operation(item, source.where, source.named(name))
         made[name] = plain or _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, source)
         waiting += [(name, i, _call(node, plain is not None)) for i, node in enumerate(item["inbound_nodes"])]
@@ -155,6 +157,22 @@ def _functional(config: Any, source: _Source) -> Any:
         ends[0] if len(ends) == 1 else ends,
         name=source.named(config.get("name")),
     )
+
+
+def _check_in_use(item: Any, name: str, source: _Source) -> None:
+    """Check that no batch norm is called as in training, which in Keras 2 holds when the network is used, too.
+
+    Raises:
+        BuildError: one is. Its answers depend on which images come together.
+    """
+    if source.keras > 2 or "BatchNormalization" not in json.dumps(item):
+        return
+    entries = [r for node in item["inbound_nodes"] if isinstance(node, list) for r in node if isinstance(r, list)]
+    if any(len(r) > 3 and isinstance(r[3], dict) and r[3].get("training") is True for r in entries):
+        raise BuildError(
+            f"{source.where}: layer {name} is called with training=True, so its batch norms compute with the images "
+            "that happen to come together; call it without, and save the network again"
+        )
 
 
 class _Reference:

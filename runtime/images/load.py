@@ -284,6 +284,9 @@ def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Imag
     return image.convert("L" if mode == "1" else "RGB")
 
 
+_BRIGHTEST = 1000.0  # of floats that run to 255: some overshoot, but none so far
+
+
 def _flatten_deep(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     """Scale 16-bit integers by 1/256, and floats from [0, 1] where all lie there, else from [0, 255].
 
@@ -295,6 +298,9 @@ def _flatten_deep(image: Image.Image, background: tuple[int, int, int]) -> Image
         # Not nan_to_num: it looks up the type's limits, about which numpy warns once an engine has switched subnormal
         # numbers off, as tflite-runtime does on ARM.
         values = np.select([np.isnan(deep), np.isposinf(deep), np.isneginf(deep)], [0.0, 255.0, 0.0], deep)
+        low, high = float(values.min()), float(values.max())
+        if low < -0.25 * max(high, 0.0) or high > _BRIGHTEST:
+            raise ImageError(f"floats from {low:g} to {high:g}, expected 0 to 1 or 0 to 255; scale them")
         scale = 255.0 if values.max() <= 1.0 and values.min() >= 0.0 else 1.0
         grey = np.rint(np.clip(values * scale, 0, 255)).astype(np.uint8)
     else:

@@ -231,3 +231,29 @@ def test_files_that_hold_no_network_say_what_to_give(name: str, said: str, tmp_p
     (tmp_path / name).write_text(dense(lambda _: None).to_json())
     with pytest.raises(TlcError, match=said):
         load_backbone(str(tmp_path / name), AS_IS)
+
+
+def as_keras_2(training: bool | None) -> Callable[[dict[str, Any]], None]:
+    def change(layer: dict[str, Any]) -> None:
+        for i, node in enumerate(layer["inbound_nodes"]):
+            read = node["args"][0]["config"]["keras_history"][0]
+            told = {"training": training} if layer["class_name"] == "BatchNormalization" else {}
+            layer["inbound_nodes"][i] = [[read, 0, 0, told]]
+
+    return change
+
+
+@pytest.mark.parametrize("training", [True, False, None])
+def test_a_batch_norm_that_keras_2_calls_as_in_training_is_refused(training: bool | None, tmp_path: Path) -> None:
+    import h5py
+
+    model = dense(lambda _: None)
+    file = _saved(model, tmp_path / "net.h5")
+    edit(file, as_keras_2(training))
+    with h5py.File(file, "a") as opened:
+        opened.attrs["keras_version"] = "2.15.0"
+    if training:
+        with pytest.raises(BuildError, match=r"batch_normalization.* is called with training=True"):
+            load_backbone(str(file), AS_IS)
+    else:
+        same(model, file)

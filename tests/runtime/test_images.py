@@ -342,6 +342,16 @@ class TestModes:
         assert load_image(Image.fromarray(values - 0.1), spec())[0, :, 0].tolist() == [0, 0, 1, 1, 2, 2]
         assert load_image(Image.fromarray(values / 2), spec())[0, :, 0].tolist() == [0, 76, 128, 191, 204, 255]
 
+    @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 65535.0), (-120.0, 130.0), (-3.0, -1.0)])
+    def test_floats_on_another_scale_are_refused(self, low: float, high: float) -> None:
+        ramp = np.linspace(low, high, 24, dtype=np.float32).reshape(4, 6)
+        with pytest.raises(ImageError, match=f"floats from {low:g} to {high:g}, expected 0 to 1 or 0 to 255"):
+            load_image(Image.fromarray(ramp), spec())
+
+    def test_floats_that_overshoot_a_little_are_clipped(self) -> None:
+        ramp = np.linspace(-12, 270, 24, dtype=np.float32).reshape(4, 6)
+        assert load_image(Image.fromarray(ramp), spec())[0, 0, 0] == 0
+
     def test_floats(self) -> None:
         ramp = np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)
         expected = np.rint(ramp * 255).astype(np.uint8)
