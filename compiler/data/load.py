@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tlc_edge.runtime.errors import DataError, UsageError
-from tlc_edge.runtime.labels import MAX_LABEL, is_label
+from tlc_edge.runtime.labels import MAX_LABEL, NONE_OF_THESE, is_label
 from tlc_edge.runtime.progress import Count, silent
 
 from .decode import decode, decode_all
@@ -32,6 +32,9 @@ from .records import Dataset, Origin, Reading, Sample, Skipped, refuse
 from .together import Part, put_together
 
 __all__ = ["Dataset", "Origin", "Sample", "Skipped", "decode", "decode_all", "load_dataset"]
+
+
+_REST = frozenset(("unknown", "other", "others", "none", "negative", "negatives", NONE_OF_THESE))
 
 
 class Form(Protocol):
@@ -164,7 +167,7 @@ def finish(samples: list[Sample], reading: Reading, strict: bool) -> Dataset:
             raise DataError(
                 f"{origin}: {label[:60]!r} cannot be a label; use text on one line of at most {MAX_LABEL} characters"
             )
-    notes.extend(_alike(labels, origin))
+    notes.extend([*_alike(labels, origin), *_none_of_the_others(labels, origin)])
     if len(labels) < 2:
         raise DataError(f"{origin}: only one class, {labels[0]!r}; at least two are needed, in one folder per class")
     if limit is not None:
@@ -187,6 +190,16 @@ def _alike(labels: list[str], origin: str) -> list[str]:
         f"{len(group)} classes; if one is meant, write it one way"
         for group in groups.values()
         if len(group) > 1
+    ]
+
+
+def _none_of_the_others(labels: list[str], origin: str) -> list[str]:
+    """Return a warning for each class that is called as if it were of whatever is in no other class."""
+    return [
+        f"{origin}: {label!r} is learned as a class like the others; if it holds whatever is none of them, give its "
+        "images with --unknown-data instead, so that what is like them is called unknown"
+        for label in labels
+        if label.casefold() in _REST and len(labels) > 2
     ]
 
 

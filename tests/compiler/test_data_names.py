@@ -189,6 +189,24 @@ def test_labels_that_hardly_differ(labels: tuple[str, str], warned: bool, photos
     assert [("differ only in case, spaces or a decimal" in note) for note in data.notes] == [True] * warned
 
 
+@pytest.mark.parametrize(
+    ("labels", "warned"),
+    [
+        (("cat", "dog", "Unknown"), True),
+        (("cat", "dog", "other"), True),
+        (("cat", "dog", "otter"), False),
+        (("cat", "other"), False),  # without it there would be one class
+    ],
+)
+def test_a_class_of_whatever_is_none_of_the_others(labels: tuple[str, ...], warned: bool, tmp_path: Path) -> None:
+    for label in labels:
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.png").write_bytes(PNG.getvalue())
+    data = load(tmp_path)
+    assert data.labels == tuple(sorted(labels))
+    assert ["is learned as a class" in n for n in data.notes if "--unknown-data" in n] == [True] * warned
+
+
 def whole_list(photos: Path, text: str) -> Dataset:
     (photos / "list.csv").write_text(text)
     return load(photos / "list.csv", None)
