@@ -31,7 +31,9 @@ threading.Thread(target=press, daemon=True).start()
 """
 
 
-@pytest.mark.parametrize("threads", [pytest.param("0", id="beside a worker"), pytest.param("1", id="in one process")])
+@pytest.mark.parametrize(
+    "threads", [pytest.param("0", id="beside a worker"), pytest.param("1", id="in one process", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "module",
     [

@@ -80,6 +80,7 @@ def content(path: Path) -> dict[str, bytes]:
     return {name: data.replace(created, b"") for name, data in files.items()}
 
 
+@pytest.mark.slow  # three builds
 def test_another_head_loads_no_tensorflow_and_gives_the_bytes_of_a_build_without_a_cache(
     photos: Path, network: Path, tmp_path: Path
 ) -> None:

@@ -240,6 +240,7 @@ class TestOwnTarget:
             assert classifier.embed(folder / "0" / "0.png").shape == (80,)
             assert classifier.predict(folder / "1" / "1.png").label in ("0", "1")
 
+    @pytest.mark.slow
     def test_fine_tuned_with_copies_and_then_a_head_of_ones_own(self, quick: Options, folder: Path) -> None:
         import keras
 

@@ -127,6 +127,7 @@ def test_a_network_that_int8_makes_blind_is_not_shipped(
     assert not (tmp_path / "built.tlc").exists()
 
 
+@pytest.mark.slow  # it climbs all the ladder
 def test_a_network_that_int8_makes_blind_climbs_to_a_scheme_that_it_bears(
     photos: Path, tmp_path: Path, digits: dict[str, list[NDArray[np.uint8]]], blinded: dict[str, Any]
 ) -> None:
