@@ -26,7 +26,8 @@ from pathlib import Path
 
 from tlc_edge.runtime import Classifier
 
-classifier = Classifier.open({bundle!r}, {gallery!r})
+# Without the self-test, which loads some of it already where this machine has not made it before.
+classifier = Classifier.open({bundle!r}, {gallery!r}, selftest=False)
 photos = Path({photos!r})
 """
 FORKED = """
