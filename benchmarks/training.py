@@ -226,16 +226,14 @@ def unfiltered() -> Any:
     """Return a view that resizes by the four nearest pixels only."""
     from PIL import Image
 
-    from tlc_edge.compiler.data.views import View
-    from tlc_edge.runtime.images.load import decode_image, resize
+    from tlc_edge.compiler.data.views import View, as_the_device
 
-    def load(source: Any, spec: Any) -> NDArray[np.uint8]:
-        image = decode_image(source, spec)
+    def change(image: Any, spec: Any) -> NDArray[np.uint8]:
         size = (spec.width, spec.height)
         flat = image.transform(size, Image.Transform.EXTENT, (0, 0, *image.size), Image.Resampling.BILINEAR)
-        return resize(flat, spec, Image.Resampling.BILINEAR)
+        return as_the_device(flat, spec)
 
-    return View("without anti-aliasing", load)
+    return View("without anti-aliasing", change)
 
 
 def handmade(small: bool) -> None:

@@ -5,21 +5,10 @@ These steps are repeated whole when a trunk is replaced (see `ladder`): a head h
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tlc_edge.compiler.cache.folder import caching
-from tlc_edge.compiler.data.calibration_set import choose_calibration
-from tlc_edge.compiler.data.looks import LOOKS
 from tlc_edge.compiler.data.prepared import Data, HeldOut
-from tlc_edge.compiler.data.records import Sample
-from tlc_edge.compiler.data.views import PLAIN, View
-from tlc_edge.compiler.features.align import Alignment, align
-from tlc_edge.compiler.features.featurize import TrunkFile, featurize, trunk_file
 from tlc_edge.compiler.features.reference import run_float
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.limits.check import DeviceFit, check_limits
@@ -28,65 +17,17 @@ from tlc_edge.compiler.lower.formats import make_model
 from tlc_edge.compiler.lower.tflite_content import left_in_float
 from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.neck import make_neck
-from tlc_edge.compiler.train.training import FeatureView, Whole
+from tlc_edge.compiler.train.training import Whole
 from tlc_edge.compiler.train.whiten import whiten
 from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, judge, output_names
 from tlc_edge.compiler.verify.tail import open_tail
-from tlc_edge.runtime.errors import BuildError, EngineError
-from tlc_edge.runtime.progress import Count
-from tlc_edge.targets.schemes import FLOAT32, SCHEMES, all_int8
+from tlc_edge.runtime.errors import EngineError
+from tlc_edge.targets.schemes import all_int8
 
+from .again import RefusedError, Trunks, featurize_again
 from .order import Order
-from .records import Floats, Fused, Looks, LoweredTrunk, Neck
+from .records import Floats, Fused, Looks, Neck
 from .steps import Steps
-
-# A device has another engine to try, a build has not.
-_ELSEWHERE = re.compile(r"; (run `tlc selftest`, or )?try another --engine$")
-Trunks = Mapping[TrunkKind, LoweredTrunk]
-"""By what a target asks for; what it gets may have another scheme."""
-_LOOKED_AT = 300  # training images that are looked at in other ways; more would cost time and tell little
-
-
-class RefusedError(BuildError):
-    """An engine does not take a lowered trunk, or fails while it runs it."""
-
-    def __init__(self, kind: TrunkKind, trunk: LoweredTrunk, error: EngineError) -> None:
-        self.kind, self.scheme, self.bytes = kind, trunk.scheme, len(trunk.data)
-        self.reason = _ELSEWHERE.sub("", str(error))
-        super().__init__(
-            f"model.{kind[0]} ({trunk.scheme}): {self.reason}; take --scheme float32, another --shave or "
-            "another --backbone"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class DeviceFeatures:
-    """What lowered trunks give for the M training images, [M, F] each, by the trunk's kind."""
-
-    raw: Mapping[TrunkKind, Floats]
-    """As they come: of the float trunk, and of those that round."""
-    alignments: Mapping[TrunkKind, Alignment]
-    """What makes them most like the float trunk's, where there is a neck; it goes into the weights of head and neck."""
-    copies: Sequence[Floats]
-    """Of changed copies of the images, aligned, as the last TFLite trunk, or else ONNX trunk, gives them."""
-    looks: Looks
-    """Of some of the images as cameras and messengers change them, by the same trunk, as the neck is to read them."""
-    whole: Sequence[FeatureView] = ()
-    """What the head is trained on where there are too many images to hold: all of them, as copies and as `aligned`."""
-
-    @property
-    def aligned(self) -> dict[TrunkKind, Floats]:
-        """As the head is trained on them."""
-        return {kind: self.alignments[kind].apply(x) if kind in self.alignments else x for kind, x in self.raw.items()}
-
-    @property
-    def for_neck(self) -> dict[TrunkKind, Floats]:
-        """As the neck is to read them."""
-        return {k: self.alignments[k].for_neck(x) if k in self.alignments else x for k, x in self.raw.items()}
-
-    def fold(self, kind: TrunkKind, fused: Fused) -> Fused:
-        """Return head and neck for the features of a trunk as they come."""
-        return self.alignments[kind].fold(fused) if kind in self.alignments else fused
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,86 +105,11 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
         judged: dict[FileKind, Judged] = {}
         for kind, file in lowered.items():
             trunk, names = trunks[kind.trunk], output_names(outputs)
-            tail = open_tail(file, trunk, files.trunk.width, data.preprocessing, names, options.threads, options.cache)
+            tail = open_tail(
+                file, trunk, files.trunk.width, data.preprocessing, names, options.threads, options.cache, data.seen
+            )
             try:
                 judged[kind] = judge(file, reference, options.threads, tail)
             except EngineError as e:
                 raise RefusedError(kind.trunk, trunk, e) from None
     return Fitted(files, trunks, plain, device.looks, aligned, embedded, reference, judged, fits)
-
-
-def looks_again(order: Order, files: TrunkFiles, trunks: Trunks) -> list[tuple[TrunkFile, View]]:
-    """Return through what `featurize_again` sends all training images, and in which views."""
-    width, device = files.trunk.width, files.as_float()
-    found: list[tuple[TrunkFile, View]] = []
-    for kind, trunk in trunks.items():
-        of_form = trunk.format == files.form
-        if kind != (files.form, FLOAT32.name) and (of_form or SCHEMES[trunk.scheme].calibrated):
-            found.append((trunk_file(trunk, width), PLAIN))
-            device = trunk_file(trunk, width) if of_form else device
-    return [*found, *((device, view) for view in order.views)]
-
-
-def seen_again(data: Data) -> tuple[Sample, ...]:
-    """Return the images that `featurize_again` runs: all that train the head, even where some of them do the rest."""
-    return data.train.samples if data.studied is None else tuple(data.samples[i] for i in data.parts.train)
-
-
-def featurize_again(
-    order: Order, files: TrunkFiles, data: Data, trunks: Trunks, progress: Count, neck: Neck
-) -> DeviceFeatures:
-    """Run the training images through every trunk that rounds and is not too slow to be run here."""
-    options, spec, train, width = order.options, data.preprocessing, data.train, files.trunk.width
-    # Of too many images all train the head, and some stand for them everywhere else.
-    of_head = seen_again(data)
-    studied = None if data.studied is None else np.searchsorted(data.parts.train, data.studied)
-    whole: dict[TrunkKind | str, Floats] = {}
-
-    def of_studied(key: TrunkKind | str, features: Floats) -> Floats:
-        if studied is None:
-            return features
-        whole[key] = features
-        return np.asarray(features[studied], np.float32)
-
-    with caching(options.cache) as cache:
-
-        def through(trunk: TrunkFile, view: View = PLAIN, some: NDArray[np.int64] | None = None) -> Floats:
-            samples = of_head if some is None else [train.samples[i] for i in some]
-            if order.stored is not None and some is None:
-                made = order.stored.features(trunk, view, samples, progress)
-                if made is not None:
-                    return made
-            return featurize(trunk, samples, spec, options.threads, progress, cache=cache, view=view).features
-
-        if order.stored is not None:
-            order.stored.prepare(looks_again(order, files, trunks), of_head, progress)
-        floats: TrunkKind = (files.form, FLOAT32.name)
-        raw: dict[TrunkKind, Floats] = {floats: train.features}
-        last, device = floats, files.as_float()
-        for kind, trunk in trunks.items():
-            if kind not in raw and (trunk.format == files.form or SCHEMES[trunk.scheme].calibrated):
-                try:
-                    raw[kind] = of_studied(kind, through(trunk_file(trunk, width)))
-                except EngineError as e:
-                    raise RefusedError(kind, trunk, e) from None
-                if trunk.format == files.form:
-                    last, device = kind, trunk_file(trunk, width)
-        varied = [of_studied(view.id, through(device, view)) for view in order.views]
-        some = np.sort(choose_calibration(train.classes, np.arange(len(train.samples)), _LOOKED_AT, options.seed))
-        looked = [through(device, view, some) for view in LOOKS.values()]
-    aligned = [kind for kind in raw if neck.kernel is not None and kind != floats]
-    alignments = {kind: align(raw[kind], train.features, neck.root) for kind in aligned}
-    if last in alignments:
-        varied = [alignments[last].apply(x) for x in varied]
-        looked = [alignments[last].for_neck(x) for x in looked]
-    views: list[FeatureView] = []
-    if studied is not None:
-        of_copies = alignments[last].apply if last in alignments else None
-        views = [FeatureView(whole[view.id], apply=of_copies) for view in order.views]
-        views.append(FeatureView(data.features, data.parts.train))
-        views += [
-            FeatureView(whole[kind], apply=alignments[kind].apply if kind in alignments else None)
-            for kind in raw
-            if kind != floats
-        ]
-    return DeviceFeatures(raw, alignments, varied, Looks(some, tuple(looked)), views)

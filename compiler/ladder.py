@@ -23,7 +23,8 @@ from tlc_edge.compiler.verify.statistics import wilson
 from tlc_edge.runtime.errors import BuildError, TlcError
 from tlc_edge.targets.schemes import SCHEMES
 
-from .fit import Fitted, RefusedError, Trunks, fit
+from .again import RefusedError, Trunks
+from .fit import Fitted, fit
 from .order import Order
 from .records import LoweredTrunk
 from .result import Rung

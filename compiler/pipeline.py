@@ -110,7 +110,7 @@ def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Resul
     with step("lower") as tell:  # the trunk once per format and scheme, however many targets take it
         trunks = lower(order, files, calibration, tell)
 
-    with step("decode"):  # the held-out images, once for all that is measured on them; of many, when looked at
+    with step("decode"):  # the held-out images that were not kept decoded, when somebody looks at them
         held_out = data.decode_held_out()
 
     # Featurize again, train the head, fuse, check the limits, verify. Then what lost too much is made in other ways,
@@ -171,29 +171,29 @@ def load_trunk(order: Order, begun: Begun, listed: ImageList, step: Steps) -> tu
     Raises:
         TlcError: it cannot be loaded, or cut as asked; or it does not fit the images or the head.
     """
-    options, wanted, apart = order.options, begun.wanted, begun.apart
+    options, wanted, known, apart = order.options, begun.wanted, begun.known, begun.apart
 
     with step("load TensorFlow"):  # by far the slowest import, so only when there is work for it: a trunk not seen yet
-        if apart is not None:
+        if known is None and apart is not None:
             load_libraries()  # meanwhile
             apart.tensorflow.result()
-        elif order.keras and begun.known is None:
+        elif order.keras and known is None:
             load_tensorflow()
 
     with step("load backbone"):  # a pretrained network; its weights are checked against their pinned hash
-        if apart is not None and apart.choice.result():
+        if known is None and apart is not None and apart.choice.result():
             load_tensorflow()
             apart = None  # only the images can tell, and they are here
-        backbone = None if begun.known or apart else order.backbone_source.load(options.backbone, options.asked)
+        backbone = None if known or apart else order.backbone_source.load(options.backbone, options.asked)
 
     with step("shave") as tell:  # cuts the network: that decides what a feature is, so before any is computed
         if backbone is not None:
             trunk = cut(order, backbone, listed, tell)
-        elif apart is not None:
-            trunk = receive_cut(order, wanted, apart)
+        elif known is not None:
+            trunk = known
         else:
-            assert begun.known is not None
-            trunk = begun.known
+            assert apart is not None
+            trunk = receive_cut(order, wanted, apart)
         check_tuning(order, trunk, listed)  # it may ask for too much
         check_head_fits(order, trunk, listed)
         labels = own_labels(order, trunk.backbone, listed)

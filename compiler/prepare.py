@@ -19,6 +19,7 @@ from tlc_edge.compiler.data.foreign import load_foreign
 from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.data.prepared import Data, number_classes, split_samples
 from tlc_edge.compiler.data.records import Dataset, Sample
+from tlc_edge.compiler.data.seen import Seen
 from tlc_edge.compiler.data.split import Split
 from tlc_edge.compiler.features.featurize import HELD, Featurized, Looked, featurize, look, looked
 from tlc_edge.compiler.features.trunk_apart import Apart, Network, can_be_apart
@@ -27,6 +28,7 @@ from tlc_edge.compiler.fine_tune.layers import choose
 from tlc_edge.compiler.fine_tune.step import checkpoints_beside, fine_tune_step
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.network.facts import of_onnx
+from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.study.cuts import choose_cut
 from tlc_edge.compiler.train.heads import check_fit, check_head
 from tlc_edge.compiler.train.streamed import STREAMED
@@ -91,7 +93,7 @@ class Begun:
     known: Trunk | None = None
     """The trunk, where it was cut before; its network is loaded when it is needed."""
     apart: Apart | None = None
-    """The worker, which is loading it."""
+    """The worker, which is loading it; or where the trunk is known, will when there is something to lower."""
 
 
 def begin(order: Order, worker: Worker) -> Begun:
@@ -104,10 +106,15 @@ def begin(order: Order, worker: Worker) -> Begun:
         found = find_trunk(cache, wanted, _cut_words(order))
     if kind.keras or options.fine_tune is not None:  # done in Keras whatever is known
         return Begun(wanted)
-    if found is None and can_be_apart(worker, wanted):
-        network = Network(options.backbone, options.asked, options.shave, options.pool, _by_images(order))
-        return Begun(wanted, apart=Apart(worker, network))
-    return Begun(wanted, found)
+    if not can_be_apart(worker, wanted):
+        return Begun(wanted, found)
+    known = None if found is None else fingerprint(found)
+    apart = Apart(
+        worker, Network(options.backbone, options.asked, options.shave, options.pool, _by_images(order), known)
+    )
+    if found is None:
+        apart.start()
+    return Begun(wanted, found, apart)
 
 
 def keep_cut(order: Order, wanted: Wanted, trunk: Trunk) -> None:
@@ -245,8 +252,9 @@ def check_head_fits(order: Order, trunk: Trunk, listed: ImageList) -> None:
 def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Count) -> Looked:
     """Read, hash and decode all images; what cannot be decoded drops out.
 
-    Where the trunk is lowered elsewhere, what is decoded waits for it in memory, if it fits: so it is known which
-    images calibrate before the trunk runs. Otherwise the trunk runs at once.
+    What is decoded stays in memory for the steps to come, as far as there is room. Where the trunk is lowered elsewhere
+    and all fits, it waits for it: so it is known which images calibrate before the trunk runs. Otherwise the trunk
+    runs at once.
 
     Raises:
         DataError: an image cannot be decoded, and the order is strict.
@@ -256,11 +264,11 @@ def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Co
         order.stored.check_trunk(files.as_float(), spec)
         found = looked(listed.seen)
     else:
-        held = 0 if files.elsewhere is None else int(min(HELD, free_memory() / _OF_MEMORY))
+        room = int(min(HELD, free_memory() / _OF_MEMORY))
+        held = 0 if files.elsewhere is None else room
+        samples, seen = listed.dataset.samples, Seen(room)
         with caching(options.cache) as cache:
-            found = look(
-                files.as_float(), listed.dataset.samples, spec, options.threads, progress, cache=cache, held=held
-            )
+            found = look(files.as_float(), samples, spec, options.threads, progress, cache=cache, held=held, seen=seen)
     if options.strict and found.skipped:
         first = found.skipped[0]
         raise DataError(f"{first.name}: {first.reason}; {len(found.skipped)} unreadable in all (--strict)")
@@ -308,6 +316,7 @@ def split_data(
         recognised=listed.dataset.recognised,
         studied=studied,
         measured=measured,
+        seen=found.seen,
     )
 
 
@@ -333,7 +342,9 @@ def tune(order: Order, asked: FineTune, files: TrunkFiles, data: Data, step: Ste
         files = TrunkFiles(trunk, options.cache)
     # with another trunk every feature is another one
     with step("featurize tuned") as tell, caching(options.cache) as cache:
-        found = featurize(files.as_float(), data.samples, data.preprocessing, options.threads, tell, cache=cache)
+        found = featurize(
+            files.as_float(), data.samples, data.preprocessing, options.threads, tell, cache=cache, seen=data.seen
+        )
     return files, replace(data, features=found.features, cached=found.cached, notes=(*data.notes, said))
 
 

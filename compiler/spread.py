@@ -29,7 +29,7 @@ from tlc_edge.runtime.errors import DataError, UsageError
 from tlc_edge.runtime.progress import silent
 
 from . import prepare
-from .fit import looks_again, seen_again
+from .again import looks_again, seen_again
 from .options import Asked, Options
 from .order import Order, check
 from .steps import Progress, Steps, no_progress

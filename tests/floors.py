@@ -17,7 +17,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("study",),
         ("report",),
         ("bundle",),
-        ("sweep", "result", "order", "prepare", "spread", "fit", "ladder", "pipeline", "__init__"),
+        ("sweep", "result", "order", "prepare", "spread", "again", "fit", "ladder", "pipeline", "__init__"),
         ("from_python",),
     ),
     "runtime": (

@@ -200,12 +200,13 @@ def _load(wanted: Wanted, place: int, pool: str, facts: Facts) -> Trunk:
     backbone = wanted.source.load(wanted.name, wanted.asked)
     rows = nodes(backbone.model)
     if place >= len(rows):
-        raise _changed(wanted)
+        raise changed(wanted.name)
     trunk = shave(backbone, rows[place].name, pool if pool in POOLS else POOLS[0])  # of a vector there is no pooling
     if fingerprint(trunk) != facts.fingerprint:
-        raise _changed(wanted)
+        raise changed(wanted.name)
     return trunk
 
 
-def _changed(wanted: Wanted) -> BuildError:
-    return BuildError(f"--backbone {wanted.name}: its files changed during the build; build again")
+def changed(name: str) -> BuildError:
+    """Return the error of a backbone that is another one than at the start of the build."""
+    return BuildError(f"--backbone {name}: its files changed during the build; build again")

@@ -179,7 +179,8 @@ def _mistakes(evidence: Evidence, first: Judged, stored: StoredRows, rule: Rule)
         foreign = first.embed(evidence.foreign.samples[:there], spec, images=evidence.foreign.images[:there])
     some = np.flatnonzero(known)
     samples = [held_out.samples[i] for i in some[np.linspace(0, len(some) - 1, min(_LOOKED_AT, len(some))).astype(int)]]
-    looked = {name: first.embed(samples, spec, view) for name, view in LOOKS.items() if samples}
+    embedded = first.embed_views(samples, spec, list(LOOKS.values()))
+    looked = dict(zip(LOOKS, embedded, strict=True)) if samples else {}
 
     def count(knownness: Knownness) -> dict[str, Any]:
         return count_mistakes(knownness, rule.rate, rule.k, stored, test, held_out.truth[known], foreign, looked)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
 from tlc_edge.runtime.bundle.manifest import Preprocessing
-from tlc_edge.runtime.images.load import Source, decode_image, resize
+from tlc_edge.runtime.images.load import resize
 
 from .views import View
 
@@ -36,12 +36,11 @@ def copies(kinds: Sequence[str], count: int, seed: int) -> list[View]:
     made: list[View] = []
     for i in range(count):
         name = f"{','.join(kinds)} {_VERSION} {seed} {i}"
-        made.append(View(name, partial(_load, name, tuple(kinds))))
+        made.append(View(name, partial(_copy, name, tuple(kinds))))
     return made
 
 
-def _load(name: str, kinds: tuple[str, ...], source: Source, spec: Preprocessing) -> NDArray[np.uint8]:
-    image = decode_image(source, spec)
+def _copy(name: str, kinds: tuple[str, ...], image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     digest = hashlib.sha256(f"{name} {image.size} {image.mode}".encode() + image.tobytes()).digest()
     chance = np.random.default_rng(list(digest))
     if "mirror" in kinds and chance.random() < 0.5:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +16,7 @@ from tlc_edge.runtime.images.load import load_image, source_name
 from tlc_edge.runtime.progress import Count
 
 from .records import Sample, Skipped, refuse
+from .seen import Seen
 
 IN_MEMORY = 250_000_000
 """Bytes of images that are kept decoded for all who look at them: 1,660 of 224 pixels a side. More are decoded again by
@@ -30,12 +31,18 @@ def decode(
     Decodes in threads (Pillow releases the interpreter lock) a few images ahead of the reader, so
     that memory does not grow with the data set.
     """
+    return _decode(samples, lambda sample: _decode_one(sample, spec), workers)
+
+
+def _decode(
+    samples: Sequence[Sample], one: Callable[[Sample], NDArray[np.uint8] | Skipped], workers: int | None = None
+) -> Iterator[tuple[int, NDArray[np.uint8] | Skipped]]:
     threads = workers or min(8, os.cpu_count() or 1)
     waiting: deque[tuple[int, Future[NDArray[np.uint8] | Skipped]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for index, sample in enumerate(samples):
-                waiting.append((index, pool.submit(_decode_one, sample, spec)))
+                waiting.append((index, pool.submit(one, sample)))
                 if len(waiting) > 4 * threads:
                     done, future = waiting.popleft()
                     yield done, future.result()
@@ -91,25 +98,29 @@ def _decode_one(sample: Sample, spec: Preprocessing) -> NDArray[np.uint8] | Skip
 
 
 class Undecoded:
-    """Images that were decoded before and are decoded again by whoever looks at them: a few are in memory at a time.
+    """Images that were decoded before; those that nobody kept are decoded again by whoever looks at them.
 
     A sequence as an array [N, H, W, C] is one: it has a length, items, and is gone through in order.
     """
 
-    def __init__(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], preprocessing: Preprocessing, seen: Seen | None = None, room: int = 0
+    ) -> None:
+        """Take those that `seen` has from there, and keep others in up to `room` bytes."""
         self._samples, self._preprocessing = samples, preprocessing
+        self._seen = (Seen(room), *([] if seen is None else [seen]))
         self.shape = (len(samples), preprocessing.height, preprocessing.width, preprocessing.channels)
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """Return an image, uint8 [H, W, C].
+        """Return an image, uint8 [H, W, C]; treat it as read-only.
 
         Raises:
             DataError: it has changed since and can no longer be read.
         """
-        return _readable(_decode_one(self._samples[index], self._preprocessing))
+        return _readable(self._image(self._samples[index]))
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield all images, in order; decoded in threads a few ahead.
@@ -117,8 +128,17 @@ class Undecoded:
         Raises:
             DataError: as in `__getitem__`.
         """
-        for _, image in decode(self._samples, self._preprocessing):
+        for _, image in _decode(self._samples, self._image):
             yield _readable(image)
+
+    def _image(self, sample: Sample) -> NDArray[np.uint8] | Skipped:
+        for seen in self._seen:
+            if (kept := seen.pixels(sample)) is not None:
+                return kept
+        image = _decode_one(sample, self._preprocessing)
+        if not isinstance(image, Skipped):
+            self._seen[0].keep(sample, image)
+        return image
 
 
 Images = NDArray[np.uint8] | Undecoded
@@ -131,15 +151,19 @@ def _readable(image: NDArray[np.uint8] | Skipped) -> NDArray[np.uint8]:
     return image
 
 
-def bounded_images(samples: Sequence[Sample], preprocessing: Preprocessing) -> Images:
-    """Return images that were decoded before: in memory up to `IN_MEMORY` bytes, else to be decoded when looked at.
+def bounded_images(samples: Sequence[Sample], preprocessing: Preprocessing, seen: Seen | None = None) -> Images:
+    """Return images that were decoded before: up to `IN_MEMORY` bytes stay in memory, more are decoded when looked at.
+
+    Where there is a `seen`, all that it lacks are decoded when somebody looks at them.
 
     Raises:
         DataError: one has changed since and can no longer be read; where they are not in memory, when it is looked at.
     """
     size = preprocessing.height * preprocessing.width * preprocessing.channels
     small = len(samples) * size <= IN_MEMORY
-    return images_of(samples, preprocessing) if small else Undecoded(samples, preprocessing)
+    if small and seen is None:
+        return images_of(samples, preprocessing)
+    return Undecoded(samples, preprocessing, seen, IN_MEMORY if small else 0)
 
 
 def images_of(samples: Sequence[Sample], preprocessing: Preprocessing) -> NDArray[np.uint8]:

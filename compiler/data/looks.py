@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from tlc_edge.runtime.bundle.manifest import Preprocessing
-from tlc_edge.runtime.images.load import Source, decode_image, resize
 
-from .views import View
+from .views import View, as_the_device
 
 _VERSION = 1  # rises when the same look would give other pixels
 _FRAME = 240  # pixels of the longer side, a small camera's
@@ -50,12 +49,11 @@ _CHANGES: dict[str, Callable[[Image.Image, int], Image.Image]] = {
 }
 
 
-def _load(name: str, source: Source, spec: Preprocessing) -> NDArray[np.uint8]:
-    image = _CHANGES[name](decode_image(source, spec), max(spec.width, spec.height))
-    return resize(image, spec, Image.Resampling.BILINEAR)
+def _look(name: str, image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
+    return as_the_device(_CHANGES[name](image, max(spec.width, spec.height)), spec)
 
 
-LOOKS: dict[str, View] = {name: View(f"look {_VERSION} {name}", partial(_load, name)) for name in _CHANGES}
+LOOKS: dict[str, View] = {name: View(f"look {_VERSION} {name}", partial(_look, name)) for name in _CHANGES}
 """`small`: a frame of 240 pixels, JPEG at quality 60; `compressed`: JPEG at quality 60 in its own size, at most 640
 pixels; `blurred`: by 0.5 % of the longer side; `darker`: at 70 % of the light."""
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.records import Floats
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 
-from .decode import Images, bounded_images, images_of
+from .decode import Images, bounded_images
 from .duplicates import Group
 from .records import Sample, Skipped
+from .seen import Seen
 from .split import Split, split
 
 
@@ -70,6 +71,8 @@ class Data:
     """The training images that all but the head is made from, ascending, where there are too many; None: all."""
     measured: NDArray[np.int64] | None = None
     """The held-out images that are measured on, ascending, where there are too many; None: all."""
+    seen: Seen | None = None
+    """What was read and decoded of the images; None where another machine did it."""
 
     @property
     def sha256(self) -> str:
@@ -118,7 +121,11 @@ class Data:
         Raises:
             DataError: one has changed since it was featurized and can no longer be read.
         """
-        return images_of([self.samples[i] for i in rows], self.preprocessing)
+        shape = (len(rows), self.preprocessing.height, self.preprocessing.width, self.preprocessing.channels)
+        images = np.empty(shape, np.uint8)
+        for i, image in enumerate(self.images(rows)):
+            images[i] = image
+        return images
 
     def images(self, rows: NDArray[np.int64]) -> Images:
         """Return some of the images, [len(rows), H, W, C], in memory where they are few.
@@ -126,7 +133,7 @@ class Data:
         Raises:
             DataError: as in `bounded_images`.
         """
-        return bounded_images([self.samples[i] for i in rows], self.preprocessing)
+        return bounded_images([self.samples[i] for i in rows], self.preprocessing, self.seen)
 
     def decode_held_out(self) -> HeldOut:
         """Return the images to measure on.

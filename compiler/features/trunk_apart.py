@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlc_edge.compiler.backbones.cuts import cuts_of
 from tlc_edge.compiler.backbones.find import find_backbone
-from tlc_edge.compiler.backbones.known import Wanted, pack_trunk
+from tlc_edge.compiler.backbones.known import Wanted, changed, pack_trunk
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, LoweredTrunk
-from tlc_edge.compiler.toolchain import load_tensorflow
+from tlc_edge.compiler.toolchain import load_libraries, load_tensorflow
 from tlc_edge.compiler.worker import Pending, Worker
 
 from .reference import compare
@@ -36,19 +36,36 @@ class Network:
     pool: str
     by_images: bool
     """Images decide where it is cut, if there is a choice."""
+    fingerprint: str | None = None
+    """Of the trunk, where it was cut before."""
 
 
 class Apart:
     """What the worker does with one network: each call is started early, and waited for where its result is used."""
 
     def __init__(self, worker: Worker, network: Network) -> None:
-        """Start to load TensorFlow and the network, and to cut it."""
-        self.tensorflow = worker.start(load_tensorflow)
-        self.choice = worker.start(load_network, network)
-        self.cut = worker.start(cut_network, network)
         self._worker, self._network = worker, network
         self._lowered: dict[tuple[str, str, str | None], Pending[LoweredTrunk]] = {}
         self._alike: Pending[bool] | None = None
+
+    @cached_property
+    def tensorflow(self) -> Pending[None]:
+        """TensorFlow, which is loaded."""
+        return self._worker.start(load_tensorflow)
+
+    @cached_property
+    def choice(self) -> Pending[bool]:
+        """The network, which is loaded; whether images are to choose where it is cut."""
+        return self._worker.start(load_network, self._network)
+
+    @cached_property
+    def cut(self) -> Pending[bytes]:
+        """What is known of the trunk; see `known.pack_trunk`."""
+        return self._worker.start(cut_network, self._network)
+
+    def start(self) -> None:
+        """Start to load TensorFlow and the network, and to cut it, unless that was started."""
+        _ = self.tensorflow, self.choice, self.cut
 
     def begin(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None = None) -> None:
         """Start to lower the trunk to a format and scheme; with calibration images before what waits without any."""
@@ -68,6 +85,8 @@ class Apart:
         key = (form, scheme, None if calibration is None else digest(calibration))
         begun = None if exclude else self._lowered.pop(key, None)
         begun = begun or self._worker.start(lower_network, self._network, form, scheme, calibration, exclude)
+        if begun.running:
+            load_libraries()  # meanwhile
         return begun.result()
 
     def compare(self) -> bool:
@@ -127,4 +146,7 @@ def _backbone(network: Network) -> Backbone:
 @lru_cache(1)
 def _files(network: Network) -> TrunkFiles:
     asked = (None, "avg") if network.by_images else (network.shave, network.pool)
-    return TrunkFiles(shave(_backbone(network), *asked), "off")
+    files = TrunkFiles(shave(_backbone(network), *asked), "off")
+    if network.fingerprint not in (None, files.fingerprint):
+        raise changed(network.name)
+    return files

@@ -34,6 +34,10 @@ _LARGEST = 100_000_000  # bytes of a file that is kept
 class Elsewhere(Protocol):
     """Where TensorFlow does for a trunk what this process would have to load it for."""
 
+    def start(self) -> None:
+        """Start what every call waits for, as there will be one."""
+        ...
+
     def begin(self, form: str, scheme: str, calibration: NDArray[np.uint8] | None = None) -> None:
         """Start to lower the trunk to a format and scheme; with calibration images before what waits without any."""
         ...
@@ -92,10 +96,13 @@ class TrunkFiles:
         """Start what is sure to be needed of the trunk, and needs no images; if there is a place to do it meanwhile."""
         if self.elsewhere is None:
             return
-        for form, scheme in ((self.form, FLOAT32.name), *kinds):
-            if SCHEMES[scheme].weights != "int8" and self._kept((form, scheme, None, ())) is None:
-                self.elsewhere.begin(form, scheme)
-        self.elsewhere.begin_compare()
+        floats = (self.form, FLOAT32.name)
+        wanted = [kind for kind in (floats, *kinds) if SCHEMES[kind[1]].weights != "int8"]
+        missing = [kind for kind in wanted if self._kept((*kind, None, ())) is None]
+        for kind in missing:
+            self.elsewhere.begin(*kind)
+        if floats in missing:
+            self.elsewhere.begin_compare()
 
     def begin_calibrated(self, kinds: Iterable[TrunkKind], calibration: NDArray[np.uint8]) -> None:
         """Start what takes calibration images [N, H, W, C]; if there is a place to do it meanwhile."""

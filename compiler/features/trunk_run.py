@@ -1,4 +1,7 @@
-"""One pass of a trunk over a data set: what is cached is looked up, the rest read, decoded and run, in threads."""
+"""One pass of a trunk over a data set: what is cached is looked up, the rest read, decoded and run, in threads.
+
+An image that is to be seen in several views is read and decoded once for all of them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +23,13 @@ from numpy.typing import NDArray
 from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.data.decode import unreadable
 from tlc_edge.compiler.data.records import Sample, Skipped
-from tlc_edge.compiler.data.views import View
+from tlc_edge.compiler.data.seen import Seen, digest_of
+from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.records import LoweredTrunk
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.engines.open import KINDS, Engine, EngineKind, open_model
 from tlc_edge.runtime.errors import ImageError
-from tlc_edge.runtime.images.load import read_bytes, source_name
+from tlc_edge.runtime.images.load import decode_image, read_bytes, source_name
 from tlc_edge.runtime.images.nothing import SIDE, thumbnail
 
 from .half import packed, rounded
@@ -75,7 +79,10 @@ class Computed:
     row: bytes
 
 
-Found = bytes | Computed | Missed | Skipped
+Found = list[bytes | Computed | Missed] | Skipped
+"""Of one image: what there is for each of its views."""
+Asked = tuple[Sample, Sequence[View]]
+"""An image, and the views that are wanted of it."""
 
 
 class TrunkRun:
@@ -85,37 +92,34 @@ class TrunkRun:
         self,
         file: TrunkFile,
         spec: Preprocessing,
-        view: View,
         cache: FeatureCache | None,
         threads: int,
         images: int,
         *,
+        seen: Seen | None = None,
         exact: bool = False,
     ) -> None:
-        self.file, self.spec, self.view, self.cache = file, spec, view, cache
+        self.file, self.spec, self.cache = file, spec, cache
+        self.seen = Seen() if seen is None else seen
         self.computed = 0
-        self.digests: dict[str, bytes] = {}
         self.pixels = spec.height * spec.width * spec.channels
         self._threads = min(threads or os.cpu_count() or 1, max(1, images))
         self._opened, self._exact = False, exact
-        version = importlib.metadata.version(file.kind.name)
-        recipe = [_FORMAT, file.fingerprint, file.kind.name, version, asdict(spec), view.id]
-        recipe += ["exact"] if exact else []
-        self._recipe = _sha256(json.dumps(recipe, sort_keys=True))
         beside = 0 if exact else SIDE * SIDE * spec.channels
         self._sizes = [beside + size * file.width for size in (2, 4)]
+        self._recipes: dict[str, bytes] = {}
         self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
         self._fresh: list[tuple[bytes, bytes]] = []
         self._written = time.monotonic()
 
-    def rows(self, samples: Iterable[Sample]) -> Generator[bytes | Skipped]:
-        """Yield each sample's row as the cache keeps it, or why there is none; in order."""
-        return self._stream(samples, self._row)
+    def rows(self, asked: Iterable[Asked]) -> Generator[list[bytes] | Skipped]:
+        """Yield for each image its rows as the cache keeps them, one per view, or why there are none; in order."""
+        return self._stream(asked, self._rows)
 
-    def look(self, samples: Sequence[Sample]) -> Generator[Found]:
-        """Yield of each sample what there is without the trunk; in order."""
+    def look(self, asked: Sequence[Asked]) -> Generator[Found]:
+        """Yield of each image what there is without the trunk; in order."""
         with ThreadPoolExecutor(self._threads) as pool:
-            waiting = [pool.submit(self._look_up, sample) for sample in samples]
+            waiting = [pool.submit(self._look_up, one) for one in asked]
             try:
                 for future in waiting:
                     yield future.result()
@@ -123,19 +127,19 @@ class TrunkRun:
                 for future in waiting:
                     future.cancel()
 
-    def complete(self, found: list[Found]) -> Generator[bytes | Skipped]:
+    def complete(self, found: list[Found]) -> Generator[list[bytes] | Skipped]:
         """Yield the rows of what `look` gave, which forgets it."""
         found.reverse()
-        return self._stream((found.pop() for _ in range(len(found))), self._with_row)
+        return self._stream((found.pop() for _ in range(len(found))), self._with_rows)
 
-    def _stream(self, given: Iterable[T], row: Callable[[T], Found]) -> Generator[bytes | Skipped]:
+    def _stream(self, given: Iterable[T], rows: Callable[[T], Found]) -> Generator[list[bytes] | Skipped]:
         # So many images in memory, however large the data set; more, while the trunk may be on its way.
         few, many = 4 * self._threads, max(4 * self._threads, _DECODED // self.pixels)
         waiting: deque[Future[Found]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
             try:
                 for one in given:
-                    waiting.append(pool.submit(row, one))
+                    waiting.append(pool.submit(rows, one))
                     while len(waiting) > (few if self._opened else many):
                         yield self._settle(pool, waiting)
                 while waiting:
@@ -145,15 +149,15 @@ class TrunkRun:
                     future.cancel()
                 self._write()
 
-    def _row(self, sample: Sample) -> Found:
-        return self._with_row(self._look_up(sample))
+    def _rows(self, asked: Asked) -> Found:
+        return self._with_rows(self._look_up(asked))
 
-    def _with_row(self, found: Found) -> Found:
-        return self._compute(found) if isinstance(found, Missed) and self._opened else found
+    def _with_rows(self, found: Found) -> Found:
+        return self._compute(found) if self._opened else found
 
-    def _settle(self, pool: ThreadPoolExecutor, waiting: deque[Future[Found]]) -> bytes | Skipped:
+    def _settle(self, pool: ThreadPoolExecutor, waiting: deque[Future[Found]]) -> list[bytes] | Skipped:
         found = waiting.popleft().result()
-        if isinstance(found, Missed):
+        if misses(found):
             # The first: in this thread, as lowering is TensorFlow's. Those behind it may have been missed as well.
             data = self.file.load().data
             for _ in range(self._threads):
@@ -163,46 +167,92 @@ class TrunkRun:
             waiting.clear()
             waiting.extend(again)
             found = self._compute(found)
-        if not isinstance(found, Computed):
+        if isinstance(found, Skipped):
             return found
-        self.computed += 1
-        self._fresh.append((found.key, found.row))
+        fresh = [(row.key, row.row) for row in found if isinstance(row, Computed)]
+        self.computed += len(fresh)
+        self._fresh += fresh
         if time.monotonic() - self._written > _WRITE_AFTER:
             self._write()
-        return found.row
+        return [row.row if isinstance(row, Computed) else row for row in found if not isinstance(row, Missed)]
 
     def _complete(self, future: Future[Found]) -> Found:
-        found = future.result()  # earlier in the pool's queue than this, so it comes
-        return self._compute(found) if isinstance(found, Missed) else found
+        return self._compute(future.result())  # earlier in the pool's queue than this, so it comes
 
-    def _look_up(self, sample: Sample) -> bytes | Missed | Skipped:
-        source = sample.source
+    def _look_up(self, asked: Asked) -> Found:
+        sample, views = asked
+        content: bytes | NDArray[np.uint8] | None = None
         try:
-            # A file is read once: what its hash is taken from is what is decoded.
-            content = source if isinstance(source, np.ndarray) else read_bytes(source, source_name(source))
-            self.digests[sample.name] = _digest(content)
-            key = hashlib.sha256(self._recipe + self.digests[sample.name]).digest()
-            row = None if self.cache is None else self.cache.get(key)
-            if row is not None and len(row) in self._sizes:
-                return row
-            image = self._decode(content)
-            return Missed(key, image, thumbnail(image))
+            digest = self.seen.digest(sample)
+            if digest is None:
+                # A file is read once: what its hash is taken from is what is decoded.
+                content = _content(sample)
+                digest = digest_of(content)
+                self.seen.note(sample, digest)
+            keys = [hashlib.sha256(self._recipe(view) + digest).digest() for view in views]
+            found: list[bytes | Computed | Missed | None] = [self._cached(key) for key in keys]
+            missed = [i for i, row in enumerate(found) if row is None]
+            pixels = self._pixels(sample, [views[i] for i in missed], digest, content)
+            for i, image in zip(missed, pixels, strict=True):
+                found[i] = Missed(keys[i], image, thumbnail(image))
         except ImageError as e:
             return unreadable(sample, e)
+        return [row for row in found if row is not None]
 
-    def _decode(self, content: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _recipe(self, view: View) -> bytes:
+        if view.id not in self._recipes:
+            kind = self.file.kind
+            version = importlib.metadata.version(kind.name)
+            said = [_FORMAT, self.file.fingerprint, kind.name, version, asdict(self.spec), view.id]
+            said += ["exact"] if self._exact else []
+            self._recipes[view.id] = _sha256(json.dumps(said, sort_keys=True))
+        return self._recipes[view.id]
+
+    def _cached(self, key: bytes) -> bytes | None:
+        row = None if self.cache is None else self.cache.get(key)
+        return row if row is not None and len(row) in self._sizes else None
+
+    def _pixels(
+        self, sample: Sample, views: Sequence[View], digest: bytes, content: bytes | NDArray[np.uint8] | None
+    ) -> list[NDArray[np.uint8]]:
+        """Return an image in each of `views`; `content` where it was read just now, whose hash is `digest`."""
+        held = self.seen.pixels(sample)
+        if held is not None and all(view is PLAIN for view in views):
+            return [held for _ in views]
+        if not views:
+            return []
+        if content is None:
+            content = _content(sample)
+            if digest_of(content) != digest:
+                raise ImageError("it was changed while it was read; build again")
+        pixels = self._decode(content, views)
+        for view, image in zip(views, pixels, strict=True):
+            if view is PLAIN:
+                self.seen.keep(sample, image)
+        return pixels
+
+    def _decode(self, content: bytes | NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.uint8]]:
         try:
-            return self.view.load(content, self.spec)
+            if len(views) == 1:
+                return [views[0].load(content, self.spec)]
+            decoded = decode_image(content, self.spec)
+            return [view.change(decoded, self.spec) for view in views]
         except ImageError as e:
             # Read from memory, it has no name of its own in the error.
             raise ImageError(str(e).removeprefix(f"{source_name(content)}: ")) from None
 
-    def _compute(self, missed: Missed) -> Computed:
+    def _compute(self, found: Found) -> Found:
+        """Run the trunk over what was missed."""
+        if not misses(found):
+            return found
         engine = self._engines.get()
         try:
-            features = np.asarray(engine.run(missed.image)[0], np.float32)
+            return [self._computed(engine, row) if isinstance(row, Missed) else row for row in found]
         finally:
             self._engines.put(engine)
+
+    def _computed(self, engine: Engine, missed: Missed) -> Computed:
+        features = np.asarray(engine.run(missed.image)[0], np.float32)
         if self._exact:
             return Computed(missed.key, packed(features).tobytes())
         return Computed(missed.key, missed.thumbnail.tobytes() + packed(rounded(features)).tobytes())
@@ -214,11 +264,14 @@ class TrunkRun:
         self._written = time.monotonic()
 
 
-def _digest(content: bytes | NDArray[np.uint8]) -> bytes:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).digest()
-    head = f"{content.dtype.str}{content.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(content).tobytes()).digest()
+def misses(found: Found) -> TypeGuard[list[bytes | Computed | Missed]]:
+    """Return whether something of an image is yet to be computed."""
+    return not isinstance(found, Skipped) and any(isinstance(row, Missed) for row in found)
+
+
+def _content(sample: Sample) -> bytes | NDArray[np.uint8]:
+    source = sample.source
+    return source if isinstance(source, np.ndarray) else read_bytes(source, source_name(source))
 
 
 def _sha256(text: str) -> bytes:

@@ -84,21 +84,31 @@ class Judged:
     tail: Tail | None = None
     """Where it was seen to give what the whole file gives."""
 
-    def embed(
-        self, samples: Sequence[Sample], spec: Preprocessing, view: View = PLAIN, images: Images | None = None
-    ) -> Floats:
-        """Return the embeddings of more images, [N, D]; `images` are those as `view` has them, where they are there."""
+    def embed(self, samples: Sequence[Sample], spec: Preprocessing, images: Images | None = None) -> Floats:
+        """Return the embeddings of more images, [N, D]; `images` are those, where they are there."""
+        return self.embed_views(samples, spec, (PLAIN,), images)[0]
+
+    def embed_views(
+        self, samples: Sequence[Sample], spec: Preprocessing, views: Sequence[View], images: Images | None = None
+    ) -> list[Floats]:
+        """Return the embeddings of more images in each of `views`, [N, D]; `images` as they are in the only one."""
         if not len(samples):
-            return self.outputs.embeddings[:0]
-
-        def whole(rows: Sequence[int]) -> Outputs:
-            if images is not None:
-                return run_engines(self.engines, _some(images, rows))
-            return run_engines(self.engines, _seen([samples[i] for i in rows], spec, view))
-
+            return [self.outputs.embeddings[:0] for _ in views]
         every = range(len(samples))
-        found = None if self.tail is None else self.tail.proved(samples, view, whole, every[:_FEW])
-        return (found or whole(every)).embeddings
+        features = None if self.tail is None else self.tail.features(samples, views)
+        embedded: list[Floats] = []
+        for i, view in enumerate(views):
+
+            def whole(rows: Sequence[int], view: View = view) -> Outputs:
+                if images is not None:
+                    return run_engines(self.engines, _some(images, rows))
+                return run_engines(self.engines, _seen([samples[i] for i in rows], spec, view))
+
+            found = None
+            if self.tail is not None and features is not None:
+                found = self.tail.proved(features[i], whole, every[:_FEW])
+            embedded.append((found or whole(every)).embeddings)
+        return embedded
 
 
 def judge(file: Lowered, reference: Reference, threads: int = 0, tail: Tail | None = None) -> Judged:
@@ -118,7 +128,8 @@ def judge(file: Lowered, reference: Reference, threads: int = 0, tail: Tail | No
 
     outputs = None
     if tail is not None:
-        outputs = tail.proved(held_out.samples, PLAIN, whole, looked_at(reference.outputs))
+        features = tail.features(held_out.samples, (PLAIN,))
+        outputs = None if features is None else tail.proved(features[0], whole, looked_at(reference.outputs))
         tail = tail if outputs else None
     outputs = outputs or run_engines(engines, held_out.images)
     answers = reference.answer(outputs)

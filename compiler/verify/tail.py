@@ -14,6 +14,7 @@ import numpy as np
 
 from tlc_edge.compiler.cache.folder import caching, find_cache_folder
 from tlc_edge.compiler.data.records import Sample
+from tlc_edge.compiler.data.seen import Seen
 from tlc_edge.compiler.data.views import View
 from tlc_edge.compiler.features.exact import exact_features
 from tlc_edge.compiler.features.trunk_run import trunk_file
@@ -30,22 +31,20 @@ from .tail_engine import RunTail, open_tail_engine
 class Tail:
     """What comes after the trunk in a model file."""
 
-    features: Callable[[Sequence[Sample], View], Floats | None]
-    """What the trunk's file gives for images, to the bit, [N, F]; None where that cannot be told."""
+    features: Callable[[Sequence[Sample], Sequence[View]], list[Floats] | None]
+    """What the trunk's file gives for images in each of some views, to the bit, [N, F]; None where that cannot be told.
+    """
     run: RunTail
     headed: bool
     """Whether the first output is probabilities."""
 
     def proved(
-        self, samples: Sequence[Sample], view: View, whole: Callable[[Sequence[int]], Outputs], some: Sequence[int]
+        self, features: Floats, whole: Callable[[Sequence[int]], Outputs], some: Sequence[int]
     ) -> Outputs | None:
-        """Return what the model gives for images, N at least 1, seen in a view.
+        """Return what the model gives for images of which the trunk gives `features` [N, F], N at least 1.
 
-        None where that cannot be told in this way, or the `whole` file does not give the same for `some` of them.
+        None where the `whole` file does not give the same for `some` of them.
         """
-        features = self.features(samples, view)
-        if features is None:
-            return None
         given = [self.run(row) for row in features]
         probabilities = np.stack([g[0] if self.headed else g[0][:0] for g in given])
         found = Outputs(probabilities, np.stack([g[-1] for g in given]))
@@ -62,6 +61,7 @@ def open_tail(
     outputs: Sequence[str],
     threads: int,
     cache: str | None,
+    seen: Seen | None = None,
 ) -> Tail | None:
     """Return the tail of a model file; None where it cannot be cut off, or nothing is kept.
 
@@ -73,6 +73,7 @@ def open_tail(
         outputs: the names of the model's outputs.
         threads: as in `featurize`.
         cache: as in `caching`.
+        seen: what was read and decoded before.
     """
     if find_cache_folder(cache) is None:
         return None
@@ -83,10 +84,10 @@ def open_tail(
         return None
     of_trunk = trunk_file(trunk, width)
 
-    def features(samples: Sequence[Sample], view: View) -> Floats | None:
+    def features(samples: Sequence[Sample], views: Sequence[View]) -> list[Floats] | None:
         try:
             with caching(cache) as kept:
-                return exact_features(of_trunk, samples, spec, threads, cache=kept, view=view)
+                return exact_features(of_trunk, samples, views, spec, threads, cache=kept, seen=seen)
         except EngineError:  # what it says of the whole file counts
             return None
 

@@ -18,7 +18,7 @@ from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.data.load import load_dataset
 from tlc_edge.compiler.data.records import Sample
-from tlc_edge.compiler.data.views import View
+from tlc_edge.compiler.data.views import View, as_the_device
 from tlc_edge.compiler.features.featurize import HELD, Featurized, TrunkFile, featurize, look, trunk_file
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.network.fingerprint import fingerprint
@@ -26,7 +26,7 @@ from tlc_edge.compiler.records import Backbone, InputSpec, LoweredTrunk, Provena
 from tlc_edge.compiler.toolchain import load_tensorflow
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import ImageError
-from tlc_edge.runtime.images.load import Source, load_image
+from tlc_edge.runtime.images.load import load_image
 from tlc_edge.runtime.progress import silent
 
 SPEC = Preprocessing(32, 32)
@@ -82,12 +82,12 @@ def refuse_to_load() -> LoweredTrunk:
     raise AssertionError("the trunk was asked for")
 
 
-def refuse_to_decode(source: Source, spec: Preprocessing) -> NDArray[np.uint8]:
+def refuse_to_decode(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     raise AssertionError("an image was decoded")
 
 
 def cached_only(trunk: TrunkFile, samples: tuple[Sample, ...], cache: FeatureCache, **options: Any) -> Featurized:
-    blind = options.pop("view", View(load=refuse_to_decode))
+    blind = options.pop("view", View(change=refuse_to_decode))
     return featurize(replace(trunk, load=refuse_to_load), samples, SPEC, cache=cache, view=blind, **options)
 
 
@@ -175,7 +175,7 @@ def test_what_decides_the_features_is_part_of_the_key(
     elif change == "preprocessing":
         spec = replace(SPEC, background=(0, 0, 0))
     else:
-        view = View("mirror", lambda source, to: np.ascontiguousarray(load_image(source, to)[:, ::-1]))
+        view = View("mirror", lambda image, to: np.ascontiguousarray(as_the_device(image, to)[:, ::-1]))
     second = featurize(other, samples, spec, cache=cache, view=view)
     assert second.cached == 0
     assert same(first, second) == (change != "view")
@@ -276,11 +276,11 @@ def test_where_all_is_cached_or_nothing_can_be_read_looking_asks_for_no_trunk(
 
 
 def test_an_error_of_a_view_is_that_of_its_image(trunk: TrunkFile, samples: tuple[Sample, ...]) -> None:
-    def picky(source: Source, spec: Preprocessing) -> NDArray[np.uint8]:
-        image = load_image(source, spec)
-        if image.mean() > 60:
+    def picky(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
+        pixels = as_the_device(image, spec)
+        if pixels.mean() > 60:
             raise ImageError("too bright")
-        return image
+        return pixels
 
     found = featurize(trunk, samples, SPEC, view=View("picky", picky))
     assert {s.reason for s in found.skipped} == {"too bright"}

@@ -10,6 +10,7 @@ import pytest
 from small_networks import LABELS
 
 from tlc_edge.compiler import ladder
+from tlc_edge.compiler.again import RefusedError
 from tlc_edge.compiler.backbones.find import find_backbone
 from tlc_edge.compiler.backbones.shave import shave
 from tlc_edge.compiler.data.calibration_set import CalibrationSet, decode_calibration
@@ -17,7 +18,7 @@ from tlc_edge.compiler.data.prepared import Data, HeldOut, number_classes, split
 from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.features.featurize import featurize
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
-from tlc_edge.compiler.fit import Fitted, RefusedError, fit
+from tlc_edge.compiler.fit import Fitted, fit
 from tlc_edge.compiler.ladder import (
     Ladder,
     best_of,

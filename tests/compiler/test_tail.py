@@ -14,7 +14,7 @@ from small_networks import LABELS, small_fused, small_images
 from tlc_edge.compiler.data.decode import images_of
 from tlc_edge.compiler.data.prepared import HeldOut
 from tlc_edge.compiler.data.records import Sample
-from tlc_edge.compiler.data.views import PLAIN, View
+from tlc_edge.compiler.data.views import PLAIN, View, as_the_device
 from tlc_edge.compiler.features import trunk_run
 from tlc_edge.compiler.features.exact import exact_features
 from tlc_edge.compiler.features.trunk_run import trunk_file
@@ -26,7 +26,6 @@ from tlc_edge.compiler.records import Fused, Lowered, LoweredTrunk, Outputs
 from tlc_edge.compiler.verify.judge import Answers, Judged, Reference, judge, output_names
 from tlc_edge.compiler.verify.tail import Tail, open_tail
 from tlc_edge.runtime.bundle.manifest import Preprocessing
-from tlc_edge.runtime.images.load import load_image
 
 CALIBRATION = small_images(8)
 SPEC = Preprocessing(8, 8)
@@ -49,7 +48,7 @@ def lowered(fused: Fused, form: str, scheme: str) -> LoweredTrunk:
 
 def model(trunk: LoweredTrunk, fused: Fused, ends: str = "float32") -> Lowered:
     kind = FileKind(trunk.format, trunk.scheme, "int8" if ends == "int8" else "uint8", ends)
-    features = exact_features(trunk_file(trunk, fused.trunk.width), SAMPLES, SPEC, 1)
+    (features,) = exact_features(trunk_file(trunk, fused.trunk.width), SAMPLES, (PLAIN,), SPEC, 1) or ()
     return make_model(trunk, fused, features, kind)
 
 
@@ -150,12 +149,12 @@ class Wrong:
     def __init__(self, tail: Tail, rows: Sequence[int]) -> None:
         self._tail, self._rows = tail, list(rows)
 
-    def __call__(self, samples: Sequence[Sample], view: View) -> NDArray[np.float32] | None:
-        features = self._tail.features(samples, view)
-        assert features is not None
-        features = features.copy()
-        features[[i for i in self._rows if i < len(features)]] += 1
-        return features
+    def __call__(self, samples: Sequence[Sample], views: Sequence[View]) -> list[NDArray[np.float32]] | None:
+        found = self._tail.features(samples, views)
+        assert found is not None
+        for features in found:
+            features[[i for i in self._rows if i < len(features)]] += 1
+        return found
 
 
 @pytest.mark.parametrize("form", ["tflite", "onnx"])
@@ -178,8 +177,8 @@ def test_an_image_that_cannot_be_read_any_more_is_no_tails(fused: Fused, tmp_pat
     tail = tail_of(file, trunk, fused, tmp_path)
     assert tail is not None
     gone = Sample(tmp_path / "gone.png", "a", None, "gone")
-    assert tail.features([*SAMPLES, gone], PLAIN) is None
-    assert tail.features(SAMPLES, PLAIN) is not None
+    assert tail.features([*SAMPLES, gone], [PLAIN]) is None
+    assert tail.features(SAMPLES, [PLAIN]) is not None
 
 
 def test_views_are_told_apart(fused: Fused, tmp_path: Path) -> None:
@@ -187,7 +186,10 @@ def test_views_are_told_apart(fused: Fused, tmp_path: Path) -> None:
     file = model(trunk, fused)
     tail = tail_of(file, trunk, fused, tmp_path)
     whole, found = judged(file, fused, None), judged(file, fused, tail)
-    dark = View("dark", lambda source, spec: load_image(source, spec) // 2)
-    for view in (dark, PLAIN, dark):
-        np.testing.assert_array_equal(found.embed(SAMPLES, SPEC, view), whole.embed(SAMPLES, SPEC, view))
-    assert not np.array_equal(found.embed(SAMPLES, SPEC, dark), found.embed(SAMPLES, SPEC))
+    dark = View("dark", lambda image, spec: as_the_device(image, spec) // 2)
+    for views in ((dark,), (PLAIN,), (dark, PLAIN), (PLAIN, dark)):
+        for ours, theirs in zip(
+            found.embed_views(SAMPLES, SPEC, views), whole.embed_views(SAMPLES, SPEC, views), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(found.embed_views(SAMPLES, SPEC, (dark,))[0], found.embed(SAMPLES, SPEC))

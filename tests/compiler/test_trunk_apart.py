@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 from small_networks import small_backbone
 
 from tlc_edge.runtime.bundle.bundle import Bundle
@@ -88,6 +90,28 @@ def test_the_same_bytes_for_all_targets_with_a_worker_without_and_with_one_that_
     assert finish(start(photos, network, lost, 0, lost="calibrate")) == "True"
     assert len(content(alone)) == 3
     assert content(alone) == content(beside) == content(lost)
+
+
+@pytest.mark.slow
+def test_other_images_on_a_known_trunk_are_lowered_for_in_the_worker_and_the_same_ones_without(
+    photos: Path, network: Path, tmp_path: Path
+) -> None:
+    assert finish(start(photos, network, tmp_path / "before", 0)) == "False"
+    other = tmp_path / "other"
+    for path in sorted(photos.rglob("*.png")):
+        (other / path.parent.name).mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            ImageOps.flip(image).save(other / path.parent.name / path.name)
+    made: list[dict[str, dict[str, bytes]]] = []
+    for threads, loaded in ((1, "True"), (0, "False")):
+        out = tmp_path / str(threads)
+        shutil.copytree(tmp_path / "cache of before", tmp_path / f"cache of {out.name}")
+        assert finish(start(other, network, out, threads)) == loaded
+        made.append(content(out))
+    assert made[0] == made[1]
+    shutil.copytree(tmp_path / "cache of 0", tmp_path / "cache of again")
+    again = start(other, network, tmp_path / "again", 0, lost="train head")
+    assert "not enough values to unpack" in again.communicate(timeout=600)[1]  # there is no worker to be lost
 
 
 @pytest.mark.slow
