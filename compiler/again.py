@@ -17,7 +17,7 @@ from tlc_edge.compiler.data.prepared import Data
 from tlc_edge.compiler.data.records import Sample
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.features.align import Alignment, align
-from tlc_edge.compiler.features.featurize import TrunkFile, featurize_views, trunk_file
+from tlc_edge.compiler.features.featurize import TrunkFile, decode_ahead, featurize_views, trunk_file
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.lower.file_kinds import TrunkKind
 from tlc_edge.compiler.train.training import FeatureView
@@ -113,10 +113,7 @@ def featurize_again(
         RefusedError: an engine does not take one, or fails.
     """
     train, floats = data.train, (files.form, FLOAT32.name)
-    # Of too many images all train the head, and some stand for them everywhere else.
-    studied = np.arange(len(train.samples)) if data.studied is None else np.searchsorted(data.parts.train, data.studied)
-    some = np.sort(choose_calibration(train.classes, np.arange(len(train.samples)), _LOOKED_AT, order.options.seed))
-    changed = [*((view, None) for view in order.views), *((view, studied[some]) for view in LOOKS.values())]
+    some, changed = _some(order, data), _changed(order, data)
     rounding, last = _rounding(files, trunks)
     found: dict[TrunkKind, list[Floats]] = {}
     with caching(order.options.cache) as cache:
@@ -130,6 +127,7 @@ def featurize_again(
                 if kind not in trunks:
                     raise
                 raise RefusedError(kind, trunks[kind], e) from None
+    studied = _studied(data)
     whole = {kind: found[kind][0] for kind in rounding}
     copies, looked = found[last][-len(changed) : -len(LOOKS)], found[last][-len(LOOKS) :]
     raw = {floats: train.features, **{kind: _rows(x, data, studied) for kind, x in whole.items()}}
@@ -147,6 +145,30 @@ def featurize_again(
             FeatureView(x, apply=alignments[kind].apply if kind in alignments else None) for kind, x in whole.items()
         ]
     return DeviceFeatures(raw, alignments, varied, Looks(some, tuple(looked)), every)
+
+
+def change_ahead(order: Order, data: Data, threads: int, progress: Count) -> None:
+    """Make the changed images that `featurize_again` will ask for, as far as there is room for them."""
+    if data.seen is not None and order.stored is None:
+        decode_ahead(seen_again(data), _changed(order, data), data.preprocessing, data.seen, threads, progress)
+
+
+def _changed(order: Order, data: Data) -> list[tuple[View, NDArray[np.int64] | None]]:
+    """Return in which views training images are seen again, all or some of them."""
+    some = _studied(data)[_some(order, data)]
+    return [*((view, None) for view in order.views), *((view, some) for view in LOOKS.values())]
+
+
+def _some(order: Order, data: Data) -> NDArray[np.int64]:
+    """Return the training images that are looked at in other ways, ascending."""
+    rows = np.arange(len(data.train.samples))
+    return np.sort(choose_calibration(data.train.classes, rows, _LOOKED_AT, order.options.seed))
+
+
+def _studied(data: Data) -> NDArray[np.int64]:
+    """Return where the studied images are among those that train: of too many all train the head, and some stand for
+    them everywhere else."""
+    return np.arange(len(data.parts.train)) if data.studied is None else np.searchsorted(data.parts.train, data.studied)
 
 
 def _rows(features: Floats, data: Data, studied: NDArray[np.int64]) -> Floats:

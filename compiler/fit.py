@@ -75,7 +75,8 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
             raise RefusedError(asked, trunk, EngineError(trunk.refused))
 
     with step("featurize again") as tell:  # as the device will see the images, and copies of them
-        plain = make_neck(files.trunk, data.train.features, root=all(t.square_roots for t in order.targets))
+        root = all(t.square_roots for t in order.targets)
+        plain = make_neck(files.trunk, data.train.features, root=root, cache=options.cache)
         device = featurize_again(order, files, data, trunks, tell, plain)
         aligned = device.for_neck
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,10 @@ from tlc_edge.runtime.knn.unknown import Knownness
 from tlc_edge.runtime.progress import Count
 from tlc_edge.runtime.signing.release import make_release
 
+from .again import change_ahead
 from .fit import Fitted
 from .ladder import Ladder, climb, fit_or_climb, ladder_text
+from .meanwhile import meanwhile
 from .options import PER_CLASS, Options
 from .order import Order, check, demands_of
 from .prepare import (
@@ -107,7 +110,8 @@ def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Resul
     if options.fine_tune is not None:
         files, data = tune(order, options.fine_tune, files, data, step)
 
-    with step("lower") as tell:  # the trunk once per format and scheme, however many targets take it
+    # the trunk once per format and scheme, however many targets take it
+    with step("lower") as tell, meanwhile(partial(change_ahead, order, data), options.threads):
         trunks = lower(order, files, calibration, tell)
 
     with step("decode"):  # the held-out images that were not kept decoded, when somebody looks at them

@@ -17,6 +17,7 @@ from tlc_edge.runtime.progress import Count
 
 from .records import Sample, Skipped, refuse
 from .seen import Seen
+from .views import PLAIN
 
 IN_MEMORY = 250_000_000
 """Bytes of images that are kept decoded for all who look at them: 1,660 of 224 pixels a side. More are decoded again by
@@ -137,7 +138,7 @@ class Undecoded:
                 return kept
         image = _decode_one(sample, self._preprocessing)
         if not isinstance(image, Skipped):
-            self._seen[0].keep(sample, image)
+            self._seen[0].keep(sample, PLAIN, image)
         return image
 
 

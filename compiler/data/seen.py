@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .records import Sample
+from .views import PLAIN, View
 
 
 class Seen:
@@ -18,7 +19,7 @@ class Seen:
         """Keep pixels, up to `room` bytes of them."""
         self._room = room
         self._digests: dict[Sample, bytes] = {}  # not by name, which is unique in one data set only
-        self._pixels: dict[Sample, NDArray[np.uint8]] = {}
+        self._pixels: dict[tuple[Sample, str], NDArray[np.uint8]] = {}  # by the view's id, too
         self._lock = threading.Lock()
 
     def digest(self, sample: Sample) -> bytes | None:
@@ -27,18 +28,31 @@ class Seen:
 
     def pixels(self, sample: Sample) -> NDArray[np.uint8] | None:
         """Return an image as the device would see it, uint8 [H, W, C], where it was kept; treat it as read-only."""
-        return self._pixels.get(sample)
+        return self._pixels.get((sample, PLAIN.id))
+
+    def take(self, sample: Sample, view: View) -> NDArray[np.uint8] | None:
+        """Return an image as a view shows it, where it was kept; a changed one is forgotten then: it has served."""
+        if view is PLAIN:
+            return self.pixels(sample)
+        with self._lock:
+            pixels = self._pixels.pop((sample, view.id), None)
+            self._room += 0 if pixels is None else pixels.nbytes
+        return pixels
 
     def note(self, sample: Sample, digest: bytes) -> None:
         """Say what an image's SHA-256 is."""
         self._digests[sample] = digest
 
-    def keep(self, sample: Sample, pixels: NDArray[np.uint8]) -> None:
-        """Keep an image as the device would see it, if there is room."""
+    def keep(self, sample: Sample, view: View, pixels: NDArray[np.uint8]) -> bool:
+        """Keep an image as a view shows it; return whether there is room."""
+        key = (sample, view.id)
         with self._lock:
-            if sample not in self._pixels and pixels.nbytes <= self._room:
+            if key not in self._pixels:
+                if pixels.nbytes > self._room:
+                    return False
                 self._room -= pixels.nbytes
-                self._pixels[sample] = pixels
+                self._pixels[key] = pixels
+        return True
 
 
 def digest_of(content: bytes | NDArray[np.uint8]) -> bytes:

@@ -13,6 +13,7 @@ from tlc_edge.compiler.data.seen import Seen
 from tlc_edge.compiler.data.views import View
 from tlc_edge.compiler.records import Floats
 from tlc_edge.runtime.bundle.manifest import Preprocessing
+from tlc_edge.runtime.progress import Count, silent
 
 from .half import unpacked
 from .trunk_run import TrunkFile, TrunkRun
@@ -24,6 +25,7 @@ def exact_features(
     views: Sequence[View],
     preprocessing: Preprocessing,
     threads: int = 0,
+    progress: Count = silent,
     *,
     cache: FeatureCache | None = None,
     seen: Seen | None = None,
@@ -40,4 +42,5 @@ def exact_features(
                 return None
             for of_view, row in zip(features, rows, strict=True):
                 of_view[i] = unpacked(row, trunk.width)
+            progress(i + 1, len(samples))
     return features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.cache.store import FeatureCache
 from tlc_edge.compiler.data.records import Sample, Skipped, refuse
-from tlc_edge.compiler.data.seen import Seen
+from tlc_edge.compiler.data.seen import Seen, digest_of
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.records import Floats
 from tlc_edge.runtime.bundle.manifest import Preprocessing
@@ -20,9 +21,19 @@ from tlc_edge.runtime.images.nothing import ONE_COLOUR, SIDE, is_one_colour
 from tlc_edge.runtime.progress import Count, silent
 
 from .half import unpacked
-from .trunk_run import Computed, Found, Missed, TrunkFile, TrunkRun, misses, trunk_file
+from .trunk_run import Computed, Found, Missed, TrunkFile, TrunkRun, content_of, decode_views, misses, trunk_file
 
-__all__ = ["Featurized", "Looked", "TrunkFile", "featurize", "featurize_views", "look", "looked", "trunk_file"]
+__all__ = [
+    "Featurized",
+    "Looked",
+    "TrunkFile",
+    "decode_ahead",
+    "featurize",
+    "featurize_views",
+    "look",
+    "looked",
+    "trunk_file",
+]
 
 HELD = 1_000_000_000
 """Bytes of images that `look` keeps decoded at most."""
@@ -112,14 +123,10 @@ def featurize_views(
         BuildError: features are not finite.
         DataError: an image has changed since and can no longer be read.
     """
-    every = np.arange(len(samples))
-    places = [every if rows is None else rows for _, rows in views]
-    features = [np.empty((len(rows), trunk.width), np.float32) for rows in places]
-    wanted: list[list[tuple[int, int]]] = [[] for _ in samples]
-    for number, rows in enumerate(places):
-        for place, row in enumerate(rows.tolist()):
-            wanted[row].append((number, place))
+    wanted = _wanted(len(samples), views)
     asked = [(s, [views[number][0] for number, _ in w]) for s, w in zip(samples, wanted, strict=True)]
+    counts = [len(samples) if rows is None else len(rows) for _, rows in views]
+    features = [np.empty((count, trunk.width), np.float32) for count in counts]
     shape = (SIDE, SIDE, preprocessing.channels)
     run = TrunkRun(trunk, preprocessing, cache, threads, len(samples), seen=seen)
     with contextlib.closing(run.rows(asked)) as found:
@@ -129,9 +136,45 @@ def featurize_views(
             for (number, place), row in zip(wanted[i], given, strict=True):
                 features[number][place] = _unpack(row, shape, trunk.width)[1]
             progress(i + 1, len(samples))
-    for rows, made in zip(places, features, strict=True):
-        _check_finite(made, [samples[row] for row in rows.tolist()])
+    for (_, rows), made in zip(views, features, strict=True):
+        _check_finite(made, samples if rows is None else [samples[row] for row in rows.tolist()])
     return features
+
+
+def decode_ahead(
+    samples: Sequence[Sample],
+    views: Sequence[tuple[View, NDArray[np.int64] | None]],
+    preprocessing: Preprocessing,
+    seen: Seen,
+    threads: int,
+    progress: Count,
+) -> None:
+    """Decode images in the views that `featurize_views` will be asked for, as far as there is room in `seen`."""
+    wanted = _wanted(len(samples), views)
+
+    def decode(row: int) -> bool:
+        sample, asked = samples[row], [views[number][0] for number, _ in wanted[row]]
+        content = content_of(sample)
+        if digest_of(content) != seen.digest(sample):
+            return False
+        pixels = decode_views(content, asked, preprocessing)
+        return all(seen.keep(sample, view, image) for view, image in zip(asked, pixels, strict=True))
+
+    rows = [row for row, asked in enumerate(wanted) if asked]
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(rows), threads):
+            if not all(pool.map(decode, rows[start : start + threads])):
+                return
+            progress(min(start + threads, len(rows)), len(rows))
+
+
+def _wanted(count: int, views: Sequence[tuple[View, NDArray[np.int64] | None]]) -> list[list[tuple[int, int]]]:
+    """Return of each of `count` images the numbers of its views, with its place in each."""
+    wanted: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+    for number, (_, rows) in enumerate(views):
+        for place, row in enumerate(range(count) if rows is None else rows.tolist()):
+            wanted[row].append((number, place))
+    return wanted
 
 
 def look(

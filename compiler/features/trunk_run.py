@@ -186,7 +186,7 @@ class TrunkRun:
             digest = self.seen.digest(sample)
             if digest is None:
                 # A file is read once: what its hash is taken from is what is decoded.
-                content = _content(sample)
+                content = content_of(sample)
                 digest = digest_of(content)
                 self.seen.note(sample, digest)
             keys = [hashlib.sha256(self._recipe(view) + digest).digest() for view in views]
@@ -216,30 +216,20 @@ class TrunkRun:
         self, sample: Sample, views: Sequence[View], digest: bytes, content: bytes | NDArray[np.uint8] | None
     ) -> list[NDArray[np.uint8]]:
         """Return an image in each of `views`; `content` where it was read just now, whose hash is `digest`."""
-        held = self.seen.pixels(sample)
-        if held is not None and all(view is PLAIN for view in views):
-            return [held for _ in views]
-        if not views:
-            return []
-        if content is None:
-            content = _content(sample)
-            if digest_of(content) != digest:
-                raise ImageError("it was changed while it was read; build again")
-        pixels = self._decode(content, views)
-        for view, image in zip(views, pixels, strict=True):
-            if view is PLAIN:
-                self.seen.keep(sample, image)
-        return pixels
-
-    def _decode(self, content: bytes | NDArray[np.uint8], views: Sequence[View]) -> list[NDArray[np.uint8]]:
-        try:
-            if len(views) == 1:
-                return [views[0].load(content, self.spec)]
-            decoded = decode_image(content, self.spec)
-            return [view.change(decoded, self.spec) for view in views]
-        except ImageError as e:
-            # Read from memory, it has no name of its own in the error.
-            raise ImageError(str(e).removeprefix(f"{source_name(content)}: ")) from None
+        pixels = {view.id: self.seen.take(sample, view) for view in views}
+        left = [view for view in views if pixels[view.id] is None]
+        if left:
+            if content is None:
+                content = content_of(sample)
+                if digest_of(content) != digest:
+                    raise ImageError("it was changed while it was read; build again")
+            decoded = decode_views(content, left, self.spec)
+            pixels |= {view.id: image for view, image in zip(left, decoded, strict=True)}
+        found = [(view, pixels[view.id]) for view in views]
+        for view, image in found:
+            if view is PLAIN and image is not None:
+                self.seen.keep(sample, PLAIN, image)
+        return [image for _, image in found if image is not None]
 
     def _compute(self, found: Found) -> Found:
         """Run the trunk over what was missed."""
@@ -269,9 +259,32 @@ def misses(found: Found) -> TypeGuard[list[bytes | Computed | Missed]]:
     return not isinstance(found, Skipped) and any(isinstance(row, Missed) for row in found)
 
 
-def _content(sample: Sample) -> bytes | NDArray[np.uint8]:
+def content_of(sample: Sample) -> bytes | NDArray[np.uint8]:
+    """Return an image's file, or the array that it is.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
     source = sample.source
     return source if isinstance(source, np.ndarray) else read_bytes(source, source_name(source))
+
+
+def decode_views(
+    content: bytes | NDArray[np.uint8], views: Sequence[View], spec: Preprocessing
+) -> list[NDArray[np.uint8]]:
+    """Return an image in each of `views`, decoded once for all.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    try:
+        if len(views) == 1:
+            return [views[0].load(content, spec)]
+        decoded = decode_image(content, spec)
+        return [view.change(decoded, spec) for view in views]
+    except ImageError as e:
+        # Read from memory, it has no name of its own in the error.
+        raise ImageError(str(e).removeprefix(f"{source_name(content)}: ")) from None
 
 
 def _sha256(text: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tlc_edge.compiler.lower.tflite_content import Content, read_content
@@ -61,12 +62,14 @@ def check_limits(target: Target, files: Sequence[Lowered], fused: Fused) -> tupl
     Raises:
         BuildError: names the file, the limit, by how much it is broken and what would fit.
     """
-    fits: list[DeviceFit] = []
-    for file in files:
-        content = read_content(file.data) if file.info.format == "tflite" else None
+    contents = [read_content(file.data) if file.info.format == "tflite" else None for file in files]
+    for file, content in zip(files, contents, strict=True):
         if content is not None:
             _check_operations(target, file, content)
-        memory = _memory(target, file, fused.labels)
+    with ThreadPoolExecutor(max(1, len(files))) as pool:  # each waits for a process
+        memories = list(pool.map(lambda file: _memory(target, file, fused.labels), files))
+    fits: list[DeviceFit] = []
+    for file, content, memory in zip(files, contents, memories, strict=True):
         problems = [p for p in (_too_large(target, file, fused), _too_much(target, file, fused, memory)) if p]
         if problems:
             raise BuildError(f"{file.info.file} {'; and it '.join(problems)}")

@@ -84,7 +84,8 @@ def draw_curve(head: Head, material: Material, count: int, seed: int, progress: 
         return Curve("", (), f"{count} classes: five more heads of as many would take longer than the build")
     from threadpoolctl import threadpool_limits
 
-    import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited
+    if head.kind not in ("prototype", "none"):
+        import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited
     name, strength = _stand_in(head)
     points: list[CurvePoint] = []
     draws = [_REPEATS if f < 1 and f * len(material.classes) <= _FEW else 1 for f in fractions]

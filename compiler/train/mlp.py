@@ -6,6 +6,8 @@ In numpy: it is two products of matrices, and TensorFlow takes longer to load th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from tlc_edge.compiler.records import Dense, Floats, Head
 from tlc_edge.runtime.progress import Count, silent
 
 from .balance import balance, standardize, watch
-from .temperature import TrainHead, with_temperature
+from .temperature import TrainHead, cooled, held_out_logits
 from .training import Training
 
 UNITS = 64
@@ -30,9 +32,16 @@ _FLOOR = 0.1  # of the common deviation: a feature that hardly moves in training
 
 
 def make(given: Training) -> Head:
-    """Train the head and find its temperature."""
-    head, fit = train_mlp(given.views, given.targets, len(given.labels), given.seed, given.progress)
-    return with_temperature(head, fit, given.views, given.targets, given.seed)
+    """Train the head, and beside it those that its temperature is found with."""
+    from threadpoolctl import threadpool_limits
+
+    views, targets, classes, seed = given.views, given.targets, len(given.labels), given.seed
+    # The limit is the process's own: set once for both, neither can lift it while the other trains.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(1) as beside:
+        fit = partial(_train_again, classes=classes, seed=seed)
+        judged = beside.submit(held_out_logits, fit, views, targets, seed)
+        head, _ = train_mlp(views, targets, classes, seed, given.progress)
+        return cooled(head, judged.result())
 
 
 def train_mlp(
@@ -52,7 +61,13 @@ def train_mlp(
     With equal seeds and versions the result is the same.
     """
     head = _train_one(views, targets, classes, seed, progress, units)
-    return head, lambda v, t: _train_one(v, t, classes, seed, silent, units)
+    return head, partial(_train_again, classes=classes, seed=seed, units=units)
+
+
+def _train_again(
+    views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, units: int = UNITS
+) -> Head:
+    return _train_one(views, targets, classes, seed, silent, units)
 
 
 def _train_one(

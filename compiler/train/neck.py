@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.cache.once import arrays_once
 from tlc_edge.compiler.network.facts import facts_of
 from tlc_edge.compiler.records import Floats, Neck, Trunk, signed_root
 
@@ -20,7 +21,9 @@ and features in place of their roots, cost what is enrolled later a point and mo
 _UNWIELDY = 4096
 
 
-def make_neck(trunk: Trunk, train: Floats, width: int | None = None, *, root: bool = False) -> Neck:
+def make_neck(
+    trunk: Trunk, train: Floats, width: int | None = None, *, root: bool = False, cache: str | None = "off"
+) -> Neck:
     """Make the projection for `trunk`, centred on the mean of the training features `train` [N, F].
 
     From the shaved-off classifier where there is one that reads these very features: the top left
@@ -29,6 +32,8 @@ def make_neck(trunk: Trunk, train: Floats, width: int | None = None, *, root: bo
 
     With `root`, a projection made from a classifier reads the square roots of features that a ReLU gives: a
     few that are large no longer outshout the many that are small.
+
+    The singular vectors of a matrix are kept in `cache`, which is as in `caching`.
     """
     classifier = trunk.backbone.classifier
     reads_these = classifier and trunk.layer == trunk.backbone.default_shave and trunk.pool == classifier.pool
@@ -53,7 +58,8 @@ def make_neck(trunk: Trunk, train: Floats, width: int | None = None, *, root: bo
         kind, matrix, root = "pca", (train - mean).T, False
     else:
         return Neck("none", trunk.width)
-    kernel = _left_singular(matrix, width)
+    words = ["left singular", 1, width, np.__version__]
+    kernel = arrays_once(cache, words, [matrix], lambda: {"kernel": _left_singular(matrix, width)})["kernel"]
     return Neck(kind, kernel.shape[1], kernel.astype(np.float32), (-mean @ kernel).astype(np.float32), root)
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.records import Dense, Floats, Head
 
+from .balance import folds
+
 TrainHead = Callable[[Sequence[Floats], NDArray[np.int64]], Head]
 """From views [N, F] and class indices [N], in which every class occurs, to a head."""
 
@@ -27,12 +29,25 @@ def with_temperature(
     head: Head, fit: TrainHead, views: Sequence[Floats], targets: NDArray[np.int64], seed: int
 ) -> Head:
     """Return `head` with its temperature; as it is where a class has one image alone, so that none can be held out."""
+    return cooled(head, held_out_logits(fit, views, targets, seed))
+
+
+def cooled(head: Head, judged: tuple[Floats, NDArray[np.int64]] | None) -> Head:
+    """Return `head` with its temperature, found on what `held_out_logits` gives."""
+    temperature = None if judged is None else best_temperature(*judged)
+    notes = {**head.notes, "temperature": None if temperature is None else round(temperature, 4)}
+    return replace(head if temperature is None else tempered(head, temperature), notes=notes)
+
+
+def held_out_logits(
+    fit: TrainHead, views: Sequence[Floats], targets: NDArray[np.int64], seed: int
+) -> tuple[Floats, NDArray[np.int64]] | None:
+    """Return logits [N, C] of images by heads that were trained without them, and their classes.
+
+    None where a class has one image alone, so that none can be held out.
+    """
     fewest = int(np.bincount(targets).min())
-    if fewest < 2:
-        return replace(head, notes={**head.notes, "temperature": None})
-    logits, truth = _held_out(fit, views, targets, min(_FOLDS, fewest), seed)
-    temperature = best_temperature(logits, truth)
-    return replace(tempered(head, temperature), notes={**head.notes, "temperature": round(temperature, 4)})
+    return None if fewest < 2 else _held_out(fit, views, targets, min(_FOLDS, fewest), seed)
 
 
 def best_temperature(logits: Floats, targets: NDArray[np.int64]) -> float:
@@ -61,12 +76,9 @@ def tempered(head: Head, temperature: float) -> Head:
 
 
 def _held_out(
-    fit: TrainHead, views: Sequence[Floats], targets: NDArray[np.int64], folds: int, seed: int
+    fit: TrainHead, views: Sequence[Floats], targets: NDArray[np.int64], count: int, seed: int
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Return logits of images by heads that were trained without them, as the device sees them, and their classes."""
-    from sklearn.model_selection import StratifiedKFold
-
-    parts = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(targets, targets))
+    parts = folds(targets, count, seed)
     if len(targets) >= _PLENTY:
         parts = parts[:1]
     logits: list[Floats] = []

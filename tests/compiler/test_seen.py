@@ -19,11 +19,12 @@ from tlc_edge.compiler.data.seen import Seen, digest_of
 from tlc_edge.compiler.data.views import PLAIN, View
 from tlc_edge.compiler.features import trunk_run
 from tlc_edge.compiler.features.exact import exact_features
-from tlc_edge.compiler.features.featurize import TrunkFile, featurize, featurize_views, look, trunk_file
+from tlc_edge.compiler.features.featurize import TrunkFile, decode_ahead, featurize, featurize_views, look, trunk_file
 from tlc_edge.compiler.records import LoweredTrunk
 from tlc_edge.runtime.bundle.manifest import Preprocessing
 from tlc_edge.runtime.errors import DataError
 from tlc_edge.runtime.images.load import load_image
+from tlc_edge.runtime.progress import silent
 
 SPEC = Preprocessing(24, 32)
 SAID = 0x0112  # which way an image is up
@@ -145,6 +146,31 @@ def test_what_was_looked_at_is_neither_read_nor_decoded_again_and_is_not_more_th
         assert np.array_equal(np.stack(list(held)), np.stack(images))
         for sample in samples[5:9]:  # looked at once, they are kept by who looked
             Path(str(sample.source)).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("room", [10**9, 7 * 24 * 32 * 3 + 1, 0])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_decoded_ahead_is_what_is_seen_later_as_far_as_there_is_room(
+    trunk: TrunkFile, samples: tuple[Sample, ...], decoded: list[int], room: int, threads: int
+) -> None:
+    rows = np.array([0, 3, 9])
+    asked = [(view, None if i == 1 else rows) for i, view in enumerate(VIEWS) if i]
+    whole = featurize_views(trunk, samples, asked, SPEC)
+    seen = Seen(room)
+    decode_ahead(samples, asked, SPEC, seen, threads, silent)
+    assert not any(seen.take(sample, view) is not None for sample in samples for view in VIEWS)  # none was looked at
+    for sample in samples:
+        content = sample.source if isinstance(sample.source, np.ndarray) else Path(str(sample.source)).read_bytes()
+        seen.note(sample, digest_of(content))
+    counts: list[int] = []
+    decode_ahead(samples, asked, SPEC, seen, threads, lambda done, _all: counts.append(done))
+    before = len(decoded)
+    found = featurize_views(trunk, samples, asked, SPEC, seen=seen)
+    assert all(np.array_equal(a, b) for a, b in zip(found, whole, strict=True))
+    if room == 10**9:
+        assert counts[-1] == len(samples)
+        assert len(decoded) == before
+        assert seen.keep(samples[0], PLAIN, np.zeros(room, np.uint8))  # what was taken is forgotten
 
 
 def test_images_are_told_apart_by_more_than_their_names(trunk: TrunkFile, tmp_path: Path) -> None:

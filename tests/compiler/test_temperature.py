@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from test_heads import clusters
 
 from tlc_edge.compiler.records import Dense, Floats, Head
+from tlc_edge.compiler.train.balance import folds
 from tlc_edge.compiler.train.heads import train_head
 from tlc_edge.compiler.train.temperature import best_temperature, tempered, with_temperature
 
@@ -81,3 +82,17 @@ def test_a_class_of_one_image_leaves_nothing_out() -> None:
     features, targets = clusters(2, 4, 0.5)
     head = train_head("prototype", [features[:5]], targets[:5], "ab", seed=0)
     assert head.notes["temperature"] is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_folds_are_those_of_scikit_learn(seed: int) -> None:
+    from sklearn.model_selection import StratifiedKFold
+
+    rng = np.random.default_rng(seed)
+    count, classes = int(rng.integers(2, 6)), int(rng.integers(2, 9))
+    more = rng.integers(0, classes, rng.integers(0, 60))
+    targets = rng.permutation(np.concatenate([np.arange(classes).repeat(count), more]))
+    theirs = StratifiedKFold(count, shuffle=True, random_state=seed).split(targets, targets)
+    for (train, held_out), (other, rest) in zip(folds(targets, count, seed), theirs, strict=True):
+        np.testing.assert_array_equal(train, other)
+        np.testing.assert_array_equal(held_out, rest)
