@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +69,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 MERGED = 3
 """The version from which on rows may be merged ones."""
+
+# A name that begins as SQLite's own do is not enough: a trigger can be given one, and would run.
+_OF_SQLITE = re.compile(r"table (sqlite_(?:sequence|stat[1-4])) CREATE TABLE \1\([\w,]+\)")
 
 
 def is_unfinished(db: sqlite3.Connection) -> bool:
@@ -139,10 +143,12 @@ def _made(migrations: tuple[tuple[str, ...], ...]) -> dict[tuple[str, str], str]
 
 def _objects(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
     """Return the SQL of tables, indices, views and triggers; those that SQLite makes for itself are left out."""
-    found = db.execute(
-        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-    )
-    return {(str(kind), str(name)): "".join(str(sql).split()) for kind, name, sql in found}
+    found = db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {
+        (str(kind), str(name)): "".join(str(sql).split())
+        for kind, name, sql in found
+        if not _OF_SQLITE.fullmatch(f"{kind} {name} {sql}")
+    }
 
 
 def upgrade(

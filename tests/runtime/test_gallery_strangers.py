@@ -64,6 +64,16 @@ def test_tables_that_are_not_a_gallerys_are_refused(tmp_path: Path, statement: s
         Gallery.open(path, FINGERPRINT, WIDTH, read_only=read_only)
 
 
+@pytest.mark.parametrize(
+    "made", ["TRIGGER mine AFTER INSERT ON examples BEGIN SELECT 1; END", "INDEX mine ON examples (lower(label))"]
+)
+def test_a_name_as_of_sqlites_own_hides_nothing(tmp_path: Path, made: str) -> None:
+    renamed = "UPDATE sqlite_master SET name = 'sqlite_mine', sql = replace(sql, 'mine', 'sqlite_mine')"
+    tables = (f"CREATE {made}", "PRAGMA writable_schema = ON", f"{renamed} WHERE name = 'mine'")
+    with pytest.raises(GalleryError, match="'sqlite_mine', which no gallery has"):
+        Gallery.open(changed(tmp_path / "g", *tables), FINGERPRINT, WIDTH)
+
+
 def test_what_sqlite_keeps_for_itself_is_taken(tmp_path: Path) -> None:
     path = changed(tmp_path / "g", "ANALYZE")
     with Gallery.open(path, FINGERPRINT, WIDTH) as gallery:

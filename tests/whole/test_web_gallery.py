@@ -258,3 +258,65 @@ def test_what_is_no_gallery_of_this_model_is_refused(what: str, sqlite_module: s
     db.close()
     with pytest.raises(AssertionError, match="FingerprintError" if what == "foreign" else "GalleryError"):
         do_there(sqlite_module, tmp_path, [], path)
+
+
+STRANGERS: Mapping[str, tuple[str, ...]] = {
+    "a trigger": ("CREATE TRIGGER t AFTER INSERT ON examples BEGIN DELETE FROM examples; END",),
+    "a view": ("CREATE VIEW v AS SELECT 1",),
+    "a table": ("CREATE TABLE mine (a)",),
+    "an empty table with a key": ("CREATE TABLE mine (a PRIMARY KEY)",),
+    "a table of a module": ("CREATE VIRTUAL TABLE mine USING rtree (a, b, c)",),
+    "an index": ("CREATE INDEX mine ON examples (at)",),
+    "an index of an expression": ("CREATE INDEX mine ON examples (lower(label))",),
+    "a column": ("ALTER TABLE examples ADD COLUMN more TEXT",),
+    "a column made of others": ("ALTER TABLE thumbnails ADD COLUMN more AS (hex(jpeg))",),
+    "a table less": ("DROP TABLE thumbnails",),
+    "an index less": ("DROP INDEX examples_live",),
+    "another name": ("ALTER TABLE meta RENAME TO mate",),
+    "an index of the same name": ("DROP INDEX examples_live", "CREATE INDEX examples_live ON examples (label)"),
+    "a name as of SQLite's own": (
+        "CREATE TRIGGER mine AFTER INSERT ON examples BEGIN DELETE FROM examples; END",
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET name = 'sqlite_mine', sql = replace(sql, 'mine', 'sqlite_mine') WHERE name = 'mine'",
+    ),
+}
+
+
+def test_tables_that_are_not_a_gallerys_are_refused_and_what_was_there_stays(
+    sqlite_module: str, tmp_path: Path
+) -> None:
+    ours, fresh = tmp_path / "ours", tmp_path / "fresh"
+    for path, label in ((ours, "ours"), (fresh, "new")):
+        with Gallery.open(path, FINGERPRINT, WIDTH, create=True) as gallery:
+            do(gallery, [add(label, 1, 2)])
+    whole = fresh.read_bytes()
+    statements: dict[str, tuple[str, ...]] = {**STRANGERS, "ours": (), "what SQLite keeps for itself": ("ANALYZE",)}
+    files = [tmp_path / f"{i}.gallery" for i in range(len(statements))]
+    for file, changes in zip(files, statements.values(), strict=True):
+        file.write_bytes(whole)
+        db = sqlite3.connect(file, isolation_level=None)
+        for statement in ("PRAGMA foreign_keys = OFF", *changes):
+            db.execute(statement)
+        db.close()
+    old = sorted(tmp_path / f"version {n}" for n in range(1, len(schema.MIGRATIONS)))
+    for n, file in enumerate(old, 1):
+        db = sqlite3.connect(file, isolation_level=None)
+        meta = {"fingerprint": FINGERPRINT, "width": str(WIDTH), "rewrites": "0"}
+        schema.upgrade(db, file, meta, schema.MIGRATIONS[:n])
+        db.close()
+    script, of = str(ROOT / "tests" / "web" / "strangers.mjs"), [FINGERPRINT, str(WIDTH), ours, *files, *old]
+    done = subprocess.run(
+        ["node", script, sqlite_module, *map(str, of)], capture_output=True, text=True, check=False, env={**os.environ}
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for what, one in zip(statements, found, strict=False):
+        if what not in STRANGERS:
+            assert one["imported"] == one["kept"] == one["alone"] == one["behind"] == {"classes": {"new": 2}}, what
+            continue
+        for told in (one["imported"], one["alone"]):
+            assert told["name"] == "GalleryError", what
+            assert told["message"].endswith("so it is damaged or was made to do harm; choose another file"), what
+        assert one["kept"] == one["behind"] == {"classes": {"ours": 2}}, what
+        assert one["names"] == 1, what
+    assert [one["imported"] for one in found[len(files) :]] == [{"classes": {}}] * len(old)

@@ -84,14 +84,78 @@ export function versionOf(db) {
       `the gallery has version ${version}, this page knows 1 to ${MIGRATIONS.length}; build the site with a newer tlc`,
     );
   }
-  const foreign = db.value(
-    "SELECT type || ' ' || name FROM sqlite_master WHERE type NOT IN ('table', 'index') LIMIT 1",
-  );
-  const columns = db.rows("SELECT name FROM pragma_table_info('examples')").map(([name]) => name);
-  if (foreign !== undefined || !columns.includes("source_sha256")) {
-    throw new GalleryError(
-      `the gallery has ${foreign ?? "other tables"}, which none of tlc's has: it is damaged or was made to do harm`,
-    );
+  const foreign = foreignIn(db, MIGRATIONS.slice(0, version));
+  if (foreign !== undefined) {
+    throw new GalleryError(`the gallery ${foreign}, so it is damaged or was made to do harm; choose another file`);
   }
   return version;
+}
+
+/**
+ * Return in what a file's tables are not those that tlc makes; undefined where they are.
+ * @param {Database} db
+ * @param {string[][]} migrations those that it has been through
+ * @returns {string | undefined}
+ */
+function foreignIn(db, migrations) {
+  const made = madeBy(migrations.flat());
+  /** @type {Map<string, string>} */
+  const there = new Map();
+  for (const [type, name, sql] of db.rows("SELECT type, name, sql FROM sqlite_master ORDER BY type, name")) {
+    const key = `${type} ${name}`;
+    if (isOfSqlite(key, sql)) continue;
+    if (!made.has(key)) {
+      const [what, called] = [String(type).slice(0, 20), JSON.stringify(String(name).slice(0, 40))];
+      return `has ${what === "index" ? "an" : "a"} ${what} ${called}, which no gallery has`;
+    }
+    there.set(key, withoutSpaces(String(sql)));
+  }
+  for (const [key, sql] of made) {
+    const [type, name] = key.split(" ");
+    if (!there.has(key)) return `lacks the ${type} "${name}" of a gallery`;
+    if (there.get(key) !== sql) return `has a ${type} "${name}" that is not that of a gallery`;
+  }
+  return undefined;
+}
+
+/**
+ * Return what SQLite notes of each table and index after these statements, without white space, by type and name.
+ * @param {string[]} statements
+ * @returns {Map<string, string>}
+ */
+function madeBy(statements) {
+  /** @type {Map<string, string>} */
+  const made = new Map();
+  for (const statement of statements) {
+    const added = /^ALTER TABLE (\w+) ADD COLUMN (.*)$/.exec(statement);
+    if (added !== null) {
+      const before = /** @type {string} */ (made.get(`table ${added[1]}`));
+      // SQLite puts a new column behind the others, before the last bracket.
+      const end = before.lastIndexOf(")");
+      made.set(`table ${added[1]}`, `${before.slice(0, end)},${withoutSpaces(added[2])}${before.slice(end)}`);
+      continue;
+    }
+    const [, type, name] = /** @type {RegExpExecArray} */ (/^CREATE (?:UNIQUE )?(TABLE|INDEX) (\w+)/.exec(statement));
+    made.set(`${type.toLowerCase()} ${name}`, withoutSpaces(statement));
+  }
+  return made;
+}
+
+/**
+ * Return whether SQLite keeps it for itself; a name that begins as its names do is not enough.
+ * @param {string} key type and name
+ * @param {string | null} sql
+ * @returns {boolean}
+ */
+function isOfSqlite(key, sql) {
+  if (sql === null) return key.startsWith("index sqlite_autoindex_");
+  return /^table sqlite_(sequence|stat[1-4])$/.test(key) && /^CREATE TABLE sqlite_\w+\([\w,]+\)$/.test(sql);
+}
+
+/**
+ * @param {string} text
+ * @returns {string}
+ */
+function withoutSpaces(text) {
+  return text.replace(/\s+/g, "");
 }
