@@ -2,9 +2,10 @@
 
     python benchmarks/training.py [speed] [heads] [views] [handmade] [--small]
 
-`speed`: a build of 2,000 digits with an empty cache, the same with another head, and the textbook's way: the frozen
-backbone in Keras' training loop for 20 epochs. Goals: at least 10 times as fast at the same accuracy or better; the
-second build at most 1/5 of the first. `heads`: int8 accuracy of linear and mlp by cross-validation, on chess in 5
+`speed`: a build of 2,000 digits with an empty cache, the same with other heads, the same where only the backbone is
+known to the cache, and the textbook's way: the frozen backbone in Keras' training loop for 20 epochs. Goals, at the
+same accuracy or better: the first build at least 8 times as fast as the textbook, 15 times of a known backbone, another
+head in at most 0.15 of the first build. `heads`: int8 accuracy of linear and mlp by cross-validation, on chess in 5
 folds, on icons with a maker (and its sibling) held out in turn. `views`: the same for a head trained on the float
 trunk's features, on the int8 trunk's, on both, and on augmented copies too; judged on the int8 trunk's, also for images
 resized without anti-aliasing, as phones do. `handmade`: the trunk's features against HOG and a bag of visual words.
@@ -102,26 +103,49 @@ class Seen:
 def speed(small: bool) -> None:
     limit, epochs = (100, 2) if small else (2000, 20)
     with tempfile.TemporaryDirectory() as folder:
-        built: list[tuple[float, float]] = []
-        for i, head in enumerate(("linear", "prototype", "mlp")):
-            words = ["build", "--target", "rpi", "--data", "sample:digits", "--limit", str(limit), "--head", head]
-            words += ["-o", f"{folder}/{i}.tlc", "--json", "--max-drop", "20"]
-            start = time.perf_counter()
-            done = subprocess.run(
-                [str(Path(sys.executable).with_name("tlc")), *words],
-                capture_output=True,
-                check=True,
-                env={**os.environ, "TLC_CACHE": f"{folder}/cache"},
-            )
-            built.append((time.perf_counter() - start, json.loads(done.stdout)["accuracy"]["model.tflite"]))
-            print(f"tlc build --head {head}: {built[-1][0]:.1f} s, int8 accuracy {built[-1][1]:.3f}", flush=True)
+        first, accuracy = timed_build(folder, "first", "sample:digits", limit)
+        print(f"first build: {first:.1f} s, int8 accuracy {accuracy:.3f}", flush=True)
+        again = {head: timed_build(folder, "first", "sample:digits", limit, head) for head in ("prototype", "mlp")}
+        for head, (seconds, accuracy) in again.items():
+            print(f"again with --head {head}: {seconds:.1f} s, int8 accuracy {accuracy:.3f}", flush=True)
+        mirrored(Path(folder, "mirrored"), 100)
+        timed_build(folder, "known", f"{folder}/mirrored", 100)
+        known, accuracy = timed_build(folder, "known", "sample:digits", limit)
+        print(
+            f"first build of these images, of a known backbone: {known:.1f} s, int8 accuracy {accuracy:.3f}", flush=True
+        )
     start = time.perf_counter()
     accuracy = textbook(limit, epochs)
     seconds = time.perf_counter() - start
     print(f"textbook, {epochs} epochs: {seconds:.1f} s, float accuracy {accuracy:.3f}")
-    print(f"textbook / first build: {seconds / built[0][0]:.1f} (goal: at least 10)")
-    for name, (again, _) in zip(("prototype", "mlp"), built[1:], strict=True):
-        print(f"second build, {name} / first: {again / built[0][0]:.2f} (goal: at most 0.20)")
+    print(f"textbook / first build: {seconds / first:.1f} (goal: at least 8)")
+    print(f"textbook / first build of a known backbone: {seconds / known:.1f} (goal: at least 15)")
+    for head, (took, _) in again.items():
+        print(f"again with --head {head} / first build: {took / first:.2f} (goal: at most 0.15)")
+
+
+def timed_build(folder: str, cache: str, data: str, limit: int, head: str = "linear") -> tuple[float, float]:
+    """Build for a Raspberry Pi; return the seconds and the int8 accuracy."""
+    words = ["build", "--target", "rpi", "--data", data, "--limit", str(limit), "--head", head, "--max-drop", "20"]
+    start = time.perf_counter()
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("tlc")), *words, "-o", f"{folder}/x.tlc", "--force", "--json"],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "TLC_CACHE": f"{folder}/{cache}"},
+    )
+    return time.perf_counter() - start, json.loads(done.stdout)["accuracy"]["model.tflite"]
+
+
+def mirrored(folder: Path, limit: int) -> None:
+    """Write other images: digits, mirrored."""
+    from PIL import Image
+
+    from tlc_edge.compiler.data.load import load_dataset
+
+    for i, sample in enumerate(load_dataset("sample:digits", limit=limit).samples):
+        (folder / sample.label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(sample.source)[:, ::-1].squeeze()).save(folder / sample.label / f"{i}.png")
 
 
 def textbook(limit: int, epochs: int) -> float:
