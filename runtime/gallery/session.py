@@ -71,7 +71,7 @@ class Session:
             now = os.stat(self._name)  # noqa: PTH116 - half of pathlib's time
         except OSError:
             return False
-        return (now.st_dev, now.st_ino) != self.file
+        return (now.st_dev, now.st_ino) != self._stamp[:2]
 
     def was_removed(self) -> bool:
         """Return whether there is no such file any more, in a folder that is still there, on the same disk."""
@@ -82,9 +82,14 @@ class Session:
 
     def data_version(self) -> tuple[int, int]:
         """Return a value that differs after every change, whoever made it; cheap enough to ask each frame."""
-        with self.lock, translated(self.path):
-            self._look_again()
-            return self._version()
+        with self.lock:
+            try:
+                if self._immutable or self._shared:
+                    self._look_again()
+                return self._version()
+            except Exception:
+                with translated(self.path):  # only now: every frame passes here
+                    raise
 
     @contextlib.contextmanager
     def writing(self) -> Generator[sqlite3.Connection, None, None]:

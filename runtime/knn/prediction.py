@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlc_edge.runtime.bundle.manifest import Decision
 from tlc_edge.runtime.errors import GalleryError
@@ -50,8 +51,9 @@ class Prediction:
     unknown: bool
     """Whether the image is like nothing that was trained or enrolled; then `label` is only the nearest guess."""
     ranked: tuple[Ranked, ...]
-    """Every class, best first."""
+    """Every class, best first; sorted when it is first read."""
     neighbours: tuple[Neighbour, ...]
+    """The nearest stored examples, best first."""
     knownness: float
     """How much speaks for the image being known; see `tlc_edge.runtime.knn.unknown`."""
     milliseconds: dict[str, float]
@@ -60,6 +62,19 @@ class Prediction:
     """The known-ness asked for; below it the image is `unknown`. -inf where that is off."""
     none_of_these: bool = False
     """Whether it is `unknown` because an example of what must not pass is nearer than all others."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Make what `answer` left for whoever reads it: a frame's loop mostly reads the label alone."""
+            make, rest = _LATER.get(name), self.__dict__.get("_rest")
+            if make is None or rest is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            made = self.__dict__[name] = make(rest)
+            return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def document(self, image: str) -> dict[str, Any]:
         """Return it as JSON values, as `tlc predict --json` and the API of `tlc serve` give it; `image` is its name."""
@@ -80,6 +95,30 @@ class Prediction:
         }
 
 
+class _Rest(NamedTuple):
+    """What the parts of a prediction are made from that wait for being read."""
+
+    scores: Floats
+    labels: tuple[str, ...]
+    ids: list[int]
+    classes: list[int]
+    cosines: list[float]
+
+
+def _make_ranked(rest: _Rest) -> tuple[Ranked, ...]:
+    order = (-rest.scores).argsort(kind="stable")
+    names = map(rest.labels.__getitem__, order.tolist())
+    return tuple(map(_ranked, zip(names, rest.scores[order].tolist(), strict=True)))
+
+
+def _make_neighbours(rest: _Rest) -> tuple[Neighbour, ...]:
+    near = zip(rest.ids, rest.classes, rest.cosines, strict=True)
+    return tuple(Neighbour(i, rest.labels[c], cosine) for i, c, cosine in near)
+
+
+_LATER: dict[str, Callable[[_Rest], Any]] = {"ranked": _make_ranked, "neighbours": _make_neighbours}
+
+
 class Basis(NamedTuple):
     """What answers are based on: what the model's outputs are compared with, and by which rule."""
 
@@ -91,12 +130,16 @@ class Basis(NamedTuple):
     """Which means of classes are heard; see `Bank.heard`."""
     limits: Limits
     """What an image has to reach to be known."""
+    labels: tuple[str, ...]
+    """Of all classes, as the bank has them now."""
 
 
 def basis(bank: Bank, decision: Decision, knownness: Knownness, rate: float) -> Basis:
     """Count the examples and set the thresholds, by what the bank holds now; `rate` of false alarms, 0 to 1."""
     heard = bank.heard() if decision.means else None
-    return Basis(bank, decision, bank.counts()[1].tolist(), heard, find_limits(knownness, rate, bank))
+    return Basis(
+        bank, decision, bank.counts()[1].tolist(), heard, find_limits(knownness, rate, bank), tuple(bank.labels)
+    )
 
 
 def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds: dict[str, float]) -> Prediction:
@@ -112,9 +155,9 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
         GalleryError: there is no class at all.
     """
     start = perf_counter()
-    bank = based.bank
-    near, labels = bank.nearby(embedding, based.decision.k), bank.labels
-    class_means = None if based.heard is None else bank.to_class_means(near.unit) + based.heard
+    bank, decision, examples, heard, limits, labels = based
+    near = bank.nearby(embedding, decision.k)
+    class_means = None if heard is None else bank.to_class_means(near.unit) + heard
     searched = perf_counter()
     ranking = decide(
         probabilities,
@@ -122,34 +165,36 @@ def answer(probabilities: Floats, embedding: Floats, based: Basis, milliseconds:
         near.classes,
         near.own,
         len(labels),
-        based.decision,
+        decision,
         near.to_means,
-        based.examples,
+        examples,
         class_means,
     )
-    if not len(ranking.scores):
+    scores = ranking.scores
+    if not len(scores):
         raise GalleryError("the bundle has no classes of its own and nothing is enrolled; enroll a class first")
-    order = (-ranking.scores).argsort(kind="stable")
-    scores: list[float] = ranking.scores[order].tolist()
-    names = list(map(labels.__getitem__, order.tolist()))
-    best = int(order[0])
-    knownness, asked = based.limits.judge(near)
+    best = int(scores.argmax())
+    score = scores.item(best)
+    if math.isnan(score):  # which argmax takes for the highest, and a ranking for the lowest
+        best = int((-scores).argsort(kind="stable")[0])
+        score = scores.item(best)
+    knownness, asked = limits.judge(near)
     unwanted = is_unwanted(near)
-    return Prediction(
-        label=names[0],
-        score=scores[0],
-        source="gallery" if 2 * ranking.enrolled.get(best, 0.0) > scores[0] else "head",
+    found: Prediction = object.__new__(Prediction)
+    # A frozen data class sets one field after the other, each by a call.
+    found.__dict__.update(
+        label=labels[best],
+        score=score,
+        source="gallery" if 2 * ranking.from_enrolled(best) > score else "head",
         unknown=unwanted or knownness < asked,
-        ranked=tuple(map(_ranked, zip(names, scores, strict=True))),
-        neighbours=tuple(
-            Neighbour(i, labels[c], s) for i, c, s in zip(near.ids, near.classes, near.cosines, strict=True)
-        ),
         knownness=knownness,
+        threshold=asked,
+        none_of_these=unwanted,
+        _rest=_Rest(scores, labels, near.ids, near.classes, near.cosines),
         milliseconds={
             **milliseconds,
             "search": (searched - start) * 1e3,
             "decision": (perf_counter() - searched) * 1e3,
         },
-        threshold=asked,
-        none_of_these=unwanted,
     )
+    return found

@@ -13,6 +13,7 @@ coordinates fit decides the time alone. docs/search.md has the figures that chos
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -196,8 +197,8 @@ def take_highest(values: Floats, k: int) -> tuple[Indices, Floats]:
     for _ in range(min(k, len(values))):
         row = int(values.argmax())
         rows.append(row)
-        found.append(values[row])
-        values[row] = -np.inf
+        found.append(values.item(row))
+        values[row] = -math.inf
     return np.array(rows, np.int64), np.array(found, values.dtype)
 
 

@@ -22,7 +22,7 @@ from tlc_edge.runtime.forks import Forks
 from .bank import Bank
 from .following import FollowingBank
 from .prediction import Basis, basis
-from .sharing import Reading, Sharing
+from .sharing import Sharing
 from .unknown import read_knownness
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Taught:
             FingerprintError, GalleryError: the gallery cannot be used.
         """
         self.follow()
-        return _UpToDate(self, self._sharing.reading)
+        return _UpToDate(self, self._sharing)
 
     def follow(self) -> None:
         """Bring what answers are based on up to date; cheap enough to ask each frame.
@@ -160,17 +160,19 @@ class Taught:
 
 # A class and not a generator: every frame passes through it.
 class _UpToDate:
-    def __init__(self, of: Taught, reading: Reading) -> None:
-        self._of, self._reading = of, reading
+    __slots__ = ("_of", "_sharing")
+
+    def __init__(self, of: Taught, sharing: Sharing) -> None:
+        self._of, self._sharing = of, sharing
 
     def __enter__(self) -> Basis:
-        self._reading.__enter__()
+        self._sharing.begin_reading()
         return self._of.basis
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reading.__exit__(kind, error, trace)
+        self._sharing.end_reading()
 
 
 def _renew(taught: list[Taught]) -> None:
