@@ -24,7 +24,7 @@ from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
 from .featurize import TrunkFile
 
-_FORMAT = 5  # rises when the same trunk would be lowered to other bytes
+_FORMAT = 6  # rises when the same trunk would be lowered to other bytes
 _LIBRARIES = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime")
 _Key = tuple[str, str, str | None, tuple[str, ...]]
 """Format, scheme, a hash of the calibration images, and the layers left in float32."""

@@ -12,6 +12,15 @@ def read_tflite(data: bytes) -> Any:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(data), 0))
 
 
+def pack_tflite(model: Any) -> bytes:
+    """Return a file of such objects."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def operation_names() -> dict[int, str]:
     """Return TFLite's builtin operations by their codes, as its schema spells them."""
     from ai_edge_litert import schema_py_generated as schema

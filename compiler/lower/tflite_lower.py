@@ -19,6 +19,7 @@ from tlc_edge.runtime.quiet import quiet
 from tlc_edge.targets.schemes import DYNAMIC, FLOAT16, FLOAT32, INT8, INT16X8, MIXED, all_int8, names
 
 from .file_kinds import FileKind
+from .tflite_ranges import quick_ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,8 @@ def _convert(given: Lowering, set_up: Callable[[Any, Any], None]) -> bytes:
         converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([given.frozen.function])
         set_up(tf, converter)
         try:
-            return bytes(converter.convert())
+            with quick_ranges():
+                return bytes(converter.convert())
         except Exception as e:  # the converter's own kind of error, whose class has no public name
             missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", str(e))))
             if not missing:

@@ -14,6 +14,7 @@ from tlc_edge.runtime.quiet import quiet
 
 from .tflite_file import operation_names, read_tflite, tensor_name
 from .tflite_names import layer_name
+from .tflite_ranges import quick_ranges
 
 _PIXELS = ("CAST", "SUB", "MUL", "ADD", "DIV", "QUANTIZE")
 
@@ -34,7 +35,8 @@ def convert_mixed(
         converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = images
-        debugger: Any = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=images)
+        with quick_ranges():
+            debugger: Any = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_dataset=images)
         excluded = _tensors(bytes(debugger.calibrated_model), exclude)
         if not excluded[1]:
             raise BuildError(
@@ -42,7 +44,8 @@ def convert_mixed(
             )
         options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=[*excluded[0], *excluded[1]])
         debugger.options = options
-        return bytes(debugger.get_nondebug_quantized_model())
+        with quick_ranges():
+            return bytes(debugger.get_nondebug_quantized_model())
 
 
 def _tensors(calibrated: bytes, exclude: Sequence[str]) -> tuple[list[str], list[str]]:

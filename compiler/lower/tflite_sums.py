@@ -16,7 +16,7 @@ import numpy as np
 
 from tlc_edge.compiler.network.walk import steps
 
-from .tflite_file import operation_names, read_tflite
+from .tflite_file import operation_names, pack_tflite, read_tflite
 
 
 def with_summands(model: Any) -> Any:
@@ -46,7 +46,6 @@ def first_output_only(data: bytes, layers: Sequence[str]) -> bytes:
 
     `layers` are the layers that give the outputs; those that stay in the file as inner tensors get their names.
     """
-    import flatbuffers
 
     model = read_tflite(data)
     graph = model.subgraphs[0]
@@ -75,6 +74,4 @@ def first_output_only(data: bytes, layers: Sequence[str]) -> bytes:
     graph.operators, graph.tensors = operators, [graph.tensors[i] for i in kept]
     graph.inputs, graph.outputs = moved(graph.inputs), moved(graph.outputs[:1])
     model.signatureDefs = []  # of outputs that are gone; what finishes the file writes one
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack_tflite(model)
