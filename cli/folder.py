@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import click
@@ -24,7 +24,7 @@ class CommandFolder(click.Group):
     def __init__(self, package: str, file: str, **settings: Any) -> None:
         """Take the package's `__name__` and `__file__`, and what click's groups take."""
         super().__init__(**settings)
-        self._package, self._folder = package, Path(file).parent
+        self._package, self._folder = package, os.path.dirname(file)  # noqa: PTH120
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click names it
         """Return the names, sorted."""
@@ -46,15 +46,23 @@ class CommandFolder(click.Group):
         shown = {_command_name(m): click.Command(_command_name(m), help=self._first_line(m)) for m in self._modules()}
         click.Group(commands=shown).format_commands(ctx, formatter)
 
+    # Without pathlib, which takes a tenth of the time of `tlc --help`: nothing else there needs it.
+
     def _modules(self) -> Iterator[str]:
-        for path in self._folder.iterdir():
-            if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").is_file()):
-                yield path.stem
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122
+                if not stem.startswith("_") and (suffix == ".py" or _is_file(f"{entry.path}/__init__.py")):
+                    yield stem
 
     def _first_line(self, module: str) -> str:
-        path = self._folder / f"{module}.py"
-        with (path if path.is_file() else self._folder / module / "__init__.py").open(encoding="utf-8") as file:
+        path = f"{self._folder}/{module}.py"
+        with open(path if _is_file(path) else f"{self._folder}/{module}/__init__.py", encoding="utf-8") as file:  # noqa: PTH123
             return file.readline().strip().removeprefix('"""').removesuffix('"""')
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _command_name(module: str) -> str:
