@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tlc_edge.compiler.data.prepared import Data, HeldOut
+from tlc_edge.compiler.features.exact_apart import ExactAhead, run_ahead
 from tlc_edge.compiler.features.reference import run_float
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.limits.check import DeviceFit, check_limits
@@ -80,6 +81,8 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
         device = featurize_again(order, files, data, trunks, tell, plain)
         aligned = device.for_neck
 
+    ahead = held_out_ahead(order, files, data, held_out, trunks)  # a head is trained on one core
+
     with step("train head") as tell:  # on what float and device trunks give: it learns to bear the difference
         views = [*device.copies, *device.aligned.values()]
         every = Whole(device.whole, data.classes[data.parts.train]) if device.whole else None
@@ -109,8 +112,23 @@ def fit(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: 
             tail = open_tail(
                 file, trunk, files.trunk.width, data.preprocessing, names, options.threads, options.cache, data.seen
             )
+            ahead.settle(kind.trunk)
             try:
                 judged[kind] = judge(file, reference, options.threads, tail)
             except EngineError as e:
                 raise RefusedError(kind.trunk, trunk, e) from None
     return Fitted(files, trunks, plain, device.looks, aligned, embedded, reference, judged, fits)
+
+
+def held_out_ahead(order: Order, files: TrunkFiles, data: Data, held_out: HeldOut, trunks: Trunks) -> ExactAhead:
+    """Start to run trunks over the held-out images in the worker; the one that is verified last first."""
+    kinds = list(dict.fromkeys(kind.trunk for kind in reversed(order.files)))
+    return run_ahead(
+        None if files.elsewhere is None else files.elsewhere.worker,
+        [(kind, trunks[kind]) for kind in kinds],
+        files.trunk.width,
+        held_out.samples,
+        data.preprocessing,
+        order.options.cache,
+        data.seen,
+    )

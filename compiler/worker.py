@@ -50,6 +50,10 @@ class Pending(Generic[T]):
         """Whether the worker has it, done or not."""
         return self._future is not None
 
+    def cancel(self) -> bool:
+        """Take the call back, unless it is begun; return whether it is not to be made."""
+        return self._future is None or self._future.cancel()
+
     def result(self) -> T:
         """Wait for the call; return what it gave, or raise what it raised."""
         if not self._made:
@@ -134,6 +138,8 @@ class Worker:
 
     def _make_next(self) -> None:
         future, call = self._waiting.popleft()
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             given = self._ask(call.func, call.args, call.keywords)
         except BaseException as e:

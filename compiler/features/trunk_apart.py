@@ -44,24 +44,24 @@ class Apart:
     """What the worker does with one network: each call is started early, and waited for where its result is used."""
 
     def __init__(self, worker: Worker, network: Network) -> None:
-        self._worker, self._network = worker, network
+        self.worker, self._network = worker, network
         self._lowered: dict[tuple[str, str, str | None], Pending[LoweredTrunk]] = {}
         self._alike: Pending[bool] | None = None
 
     @cached_property
     def tensorflow(self) -> Pending[None]:
         """TensorFlow, which is loaded."""
-        return self._worker.start(load_tensorflow)
+        return self.worker.start(load_tensorflow)
 
     @cached_property
     def choice(self) -> Pending[bool]:
         """The network, which is loaded; whether images are to choose where it is cut."""
-        return self._worker.start(load_network, self._network)
+        return self.worker.start(load_network, self._network)
 
     @cached_property
     def cut(self) -> Pending[bytes]:
         """What is known of the trunk; see `known.pack_trunk`."""
-        return self._worker.start(cut_network, self._network)
+        return self.worker.start(cut_network, self._network)
 
     def start(self) -> None:
         """Start to load TensorFlow and the network, and to cut it, unless that was started."""
@@ -71,12 +71,12 @@ class Apart:
         """Start to lower the trunk to a format and scheme; with calibration images before what waits without any."""
         key = (form, scheme, None if calibration is None else digest(calibration))
         if key not in self._lowered:
-            start = self._worker.start if calibration is None else self._worker.start_next
+            start = self.worker.start if calibration is None else self.worker.start_next
             self._lowered[key] = start(lower_network, self._network, form, scheme, calibration)
 
     def begin_compare(self) -> None:
         """Start to compare the float file with Keras."""
-        self._alike = self._worker.start(compare_network, self._network)
+        self._alike = self.worker.start(compare_network, self._network)
 
     def lower(
         self, form: str, scheme: str, calibration: NDArray[np.uint8] | None, exclude: tuple[str, ...]
@@ -84,14 +84,14 @@ class Apart:
         """Return the trunk in a format and scheme, as `TrunkFiles.get` does."""
         key = (form, scheme, None if calibration is None else digest(calibration))
         begun = None if exclude else self._lowered.pop(key, None)
-        begun = begun or self._worker.start(lower_network, self._network, form, scheme, calibration, exclude)
+        begun = begun or self.worker.start(lower_network, self._network, form, scheme, calibration, exclude)
         if begun.running:
             load_libraries()  # meanwhile
         return begun.result()
 
     def compare(self) -> bool:
         """Return whether the float file gives what Keras gives."""
-        return (self._alike or self._worker.start(compare_network, self._network)).result()
+        return (self._alike or self.worker.start(compare_network, self._network)).result()
 
 
 def can_be_apart(worker: Worker, wanted: Wanted) -> bool:

@@ -19,6 +19,7 @@ from tlc_edge.compiler.network.facts import of_onnx
 from tlc_edge.compiler.network.fingerprint import fingerprint
 from tlc_edge.compiler.records import Correction, LoweredTrunk, Trunk
 from tlc_edge.compiler.toolchain import versions
+from tlc_edge.compiler.worker import Worker
 from tlc_edge.runtime.engines.open import KINDS
 from tlc_edge.targets.schemes import FLOAT32, SCHEMES
 
@@ -33,6 +34,11 @@ _LARGEST = 100_000_000  # bytes of a file that is kept
 
 class Elsewhere(Protocol):
     """Where TensorFlow does for a trunk what this process would have to load it for."""
+
+    @property
+    def worker(self) -> Worker:
+        """The process that does it."""
+        ...
 
     def start(self) -> None:
         """Start what every call waits for, as there will be one."""
