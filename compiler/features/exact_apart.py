@@ -54,7 +54,7 @@ def run_ahead(
     samples: Sequence[Sample],
     spec: Preprocessing,
     cache: str | None,
-    seen: Seen,
+    seen: Seen | None,
 ) -> ExactAhead:
     """Start to run trunks, one after the other, over images; nothing, where no worker is at hand for it.
 
@@ -67,7 +67,7 @@ def run_ahead(
         cache: as in `caching`.
         seen: what was read and decoded before.
     """
-    if worker is None or not worker.running or find_cache_folder(cache) is None:
+    if worker is None or not worker.running or seen is None or find_cache_folder(cache) is None:
         return ExactAhead({})
     there = _there(samples, seen)[: _MOST // (spec.height * spec.width * spec.channels)]
     each = max(_FEWEST, math.ceil(len(there) / _PARTS))
