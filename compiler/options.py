@@ -76,6 +76,8 @@ class Options:
     """Kinds of `AUGMENTATIONS` that change the copies of training images."""
     copies: int = 1
     """Augmented copies of each training image."""
+    formats: tuple[str, ...] = ()
+    """Of the targets' files, those to build: `tflite`, `onnx`; empty: all."""
     scheme: str | None = None
     """For the TFLite file, in place of the target's own."""
     onnx_scheme: str | None = None

@@ -22,7 +22,7 @@ from tlc_edge.compiler.verify.demands import Demands
 from tlc_edge.runtime.bundle.bundle import check_writable
 from tlc_edge.runtime.errors import BuildError, UsageError
 from tlc_edge.runtime.knn.unknown import checked_rate
-from tlc_edge.targets import Target, load_target
+from tlc_edge.targets import Target, load_target, with_formats
 from tlc_edge.targets.schemes import SCHEMES, names
 
 from .options import Options, check_numbers
@@ -70,7 +70,8 @@ def check(options: Options) -> Order:
     check_numbers(options)
     checked_rate(options.unknown_rate)
     demands_of(options).check()
-    targets = tuple(load_target(name) for name in options.targets)
+    targets = tuple(with_formats(load_target(name), options.formats) for name in options.targets)
+    _check_formats(options)
     backbone_source = find_backbone(options.backbone, options.asked)
     onnx_only = formats_of(backbone_source) == ("onnx",)
     keras = check_head(options.head).keras or not onnx_only
@@ -127,6 +128,13 @@ def demands_of(options: Options) -> Demands:
     return Demands(options.min_accuracy, options.min_class_recall, options.sure)
 
 
+def _check_formats(options: Options) -> None:
+    """Refuse a scheme for a file that is left out."""
+    for form, name, scheme in (("tflite", "--scheme", options.scheme), ("onnx", "--onnx-scheme", options.onnx_scheme)):
+        if options.formats and form not in options.formats and scheme is not None:
+            raise UsageError(f"{name} {scheme}: --formats {','.join(options.formats)} leaves that file out")
+
+
 def _check_schemes(trunks: Sequence[TrunkKind]) -> None:
     for form, scheme in trunks:
         if scheme not in SCHEMES or form not in SCHEMES[scheme].forms:
@@ -153,6 +161,8 @@ def _libraries(options: Options, site: Path, *, onnx_only: bool) -> dict[str, by
     check_site(site, options.force)
     if options.targets != ("web",):
         raise UsageError(f"a site is for the target web alone, but this is for {', '.join(options.targets)}")
+    if options.formats and "tflite" not in options.formats:
+        raise UsageError(f"--formats {','.join(options.formats)}: a site runs a TFLite file; leave it out")
     if onnx_only:
         raise UsageError(f"a site runs a TFLite file, and {options.backbone} is an ONNX file, which gives none")
     return vendored(options.vendor, options.cache)

@@ -7,8 +7,8 @@ cites a source for each number in it. A user's own file is loaded by its path.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -120,6 +120,24 @@ def load_target(name_or_path: str | os.PathLike[str]) -> Target:
         error = unknown_name("target", given, target_names())
         raise UsageError(f"{error}; a file of your own is given as ./NAME.toml")
     return _target(given, _read(_FOLDER / f"{given}.toml"), f"{given}.toml")
+
+
+def with_formats(target: Target, asked: Sequence[str]) -> Target:
+    """Return a target of which only the files in some of its formats are built; in the target's order, all if none is.
+
+    Raises:
+        UsageError: it has no file in one of them, or what it wants of a file is left out.
+    """
+    if not asked:
+        return target
+    for form in asked:
+        if form not in formats():
+            raise UsageError(f"--formats: {unknown_name('format', form, formats())}")
+        if form not in target.formats:
+            raise UsageError(f"--formats {form}: target {target.name} takes {' and '.join(target.formats)} files alone")
+    chosen = replace(target, formats=tuple(form for form in target.formats if form in asked))
+    _check_agreement(chosen, f"--formats {','.join(asked)}: target {target.name}")
+    return chosen
 
 
 def _read(path: Path) -> Mapping[str, object]:

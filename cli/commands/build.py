@@ -31,6 +31,13 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     return DEFAULT_AUGMENT if value is None else parse_augment(value)
 
 
+def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in (value or "").split(",")))
+    if value is not None and not all(names):
+        raise click.BadParameter(f"{value!r}, expected names with commas between them")
+    return names if value is not None else ()
+
+
 @click.command(help=__doc__)
 @data_options(required=False)
 @click.option(
@@ -118,6 +125,12 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 )
 @click.option("--resume", is_flag=True, help="Go on with a fine-tuning that was stopped.")
 @click.option("--logdir", metavar="DIR", help="Where logs for TensorBoard go.")
+@click.option(
+    "--formats",
+    callback=_names,
+    metavar="LIST",
+    help="Of the target's files, those to build: tflite, onnx.  [default: all]",
+)
 @scheme_option
 @click.option(
     "--onnx-scheme",

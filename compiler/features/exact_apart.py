@@ -26,8 +26,8 @@ from tlc_edge.runtime.errors import EngineError
 from .exact import exact_features
 from .trunk_run import trunk_file
 
-_PARTS = 6
-_FEWEST = 50
+_PARTS = 12
+_FEWEST = 25
 """Images of a part: an engine is opened for each."""
 _MOST = 250_000_000
 """Bytes of images that are sent."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,29 +13,22 @@ from tlc_edge.compiler.records import Dense, Floats, Head
 from tlc_edge.runtime.progress import Count, silent
 
 from .balance import STRENGTHS, balance, standardize
+from .streamed import fit_streamed, in_passes, solve_streamed, train_streamed
 from .temperature import TrainHead, with_temperature
 from .training import FeatureView, Training, Whole
 
 _FOLDS = 5
-_PLENTY = 1000  # images from which one held-out quarter tells as much as five folds
-_MUCH = 100_000  # images times classes, from which on a head is trained in passes: it takes less time and memory
 
 
 def make(given: Training) -> Head:
     """Train the head and find its temperature; of many images or classes in passes over all of them."""
     whole = given.whole
-    if whole is None and _much(given.targets, len(given.labels)):
+    if whole is None and in_passes(len(given.targets), len(given.labels)):
         whole = Whole([FeatureView(view) for view in given.views], given.targets)
     if whole is not None:
-        from .streamed import train_streamed
-
         return train_streamed(whole, len(given.labels), given.seed, given.progress)
     head, fit = train_linear(given.views, given.targets, len(given.labels), given.seed, given.progress)
     return with_temperature(head, fit, given.views, given.targets, given.seed)
-
-
-def _much(targets: NDArray[np.int64], classes: int) -> bool:
-    return len(targets) * classes >= _MUCH
 
 
 def train_linear(
@@ -47,7 +39,7 @@ def train_linear(
     The strength with the least log loss on the last view wins: unlike accuracy it also judges how sure
     the head is, which the decision and the reports rely on. Returned with it: how to train the like on other images.
     """
-    if _much(targets, classes):
+    if in_passes(len(targets), classes):
         return _train_much(views, targets, classes, seed, progress)
     from threadpoolctl import threadpool_limits
 
@@ -77,8 +69,6 @@ def train_linear(
 def _train_much(
     views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count
 ) -> tuple[Head, TrainHead]:
-    from .streamed import fit_streamed, solve_streamed
-
     head, _ = fit_streamed(Whole([FeatureView(view) for view in views], targets), classes, seed, progress)
     strength = float(head.notes["inverse_strength"])
 
@@ -97,13 +87,10 @@ def _cross_validate(
     views: Sequence[Floats], targets: NDArray[np.int64], classes: int, seed: int, progress: Count
 ) -> list[float]:
     from sklearn.metrics import log_loss
-    from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
+    from sklearn.model_selection import StratifiedKFold
 
     fewest = int(np.bincount(targets, minlength=classes).min())
-    if len(targets) >= _PLENTY and fewest >= 4:
-        parts: Any = StratifiedShuffleSplit(1, test_size=0.25, random_state=seed)
-    else:
-        parts = StratifiedKFold(max(2, min(_FOLDS, fewest)), shuffle=True, random_state=seed)
+    parts = StratifiedKFold(max(2, min(_FOLDS, fewest)), shuffle=True, random_state=seed)
     folds = list(parts.split(targets, targets))
     losses = np.zeros(len(STRENGTHS))
     done, total = 0, len(folds) * len(STRENGTHS)

@@ -17,10 +17,22 @@ from .training import FeatureView, Whole
 
 STREAMED = 50_000
 """Images to train on; of more no features are held in memory, on one machine and on many."""
+PLENTY = 1000
+"""Images of which one held-out quarter tells as much as five folds."""
+_MUCH = 100_000  # images times classes that take less time and memory in passes, however few images a class has
 _WATCHED = 10_000  # images that choose the strength and the temperature, at most
 _LOGITS = 25_000_000  # values of their logits, at most
 _CLASSES = 256  # of more, so many say which strength is tried first
 _UNCHOSEN = 0.1  # the strength where no class has an image to spare
+
+
+def in_passes(images: int, classes: int) -> bool:
+    """Return whether a linear head is trained in passes rather than by scikit-learn.
+
+    With 1,000 to 2,000 digits that takes a third of the time, and is as good: by 18 draws of 1,000, 1,400 and 2,000 of
+    them 0.19 points more accurate, the log loss of other images -0.001 (standard errors 0.08 points and 0.003).
+    """
+    return images >= PLENTY or images * classes >= _MUCH
 
 
 def train_streamed(whole: Whole, classes: int, seed: int, progress: Count = silent) -> Head:

@@ -85,7 +85,7 @@ def test_many_classes_are_learned_to_the_end() -> None:
 def test_one_machine_and_a_store_give_the_same_head(monkeypatch: pytest.MonkeyPatch) -> None:
     images = clouds(20, 20, 32, 0.8)
     labels = tuple(str(c) for c in range(20))
-    monkeypatch.setattr(linear, "_MUCH", 1000)
+    monkeypatch.setattr(streamed, "PLENTY", 200)
 
     def made(whole: Whole | None, images: Images) -> Any:
         return linear.make(Training("linear", images[0], images[1], labels, 0, lambda done, total: None, whole=whole))
@@ -95,13 +95,13 @@ def test_one_machine_and_a_store_give_the_same_head(monkeypatch: pytest.MonkeyPa
     assert held.notes == stored.notes
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     assert np.array_equal(made(None, images).layers[0].kernel, held.layers[0].kernel)
-    monkeypatch.setattr(linear, "_MUCH", 10**9)
+    monkeypatch.setattr(streamed, "PLENTY", 10**9)
     assert "solver" not in made(None, images).notes
 
 
 def test_what_comes_with_a_head_trains_the_like_on_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
     images = clouds(10, 20, 32, 0.8)
-    monkeypatch.setattr(linear, "_MUCH", 1000)
+    monkeypatch.setattr(streamed, "PLENTY", 200)
     head, fit = linear.train_linear(*images, 10, 0)
     kernel = head.layers[0].kernel
     near = 0.05 * float(np.abs(kernel).max())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
 
 from tlc_edge.runtime.engines import open as engines
 from tlc_edge.runtime.errors import UsageError
-from tlc_edge.targets import ENGINES, KEYS, MAX_THREADS, all_targets, load_target, target_names
+from tlc_edge.targets import ENGINES, KEYS, MAX_THREADS, all_targets, load_target, target_names, with_formats
 
 FOLDER = Path(__file__).parents[2] / "targets"
 RPI = (FOLDER / "rpi.toml").read_text(encoding="utf-8")
@@ -353,3 +353,42 @@ def test_a_source_for_no_number(own: Write) -> None:
 
 def test_an_unquoted_source_is_told_to_quote(own: Write) -> None:
     assert "keys are quoted" in refusal(own(changed('"engine.threads" =', "engine.threads =")))
+
+
+@pytest.mark.parametrize(
+    ("asked", "files"),
+    [
+        ((), ("tflite", "onnx")),
+        (("tflite",), ("tflite",)),
+        (("onnx",), ("onnx",)),
+        (("onnx", "tflite"), ("tflite", "onnx")),  # which one the device prefers is not asked for
+    ],
+)
+def test_some_of_the_formats_and_nothing_else_is_changed(asked: tuple[str, ...], files: tuple[str, ...]) -> None:
+    rpi = load_target("rpi")
+    chosen = with_formats(rpi, asked)
+    assert chosen.formats == files
+    assert replace(chosen, formats=rpi.formats) == rpi
+
+
+@pytest.mark.parametrize(
+    ("target", "asked", "said"),
+    [
+        ("rpi", ("tflite", "onx"), "--formats: unknown format 'onx'; known: onnx, tflite"),
+        ("coral", ("onnx",), "--formats onnx: target coral takes tflite files alone"),
+        ("mcu", ("onnx", "tflite"), "--formats onnx: target mcu takes tflite files alone"),
+    ],
+)
+def test_formats_that_a_target_has_not(target: str, asked: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        with_formats(load_target(target), asked)
+    assert str(refused.value) == said
+
+
+def test_formats_cannot_leave_out_what_a_target_wants_something_of(own: Write) -> None:
+    board = load_target(own(changed('input_dtype = "uint8"', 'input_dtype = "int8"')))
+    assert with_formats(board, ("tflite",)).formats == ("tflite",)
+    with pytest.raises(
+        UsageError, match=r"^--formats onnx: target .*: model.input_dtype is int8, which is of the TFLite"
+    ):
+        with_formats(board, ("onnx",))
