@@ -190,7 +190,7 @@ def calibration(small: bool) -> None:
         return lower_trunk_tflite(trunk, "int8", images)
 
     def of_onnx(images: NDArray[np.uint8], method: str) -> LoweredTrunk:
-        made = quantize_onnx(floats, trunk.backbone.input, images, method)
+        made = quantize_onnx(floats, images, method)
         return LoweredTrunk("onnx", "int8", made.SerializeToString())
 
     print("| set | format | method | images | cosine | agreement | seconds |\n|---|---|---|---|---|---|---|")

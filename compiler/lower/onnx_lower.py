@@ -21,8 +21,8 @@ from tlc_edge.targets.schemes import FLOAT16, FLOAT32, INT8, MIXED, SCHEMES, nam
 from .onnx_attach import attach_onnx
 from .onnx_bias import correct_onnx
 from .onnx_content import check_onnx_content
-from .onnx_missing import express
-from .onnx_padding import fold_padding, pad_after_transpose
+from .onnx_missing import cannot_say, express, hold_captured
+from .onnx_padding import extend_transposed, fold_padding, pad_after_transpose
 from .onnx_quantize import quantize_onnx
 from .onnx_trunk import trunk_model
 from .onnx_weights import halve
@@ -86,7 +86,7 @@ def _halved(given: Lowering) -> Any:
 def _quantized(given: Lowering) -> Any:
     if given.calibration is None or not len(given.calibration):
         raise BuildError(f"{given.scheme} needs calibration images to set its ranges; give at least one")
-    model = quantize_onnx(given.model, given.trunk.backbone.input, given.calibration, exclude=given.exclude)
+    model = quantize_onnx(given.model, given.calibration, exclude=given.exclude)
     _sign(model, given.trunk)
     return model
 
@@ -106,8 +106,14 @@ def _from_keras(trunk: Trunk) -> Any:
 
         function = serving(trunk.model, trunk.backbone.input, from_pixels=True, batch=None)
         model: Any
+        traced = function.get_concrete_function().graph
+        unlike = {"ResizeArea"} & {operation.type for operation in traced.get_operations()}
+        if unlike:
+            raise BuildError(cannot_say(unlike))
         model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    hold_captured(model, traced)
     express(model, OPSET)
+    extend_transposed(model.graph)
     pad_after_transpose(model.graph)
     fold_padding(model.graph)
     _rename(model, ["features"])

@@ -60,6 +60,26 @@ def pad_after_transpose(graph: Any) -> None:
     _drop_unread(graph)
 
 
+def extend_transposed(graph: Any) -> None:
+    """Say the further rows and columns of transposed convolutions as ONNX does, in place.
+
+    With a stride larger than the kernel TensorFlow gives places that no kernel reaches, and the converter writes a
+    padding below zero for them, which no engine reads.
+    """
+    from onnx import helper
+
+    for node in graph.node:
+        pads = next((list(a.ints) for a in node.attribute if a.name == "pads"), [])
+        if node.op_type != "ConvTranspose" or not any(n < 0 for n in pads[2:]) or any(n < 0 for n in pads[:2]):
+            continue
+        more = next((list(a.ints) for a in node.attribute if a.name == "output_padding"), [0, 0])
+        for attribute in [a for a in node.attribute if a.name in ("pads", "output_padding")]:
+            node.attribute.remove(attribute)
+        node.attribute.append(helper.make_attribute("pads", [*pads[:2], *(max(n, 0) for n in pads[2:])]))
+        further = [n + max(-p, 0) for n, p in zip(more, pads[2:], strict=True)]
+        node.attribute.append(helper.make_attribute("output_padding", further))
+
+
 def _takes_padding(node: Any, name: str) -> bool:
     how = next((a.s for a in node.attribute if a.name == "auto_pad"), b"NOTSET")
     return node.op_type == "Conv" and node.input[0] == name and how in (b"NOTSET", b"VALID")

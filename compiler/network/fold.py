@@ -26,12 +26,15 @@ from .pixels import Pixels, input_spec
 
 Arrays = list[NDArray[Any]]
 
-# Identity at inference. Other augmentation layers (a random crop) still change the image then.
+# Identity at inference. Other augmentation layers (a random crop, AutoContrast) still change the image then.
 _IDLE = frozenset(
     {
         "Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise",
-        "ActivityRegularization", "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation",
-        "RandomContrast", "RandomBrightness", "Identity",
+        "ActivityRegularization", "Identity", "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation",
+        "RandomContrast", "RandomBrightness", "RandomShear", "RandomHue", "RandomSaturation", "RandomGrayscale",
+        "RandomSharpness", "RandomPosterization", "RandomInvert", "RandomErasing", "RandomColorJitter",
+        "RandomColorDegeneration", "RandomGaussianBlur", "RandomPerspective", "RandomElasticTransform",
+        "RandAugment", "AugMix", "MixUp", "CutMix", "Solarization",
     }
 )  # fmt: skip
 _CONVS = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense"})
@@ -153,7 +156,7 @@ def _plan(graph: Any, pixels: Pixels) -> _Plan:
     outputs_of: dict[int, _Wire] = {}
     norms: list[tuple[Any, _Wire]] = []
 
-    def look(layer: Any, args: Any, kwargs: Any) -> _Wire:
+    def look(layer: Any, args: Any, kwargs: Any) -> _Wire | list[_Wire]:
         wires = [w for w in tree.flatten((args, kwargs)) if isinstance(w, _Wire)]
         if idle(layer) and len(wires) == 1:
             return wires[0]
@@ -163,7 +166,9 @@ def _plan(graph: Any, pixels: Pixels) -> _Plan:
         if type(layer).__name__ == "BatchNormalization":
             norms.append((layer, wires[0]))
         image = through(layer, args, kwargs, _image) if wires and all(w.image for w in wires) else None
-        return outputs_of.setdefault(id(layer), _Wire(layer, image=image))
+        given = outputs_of.setdefault(id(layer), _Wire(layer, image=image))
+        count = len(layer._inbound_nodes[0].outputs)
+        return given if count == 1 else [given] * count
 
     edge = start = _Wire(image=Map.identity(int(graph.inputs[0].shape[3])))
     outputs = replay(graph, [start], look)
@@ -252,16 +257,18 @@ class _Rebuilt:
             self.merged[layer.name] = self._layers[id(into)][1].name
             return args[0]
         if id(layer) not in self._layers:
-            self._layers[id(layer)] = layer, self._clone(layer)
+            self._layers[id(layer)] = layer, self._clone(layer, args)
         new = self._layers[id(layer)][1]
         try:
             return new(*args, **kwargs)
         except Exception as e:  # Keras raises whatever its backend does for shapes that do not fit
             raise BuildError(f"layer {layer.name} cannot be rebuilt for this input ({first_line(e)})") from None
 
-    def _clone(self, layer: Any) -> Any:
+    def _clone(self, layer: Any, args: Any) -> Any:
         _check_plain(layer)
         config = {k: v for k, v in layer.get_config().items() if k not in ("lora_rank", "lora_alpha")}
+        if type(layer).__name__ == "EinsumDense":
+            config["output_shape"] = _settled(config, args)
         self._names[layer.name] += 1
         count = self._names[layer.name]
         config["name"] = layer.name if count == 1 else f"{layer.name}_{count}"
@@ -300,6 +307,19 @@ class _Rebuilt:
                     "or cut before that layer reads the whole image"
                 ) from None
             derive_state(new)
+
+
+def _settled(config: Any, args: Any) -> Any:
+    """Return the shape that an EinsumDense gives, with what it leaves open (None) as its input has it."""
+    reads, _, gives = config["equation"].partition("->")
+    letters, given = gives.strip().lstrip("."), reads.partition(",")[0].strip().lstrip(".")
+    shape = config["output_shape"]
+    sizes = dict(zip(reversed(given), reversed(args[0].shape), strict=False))
+    if isinstance(shape, int) or None not in shape:
+        return shape
+    ends = reversed(list(zip(reversed(shape), reversed(letters), strict=False)))
+    settled = tuple(sizes.get(letter) if size is None else size for size, letter in ends)
+    return settled if len(settled) == len(shape) else shape
 
 
 def _check_plain(layer: Any) -> None:

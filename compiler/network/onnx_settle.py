@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
-from .onnx_graph import add_constant, constants, depending, run, set_input, until
+from .onnx_graph import add_constant, constants, depending, fresh, run, set_input, until
+from .onnx_plain import plain_axes, plain_gemm, resize_as_before
 
 OPSET = 17
 """The operator set of model files where that can be: onnxruntime 1.14 and later and the browser read it."""
@@ -101,6 +102,8 @@ def settle(name: str, model: Any, image: ImageInput) -> Settled:
         settled.graph.node.remove(node)
     for tensor in fixed:
         add_constant(settled.graph, tensor, found[tensor])
+    plain_gemm(settled.graph)
+    plain_axes(settled.graph, {image.name: image.shape, **{name: value.shape for name, value in found.items()}})
     idle = _drop_idle(settled.graph, found)
     settled = until(settled, ends)
     for output in settled.graph.output:
@@ -187,6 +190,7 @@ def _at_opset(name: str, model: Any) -> Any:
         try:
             with quiet():
                 converted: Any = version_converter.convert_version(model, wanted)
+                resize_as_before(converted.graph, version)
                 _drop_newer(converted.graph, wanted)
                 onnx.checker.check_model(converted)
         except Exception as e:  # it raises whatever it meets
@@ -219,8 +223,11 @@ def _drop_newer(graph: Any, version: int) -> None:
 def _renamed(converted: Any, model: Any) -> Any:
     """Return a converted model whose nodes have the names they had: what they give is called as before."""
     names = {node.output[0]: node.name for node in model.graph.node}
+    taken = set(names.values())
     for node in converted.graph.node:
-        node.name = names.get(node.output[0], node.name or node.output[0])
+        # It can take several nodes, and the converter calls them all as the one.
+        node.name = names.get(node.output[0]) or fresh(taken, node.output[0])
+        taken.add(node.name)
     return converted
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tlc_edge.runtime.errors import BuildError
+from tlc_edge.runtime.errors import BuildError, first_line
 
 # What TensorFlow calls it below `tf`, and the operation of Keras 3.
 _FUNCTIONS = {
@@ -45,6 +45,8 @@ _KERAS_3 = frozenset(
         "Cast",
     }
 )
+_PLAIN = frozenset({"numpy", "nn", "math", "image", "linalg"})
+"""Modules of keras.ops whose operations call no function that they are given."""
 _OF_LAYERS = frozenset({"trainable", "dtype"})
 # Arguments that change nothing here.
 _IDLE = ("name", "data_format")
@@ -68,10 +70,10 @@ def operation(item: Any, where: str, name: str) -> Operation | None:
                 "was refused without calling it: save the network without it, or as a SavedModel"
             )
         if made == "Activate":
-            return _activation(function, name)
+            return _activation(function, name, where)
     # Layers of these names have settings; operations have none but their own, and there is no layer Cast.
     elif kind not in _KERAS_3 or not isinstance(config, dict) or (kind != "Cast" and _OF_LAYERS & set(config)):
-        return None
+        return _of_keras(item, where, name)
     else:
         function, made = kind, kind
     settings = {k: v for k, v in config.items() if k in ("axis", "dtype")}
@@ -84,6 +86,38 @@ def operation(item: Any, where: str, name: str) -> Operation | None:
             raise BuildError(f"{where}: {name[:80]} ({function[:80]}) has arguments that tlc does not know") from None
 
     return run
+
+
+def _of_keras(item: Any, where: str, name: str) -> Operation | None:
+    """Return one of Keras 3's own operations on arrays (keras.ops) that has settings of plain numbers and names."""
+    from keras.src import ops  # the classes have no public name
+
+    nodes, config = item.get("inbound_nodes"), item["config"]
+    if not isinstance(config, dict) or "trainable" in config or not nodes or not isinstance(nodes[0], dict):
+        return None  # layers say whether they are trained, and Keras 2 had no operations
+    kind = str(item["class_name"])
+    cls: Any = getattr(ops, kind, None) or getattr(ops.image, kind, None)
+    plain = getattr(cls, "__module__", "").removeprefix("keras.src.ops.") in _PLAIN or kind in ("Slice", "Unstack")
+    if not isinstance(cls, type) or not issubclass(cls, ops.Operation) or not plain:
+        return None
+
+    def run(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        try:
+            made = cls(**{k: _settled(v) for k, v in config.items() if k != "name"}, name=name)
+            return made(*map(_settled, args), **{k: _settled(v) for k, v in kwargs.items()})
+        except (TypeError, ValueError, IndexError, KeyError, AttributeError) as e:
+            raise BuildError(
+                f"{where}: {name[:80]} (keras.ops' {kind[:80]}) cannot be made ({first_line(e)})"
+            ) from None
+
+    return run
+
+
+def _settled(value: Any) -> Any:
+    """Return an argument with the arrays that Keras 3 writes down as such."""
+    if isinstance(value, list | tuple):
+        return type(value)(_settled(v) for v in value)
+    return _number(value) if isinstance(value, dict) else value
 
 
 def _run(made: str, name: str, values: list[Any], settings: Mapping[str, Any], function: str) -> Any:
@@ -108,12 +142,21 @@ def _run(made: str, name: str, values: list[Any], settings: Mapping[str, Any], f
     return getattr(ops, made)(name=name)(first, second)
 
 
-def _activation(function: str, name: str) -> Operation:
+def _activation(function: str, name: str, where: str) -> Operation:
     plain = function.rpartition(".")[2]
 
-    def run(args: Sequence[Any], _kwargs: Mapping[str, Any]) -> Any:
+    def run(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         from keras import layers
 
+        usual = {"name": None, "axis": -1, "beta": 1.0}
+        others = [k for k, v in kwargs.items() if k != "name" and v is not None and v != usual.get(k)]
+        if plain == "softmax" and others == ["axis"]:
+            return layers.Softmax(axis=_whole(kwargs["axis"]), name=name)(args[0])
+        if others or len(args) != 1:
+            raise BuildError(
+                f"{where}: {name[:80]} calls tf.{function[:80]} with {', '.join(others)[:80] or 'several tensors'}, "
+                "which tlc does not know; save the network without it, or as a SavedModel"
+            )
         if plain == "relu6":
             return layers.ReLU(max_value=6.0, name=name)(args[0])
         return layers.Activation(_ACTIVATIONS.get(plain, plain), name=name)(args[0])

@@ -26,6 +26,7 @@ _RENAMED = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
     "ThresholdedReLU": "ReLU",
+    "GroupedQueryAttention": "GroupQueryAttention",
     "FixedDropout": "Dropout",  # of the package efficientnet; it does nothing in use
 }
 _RENAMED_KEYS = {"LeakyReLU": {"alpha": "negative_slope"}, "ReLU": {"theta": "threshold"}}
@@ -112,24 +113,27 @@ def _functional(config: Any, source: _Source) -> Any:
     made: dict[str, list[Any] | Operation] = {}
     outputs: dict[tuple[str, int], Any] = {}
     waiting: list[tuple[str, int, _Call]] = []
-    inputs: list[Any] = []
+    inputs: dict[str, Any] = {}
     for item in config["layers"]:
         name = item.get("name") or item["config"]["name"]
         if item["class_name"] == "InputLayer":
             tensor = Input(tuple(_shape_of(item)[1:]), name=source.named(name))
             outputs[name, 0] = tensor
-            inputs.append(tensor)
+            inputs[name] = tensor
             continue
         _check_in_use(item, name, source)
         plain = operation(item, source.where, source.named(name))
         made[name] = plain or _layers({**item, "config": {**_as_dict(item["config"]), "name": name}}, source)
         waiting += [(name, i, _call(node, plain is not None)) for i, node in enumerate(item["inbound_nodes"])]
 
-    last = _references(config["output_layers"])
+    last = _ends(config["output_layers"])
     first = _first_uses(waiting, tree.flatten((last, [(call.args, call.kwargs) for _, _, call in waiting])))
 
     def resolved(value: Any) -> Any:
-        return outputs[value[0], value[1]] if isinstance(value, _Reference) else value
+        if not isinstance(value, _Reference):
+            return value
+        given = outputs[value[0], value[1]]
+        return given if hasattr(given, "_keras_history") else tree.flatten(given)[value.part]
 
     while waiting:
         later: list[tuple[str, int, _Call]] = []
@@ -151,9 +155,12 @@ def _functional(config: Any, source: _Source) -> Any:
         if len(later) == len(waiting):
             raise BuildError(f"{source.where}: layer {later[0][0]} reads a layer that is not there")
         waiting = later
-    ends = [outputs[r[0], r[1]] for r in tree.flatten(last)]
+    ends = [resolved(r) for r in tree.flatten(last)]
+    # The order in which it is called, which need not be that of its layers.
+    named = [r[0] for r in tree.flatten(_ends(config.get("input_layers", []))) if r[0] in inputs]
+    starts = [inputs[name] for name in dict.fromkeys((*named, *inputs))]
     return Model(
-        inputs[0] if len(inputs) == 1 else inputs,
+        starts[0] if len(starts) == 1 else starts,
         ends[0] if len(ends) == 1 else ends,
         name=source.named(config.get("name")),
     )
@@ -176,10 +183,11 @@ def _check_in_use(item: Any, name: str, source: _Source) -> None:
 
 
 class _Reference:
-    """The output of a layer: its name and which of its uses."""
+    """The output of a layer: its name, which of its uses, and of several outputs which."""
 
-    def __init__(self, name: str, use: int) -> None:
-        self._pair = (name, use)
+    def __init__(self, name: str, use: Any, part: Any = 0) -> None:
+        self._pair = (name, int(use))
+        self.part = int(part)
 
     def __getitem__(self, i: int) -> Any:
         return self._pair[i]
@@ -208,7 +216,7 @@ def _call(node: Any, arithmetic: bool) -> _Call:
     if isinstance(node, dict):
         return _Call(_with_references(node["args"]), _with_references(node["kwargs"]))
     entries = node if not node or not isinstance(node[0], str) else [node]
-    first = [r[2] if r[0] == "_CONSTANT_VALUE" else _Reference(r[0], int(r[1])) for r in entries]
+    first = [r[2] if r[0] == "_CONSTANT_VALUE" else _Reference(*r[:3]) for r in entries]
     kwargs = {k: _as_reference(v) for k, v in (entries[0][3] if len(entries[0]) > 3 else {}).items()}
     return _Call([first if len(first) > 1 else first[0]], kwargs)
 
@@ -254,7 +262,7 @@ def _with_references(value: Any) -> Any:
 def _as_reference(value: Any) -> Any:
     """Return an argument of Keras 2: a tensor is the name of its layer, and two numbers."""
     tensor = isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)
-    return _Reference(value[0], int(value[1])) if tensor else value
+    return _Reference(*value[:3]) if tensor else value
 
 
 def _references(node: Any) -> Any:
@@ -263,17 +271,24 @@ def _references(node: Any) -> Any:
     if isinstance(node, dict):  # Keras 3: args and kwargs, with tensors marked as such
         _find_tensors(node, found)
     elif node and isinstance(node[0], str):  # one output layer
-        found.append(_Reference(node[0], int(node[1])))
+        found.append(_Reference(*node[:3]))
     else:
-        found.extend(_Reference(r[0], int(r[1])) for r in node)
+        found.extend(_Reference(*r[:3]) for r in node)
     return found[0] if len(found) == 1 else found
+
+
+def _ends(layers: Any) -> Any:
+    """Return the inputs or outputs of a network; those with names come in the order of their names, as Keras has it."""
+    if isinstance(layers, dict) and "class_name" not in layers:
+        return [_references(layers[key]) for key in sorted(layers)]
+    return _references(layers)
 
 
 def _find_tensors(value: Any, found: list[_Reference]) -> None:
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
             history = value["config"]["keras_history"]
-            found.append(_Reference(history[0], int(history[1])))
+            found.append(_Reference(*history[:3]))
             return
         for item in value.values():
             _find_tensors(item, found)
