@@ -9,7 +9,6 @@ with Client("http://raspberrypi.local:8000/#token=…") as client:
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import ssl
@@ -21,19 +20,18 @@ from typing import Any, cast
 from urllib.parse import parse_qs
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from tlc_edge.runtime.gallery.records import Change, EnrollWarning, Example
+from tlc_edge.runtime.gallery.records import Change, Example
 from tlc_edge.runtime.images.each_image import each_image
-from tlc_edge.runtime.images.load import Source, read_bytes, source_name
+from tlc_edge.runtime.images.load import Source, source_name
 from tlc_edge.runtime.install import pip_line
-from tlc_edge.runtime.knn.prediction import Neighbour, Prediction, Ranked
+from tlc_edge.runtime.knn.prediction import Neighbour, Prediction
 from tlc_edge.runtime.optional import NotThereError, load
 from tlc_edge.runtime.vectors import Floats
 
 from . import errors
-from .errors import DeviceError, TlcError, UsageError
+from .errors import DeviceError, UsageError
+from .wire import change_of, encoded, error_of, example_of, prediction_of
 
 _TRIES = 6
 _LONGEST_PAUSE = 5.0
@@ -112,7 +110,7 @@ class Client:
             ImageError: it cannot be read.
             DeviceError: the server cannot be reached, or refuses.
         """
-        return _prediction(self._send("predict", [image], order))
+        return prediction_of(self._send("predict", [image], order))
 
     def embed(self, image: Source, order: str = "RGB") -> Floats:
         """Return one image's embedding, float32 [D].
@@ -132,11 +130,11 @@ class Client:
         near = [
             (
                 Neighbour(n["id"], n["label"], n["similarity"]),
-                None if n["example"] is None else _example(n["example"]),
+                None if n["example"] is None else example_of(n["example"]),
             )
             for n in found["nearest"]
         ]
-        return _prediction(found["prediction"]), near
+        return prediction_of(found["prediction"]), near
 
     # Teaching
 
@@ -151,7 +149,7 @@ class Client:
             GalleryError, DeviceError: it cannot be written, or the server refuses.
         """
         query = {"label": label, "thumbnails": "true" if thumbnails else "false"}
-        return _change(self._send("enroll", each_image(images), order, query))
+        return change_of(self._send("enroll", each_image(images), order, query))
 
     def enroll_not(self, images: Source | Iterable[Source], *, order: str = "RGB", thumbnails: bool = True) -> Change:
         """Add examples of what must not pass for known.
@@ -160,7 +158,7 @@ class Client:
             ImageError, UsageError, GalleryError, DeviceError: as `enroll`.
         """
         query = {"thumbnails": "true" if thumbnails else "false"}
-        return _change(self._send("enroll-not", each_image(images), order, query))
+        return change_of(self._send("enroll-not", each_image(images), order, query))
 
     def forget(self, label: str) -> Change:
         """Remove a class that was enrolled; `undo` brings it back."""
@@ -195,7 +193,7 @@ class Client:
     def examples(self, label: str | None = None) -> list[Example]:
         """Return the enrolled examples, of one class or of all."""
         query = {} if label is None else {"label": label}
-        return [_example(e) for e in self._json("GET", f"{self._root}examples", params=query)["examples"]]
+        return [example_of(e) for e in self._json("GET", f"{self._root}examples", params=query)["examples"]]
 
     def thumbnail(self, example: int) -> bytes:
         """Return an example's picture, a JPEG.
@@ -231,7 +229,7 @@ class Client:
             with self._http.stream("GET", f"{self.address}{self._root}events") as answer:
                 if answer.status_code != 200:
                     answer.read()
-                    raise _error(answer)
+                    raise error_of(answer)
                 for line in answer.iter_lines():
                     if line.startswith("event: "):
                         kind = line.removeprefix("event: ")
@@ -245,13 +243,13 @@ class Client:
     def _send(
         self, what: str, images: Iterable[Source], order: str, query: dict[str, str] | None = None
     ) -> dict[str, Any]:
-        files = [("images", _encoded(image, order)) for image in images]
+        files = [("images", encoded(image, order)) for image in images]
         if not files:
             raise UsageError("no images; give at least one")
         return self._json("POST", self._root + what, params=query, files=files)
 
     def _change(self, what: str, **document: Any) -> Change:
-        return _change(self._json("POST", self._root + what, json=document))
+        return change_of(self._json("POST", self._root + what, json=document))
 
     def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         try:
@@ -277,7 +275,7 @@ class Client:
         else:
             answer = self._ask_once(method, path, **more)
         if answer.status_code != 200:
-            raise _error(answer)
+            raise error_of(answer)
         return answer
 
     def _ask_once(self, method: str, path: str, **more: Any) -> Any:
@@ -302,62 +300,6 @@ def _pause(answer: Any) -> float | None:
     told = str(answer.headers.get("retry-after", ""))
     is_busy = answer.status_code in (429, 503) and told.isascii() and told.isdecimal()
     return float(told) if is_busy and float(told) <= _LONGEST_PAUSE else None
-
-
-def _error(answer: Any) -> TlcError:
-    """Return what the server refused with, as the error that `Classifier` raises where it is one of those."""
-    try:
-        told = answer.json()["error"]
-        what, kind = str(told["what"]), getattr(errors, str(told["kind"]), None)
-    except (ValueError, KeyError, TypeError):
-        return DeviceError(f"the server answers {answer.status_code}; check that it is one of `tlc serve`")
-    return (kind if isinstance(kind, type) and issubclass(kind, TlcError) else DeviceError)(what)
-
-
-def _encoded(image: Source, order: str) -> tuple[str, bytes]:
-    """Return an image's name, and the bytes of a file of it."""
-    name = source_name(image)
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(_rgb(image, order))
-    if not isinstance(image, Image.Image):
-        return name, read_bytes(image, name)
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return name, out.getvalue()
-
-
-def _rgb(pixels: NDArray[np.uint8], order: str) -> NDArray[np.uint8]:
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        return pixels[:, :, 0]
-    return np.ascontiguousarray(pixels[:, :, ::-1]) if order == "BGR" and pixels.ndim == 3 else pixels
-
-
-def _prediction(found: dict[str, Any]) -> Prediction:
-    return Prediction(
-        label=found["label"],
-        score=found["score"],
-        source=found["source"],
-        unknown=found["unknown"],
-        ranked=tuple(Ranked(r["label"], r["score"]) for r in found["ranked"]),
-        neighbours=tuple(Neighbour(n["id"], n["label"], n["similarity"]) for n in found["neighbours"]),
-        knownness=found["knownness"],
-        milliseconds=found["milliseconds"],
-        threshold=float("-inf") if found["threshold"] is None else found["threshold"],
-        none_of_these=found["none_of_these"],
-    )
-
-
-def _example(found: dict[str, Any]) -> Example:
-    return Example(
-        **{key: found[key] for key in ("id", "label", "source_name", "at", "has_thumbnail")},
-        sha256="",
-        stands_for=found.get("stands_for", 1),
-    )
-
-
-def _change(found: dict[str, Any]) -> Change:
-    given: dict[str, Any] = {**found, "warnings": tuple(EnrollWarning(**w) for w in found["warnings"])}
-    return Change(**given)
 
 
 def _trusting(certificate: str | os.PathLike[str]) -> ssl.SSLContext:

@@ -42,7 +42,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("gallery",),
         ("knn",),
         ("late",),
-        ("classifier",),
+        ("classifier", "wire"),
         ("watch", "doctor", "client", "__init__"),
         ("serve",),
     ),
