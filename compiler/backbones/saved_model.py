@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from tlc_edge.compiler.network.pixels import PIXELS, check_channels, input_spec
 from tlc_edge.compiler.network.whole_pixels import take_floats
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.records import Backbone, Provenance
-from tlc_edge.compiler.weights.extent import LARGEST_TENSOR
-from tlc_edge.compiler.weights.operations import FOR_TRAINING, draws_at_random
 from tlc_edge.compiler.weights.pins import file_sha256
 from tlc_edge.compiler.weights.rehearse import rehearse
 from tlc_edge.compiler.weights.saved_graph import FILE, Entry, entries, read_graph
@@ -23,6 +20,7 @@ from tlc_edge.runtime.errors import BuildError, first_line
 from tlc_edge.runtime.quiet import quiet
 
 from .adopt import USUAL_SIZE
+from .check_graph import check_alone, check_chance, check_extent, check_precision
 from .refuse import refuse
 
 LAYER = "graph"
@@ -93,7 +91,7 @@ def read_network(name: str, asked: Asked) -> Backbone:
     image = Input((height, width, channels), name="image")
     start = image if rest is None else normalise(image, rest, channels)
     try:
-        layer = _frozen_graph()(function, given.dtype, (height, width, channels), digest, name=LAYER)
+        layer = _frozen_graph()(function, given, (height, width, channels), digest, name=LAYER)
         output = layer(start)
         model = Model(image, output, name="backbone")
     except BuildError:
@@ -197,25 +195,6 @@ def _input_shape(name: str, shape: tuple[int | None, ...], asked: Asked) -> tupl
     return height, width, channels or 3, notes
 
 
-def _check_extent(graph: Any) -> None:
-    """Refuse a graph of which an operation gives more for one image than is ever computed."""
-    for operation in graph.get_operations():
-        for tensor in operation.outputs:
-            count = math.prod(n for n in tensor.shape.as_list() if n) if tensor.shape.rank is not None else 0
-            if count > LARGEST_TENSOR:
-                raise BuildError(
-                    f"{operation.name[:60]} in its graph gives {count:,} numbers for one image, at most "
-                    f"{LARGEST_TENSOR:,} are computed; take another network"
-                )
-
-
-def _check_chance(frozen: Any) -> None:
-    """Refuse a graph whose output is another one each time, or as the seed was when it was saved."""
-    drawn = draws_at_random(frozen.graph.as_graph_def().node, frozen.outputs[0].name)
-    if drawn is not None:
-        raise BuildError(f"the SavedModel: its output depends on what {drawn[:60]} draws at random, {FOR_TRAINING}")
-
-
 @functools.cache
 def _frozen_graph() -> Any:
     """Return the layer's class; made late, because importing Keras takes seconds."""
@@ -229,13 +208,14 @@ def _frozen_graph() -> Any:
     class FrozenGraph(base):  # type: ignore[misc]  # Keras is untyped
         """A graph with its weights as constants; where it takes one image, each goes through by itself."""
 
-        def __init__(self, function: Any, dtype: Any, shape: tuple[int, ...], digest: str, **rest: Any) -> None:
+        def __init__(self, function: Any, given: Any, shape: tuple[int, ...], digest: str, **rest: Any) -> None:
             super().__init__(trainable=False, **rest)
             self._digest = digest
+            dtype, several = given.dtype, given.shape[0] != 1
             with quiet():
                 try:
                     self._frozen = self._made(function, dtype, [None, *shape])
-                    self._frozen(tf.zeros((2, *shape)))
+                    check_alone(self._frozen, shape, several)
                     self._single = False
                 except BuildError:
                     raise
@@ -250,8 +230,9 @@ def _frozen_graph() -> Any:
         def _made(self, function: Any, dtype: Any, shape: list[int | None]) -> Any:
             concrete = tf.function(function).get_concrete_function(tf.TensorSpec(shape, dtype))
             frozen = convert_variables_to_constants_v2(concrete)
-            _check_extent(frozen.graph)
-            _check_chance(frozen)
+            check_extent(frozen.graph)
+            check_chance(frozen)
+            check_precision(frozen)
             return frozen if dtype == tf.float32 else take_floats(frozen, "the SavedModel")
 
         def call(self, image: Any) -> Any:

@@ -12,7 +12,7 @@ from tlc_edge.runtime.errors import BuildError
 from tlc_edge.targets.schemes import SCHEMES
 
 from .holds import holds, said
-from .tflite_file import operation_names, read_tflite
+from .tflite_file import only_graph, operation_names, read_tflite
 
 # TensorType of the TFLite schema.
 _NAMES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
@@ -40,7 +40,7 @@ def read_content(data: bytes) -> Content:
     """Count a TFLite file's operations and tensors by type."""
     model = read_tflite(data)
     codes = operation_names()
-    (graph,) = model.subgraphs
+    graph = only_graph(model)
     operations: Counter[str] = Counter()
     activations: Counter[str] = Counter()
     floats: Counter[str] = Counter()

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlc_edge.runtime.errors import BuildError
+
 
 def read_tflite(data: bytes) -> Any:
     """Return a file as the schema's object form, a `ModelT` that can be changed and packed again."""
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(data), 0))
+
+
+def only_graph(model: Any) -> Any:
+    """Return the graph of a file.
+
+    Raises:
+        BuildError: it has several, as control flow that depends on the image makes.
+    """
+    if len(model.subgraphs) != 1:
+        raise BuildError(
+            "the network decides by what is in the image what it computes, which a TFLite file of tlc cannot; save it "
+            "without such a condition or loop, or cut before it"
+        )
+    return model.subgraphs[0]
 
 
 def pack_tflite(model: Any) -> bytes:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tlc_edge.compiler.worker import cores
 
-from .tflite_file import pack_tflite, read_tflite
+from .tflite_file import only_graph, pack_tflite, read_tflite
 
 Sample = list[NDArray[Any]]
 Ranges = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -157,7 +157,7 @@ def _measure(plain: bytes, tensors: Sequence[int], samples: Callable[[], Iterato
 def _giving(plain: bytes, tensors: Sequence[int]) -> bytes:
     """Return a file that gives `tensors` away, but for its inputs: no operation is run as a part of another then."""
     model = read_tflite(plain)
-    (graph,) = model.subgraphs
+    graph = only_graph(model)
     inputs = {int(i) for i in graph.inputs}
     graph.outputs = [tensor for tensor in tensors if tensor not in inputs]
     model.signatureDefs = []

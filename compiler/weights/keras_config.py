@@ -20,6 +20,7 @@ from .arithmetic import Operation, operation
 from .code import refuse_code
 from .extent import check_config, make_within
 
+_OLDEST = 2
 _MODELS = frozenset({"Model", "Functional", "Sequential"})
 _WRAPPERS = frozenset({"TimeDistributed", "SpectralNormalization", "Bidirectional"})
 _RENAMED = {
@@ -61,6 +62,8 @@ def network_from_config(topology: Any, where: str, keras: int, held: int) -> tup
         BuildError: it is no such configuration, carries code, has a layer that is not known here, or asks for more
             than its weights can fill.
     """
+    if keras < _OLDEST:
+        raise BuildError(f"{where}: of Keras {keras}, whose settings had other names; load and save it in Keras 2")
     source = _Source(where, keras)
     try:
         check_config(topology, where)

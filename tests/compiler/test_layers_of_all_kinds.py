@@ -175,6 +175,16 @@ def test_operations_and_networks_with_several_outputs(middle: Steps, form: str, 
         np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
+def test_a_file_of_keras_1_is_refused_by_that(tmp_path: Path) -> None:
+    import h5py
+
+    network(lambda x: x).save(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "r+") as file:
+        file.attrs["keras_version"] = "1.2.2"
+    with pytest.raises(BuildError, match="of Keras 1, whose settings had other names; load and save it in Keras 2"):
+        load_backbone(str(tmp_path / "net.h5"), Asked(pixels="0..255"))
+
+
 def test_outputs_with_names_in_hdf5(tmp_path: Path) -> None:
     from keras import Model
 

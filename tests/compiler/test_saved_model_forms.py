@@ -13,6 +13,7 @@ from tlc_edge.cli.commands.layers import layers as layers_command
 from tlc_edge.compiler.backbones.find import load_backbone
 from tlc_edge.compiler.backbones.list_layers import list_layers
 from tlc_edge.compiler.backbones.shave import shave
+from tlc_edge.compiler.lower.tflite_lower import lower_trunk_tflite
 from tlc_edge.compiler.network.layers import count_macs, count_parameters
 from tlc_edge.compiler.options import Asked
 from tlc_edge.compiler.sweep.sweep import choose_layers
@@ -226,3 +227,74 @@ def test_a_graph_for_one_image_takes_several(told: bool, kind: str, tmp_path: Pa
     np.testing.assert_allclose(np.asarray(trunk.model(given)), wanted, rtol=1e-4)
     np.testing.assert_allclose(np.asarray(trunk.model(given[:1])), wanted[:1], rtol=1e-4)
     np.testing.assert_allclose(trunk.model.predict(given, verbose=0), wanted, rtol=1e-4)
+
+
+def saved(folder: Path, steps: Any, count: int | None = None) -> Path:
+    """Write a SavedModel of a convolution with a signature, and of what `steps` does before or after it."""
+    import tensorflow as tf
+
+    class Network(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(KERNEL[None, None])
+
+        @tf.function(input_signature=[tf.TensorSpec([count, 8, 8, 3], tf.float32)])
+        def serve(self, image: Any) -> Any:
+            return {"features": steps(image, self.kernel)}
+
+    network = Network()
+    tf.saved_model.save(network, str(folder), signatures={"serving_default": network.serve})
+    return folder
+
+
+def in_training(image: Any, kernel: Any) -> Any:
+    import tensorflow as tf
+
+    found = tf.nn.conv2d(image, kernel, 1, "SAME")
+    return tf.compat.v1.nn.fused_batch_norm(found, tf.ones(5), tf.zeros(5), is_training=True)[0]
+
+
+def in_use(image: Any, kernel: Any) -> Any:
+    import tensorflow as tf
+
+    found, zeros, ones = tf.nn.conv2d(image, kernel, 1, "SAME"), tf.zeros(5), tf.ones(5)
+    return tf.compat.v1.nn.fused_batch_norm(found, ones, zeros, zeros, ones, is_training=False)[0]
+
+
+def in_half(image: Any, kernel: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(tf.nn.conv2d(tf.cast(image, tf.float16), tf.cast(kernel, tf.float16), 1, "SAME"), tf.float32)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (in_training, "what it gives for an image depends on those that come with it .* as a network in training does"),
+        (in_half, r"computes in half precision \(Conv2D .* in float16\)"),
+        (in_use, None),
+    ],
+)
+def test_batch_norms_in_training_and_half_precision_are_refused(steps: Any, said: str | None, tmp_path: Path) -> None:
+    if said is not None:
+        with pytest.raises(BuildError, match=said):
+            load_backbone(str(saved(tmp_path, steps)), Asked(pixels="0..1"))
+        return
+    found = shave(load_backbone(str(saved(tmp_path, steps)), Asked(pixels="0..1"))).model(IMAGES)
+    np.testing.assert_allclose(np.asarray(found), answers() / np.sqrt(1.001), rtol=1e-4)
+
+
+def test_what_is_decided_by_the_image_is_refused_when_it_is_lowered(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def decided(image: Any, kernel: Any) -> Any:
+        bright = tf.reduce_max(image) > 0.5
+        return tf.cond(
+            bright, lambda: tf.nn.conv2d(image, kernel, 1, "SAME"), lambda: tf.nn.conv2d(image, -kernel, 1, "SAME")
+        )
+
+    trunk = shave(load_backbone(str(saved(tmp_path, decided, 1)), Asked(pixels="0..1")))
+    images = (IMAGES * 255).astype(np.uint8)
+    for scheme in ("float32", "int8"):
+        with pytest.raises(BuildError, match="decides by what is in the image what it computes"):
+            lower_trunk_tflite(trunk, scheme, images)
