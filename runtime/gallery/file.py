@@ -56,9 +56,9 @@ def connect(path: Path, *, create: bool, read_only: bool) -> Opened:
         GalleryError: there is no such file, or it is not a readable SQLite file, or it cannot be locked.
     """
     if path.exists() and not path.is_file():
-        raise GalleryError(f"{path}: not a file, so it cannot be a gallery; choose another with --gallery")
+        raise GalleryError(f"{path}: not a file, so it cannot be a gallery; choose another file")
     if path.exists() and path.stat().st_size == 1:  # SQLite takes such a file for an empty one
-        raise GalleryError(f"{path}: not a tlc gallery; choose another with --gallery")
+        raise GalleryError(f"{path}: not a tlc gallery; choose another file")
     if not path.exists() and not create:
         raise GalleryError(f"{path}: no such gallery; teach a first class with `tlc enroll`")
     if not path.parent.is_dir():
@@ -292,7 +292,7 @@ def _sentence(e: Exception) -> str:
             )
         case sqlite3.SQLITE_NOTADB:
             return (
-                "not a tlc gallery, or its beginning is damaged; choose another with --gallery, or save what is "
+                "not a tlc gallery, or its beginning is damaged; choose another file, or save what is "
                 "readable with `tlc gallery recover`"
             )
         case _:

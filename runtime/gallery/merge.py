@@ -69,7 +69,7 @@ def import_file(
         raise GalleryError(f"{file}: this is the gallery itself; name the file of another device")
     manifest = bundle.manifest
     growing = path.with_name(f"{path.name}.{file.name}.importing")
-    with Gallery.open_any(file) as other:
+    with _open(file) as other:
         whole = _Embedding(bundle, engine, progress)
         with (
             Gallery.open(path, manifest.fingerprint, manifest.embedding_width, create=True) as mine,
@@ -122,7 +122,7 @@ def merge(
             with new.writing() as db:
                 for number, file in enumerate(named[start : start + _FILES], start):
                     beside = out.with_name(f"{out.name}.{number}.importing")
-                    with Gallery.open_any(file) as other, whole.of(other, beside) as source:
+                    with _open(file) as other, whole.of(other, beside) as source:
                         if source is not other:
                             growing.append(beside)
                         taken = Receiver(db, partial(_begin, new, file.name), conflicts)
@@ -137,6 +137,17 @@ def merge(
 
 def _begin(gallery: Gallery, name: str) -> int:
     return gallery.operation("merge", name)[0]
+
+
+def _open(file: Path) -> Gallery:
+    """Open a file that was handed over: where it is not there, nothing that is taught here makes it.
+
+    Raises:
+        GalleryError: there is none, or as `Gallery.open_any`.
+    """
+    if not file.exists():
+        raise GalleryError(f"{file}: no such gallery; check its name")
+    return Gallery.open_any(file)
 
 
 def _named(files: Sequence[Path]) -> list[Path]:

@@ -96,12 +96,12 @@ def is_current(
     if is_unfinished(db):
         return False
     if _pragma(db, "application_id") != APPLICATION_ID:
-        raise GalleryError(f"{path}: an SQLite file, but not a tlc gallery; choose another with --gallery")
+        raise GalleryError(f"{path}: an SQLite file, but not a tlc gallery; choose another file")
     version = _pragma(db, "user_version")
     if version < 1:  # not one of before: the first gallery had version 1
         raise GalleryError(
             f"{path}: the gallery has version {version}, which none has, so it is damaged; save what is readable with "
-            "`tlc gallery recover`, or choose another with --gallery"
+            "`tlc gallery recover`, or choose another file"
         )
     if version > len(migrations):
         raise GalleryError(
@@ -112,7 +112,7 @@ def is_current(
     if foreign is not None:
         raise GalleryError(
             f"{path}: {foreign}, so it is damaged or was made to do harm; save what is readable with "
-            "`tlc gallery recover`, or choose another with --gallery"
+            "`tlc gallery recover`, or choose another file"
         )
     return version == len(migrations)
 

@@ -188,6 +188,30 @@ def test_merge(taught: Path, run: Run, tmp_path: Path) -> None:
     assert run("gallery", "merge", taught, "-o", tmp_path / "none")[0] == 2
 
 
+def test_what_is_said_of_a_file_that_is_handed_over_is_for_that_file(taught: Path, run: Run, tmp_path: Path) -> None:
+    absent, text, one = tmp_path / "absent", tmp_path / "text", tmp_path / "one"
+    text.write_text("no gallery at all, but long enough to be looked into\n" * 9)
+    one.write_text("x")
+    before = run("gallery", "list", taught)
+    for file, what in (
+        (absent, "no such gallery; check its name"),
+        (one, "not a tlc gallery; choose another file"),
+        (text, "not a tlc gallery, or its beginning is damaged; choose another file, or save what is readable"),
+        (tmp_path, "cannot be a gallery; choose another file"),
+    ):
+        commands = [("import", taught, file)]
+        if file != tmp_path:  # of which a merge takes the galleries that are in it
+            commands.append(("merge", taught, file, "-o", tmp_path / "out"))
+        for command in commands:
+            code, out, err = run("gallery", *command)
+            assert (code, out) == (1, "")
+            assert err.startswith(f"Error: {file}: ")
+            assert what in err
+            assert "--gallery" not in err
+    assert run("gallery", "list", taught) == before
+    assert not (tmp_path / "out").exists()
+
+
 def test_limit(taught: Path, run: Run, photos: Path) -> None:
     assert run("gallery", "limit", taught)[1] == "examples kept: 500 per class, 20000 in all\n"
     assert run("gallery", "limit", taught, "--class", 1)[1].splitlines() == [

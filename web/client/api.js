@@ -138,7 +138,10 @@ async function errorOf(response) {
   let what = `${response.status} ${response.statusText}`.trim();
   let kind = "";
   try {
-    ({ what, kind } = (await response.json()).error);
+    const { error } = await response.json();
+    // `{"error": "…"}` is what others say, who stand between.
+    if (typeof error === "string") what = error;
+    else if (typeof error.what === "string") ({ what, kind } = error);
   } catch {
     // Whatever stands between, a proxy for one, answers in its own words.
   }
