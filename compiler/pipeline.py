@@ -37,6 +37,7 @@ from tlc_edge.runtime.progress import Count
 from tlc_edge.runtime.signing.release import make_release
 
 from .again import change_ahead
+from .first_look import first_look
 from .fit import Fitted
 from .ladder import Ladder, climb, fit_or_climb, ladder_text
 from .meanwhile import meanwhile
@@ -91,11 +92,16 @@ def _build(options: Options, step: Steps, worker: Worker, fetched: int) -> Resul
         begun = begin(order, worker)  # TensorFlow takes seconds, and needs no images
         listed = list_images(order, tell)
 
-    files, labels = load_trunk(order, begun, listed, step)
+    # images are decoded beside that, where it takes long
+    first = first_look(order, waits=begun.known is None and begun.apart is not None)
+    with meanwhile(partial(first.take, listed.dataset.samples), options.threads):
+        files, labels = load_trunk(order, begun, listed, step)
     trunk = files.trunk
 
     with step("featurize") as tell:  # each image once through the trunk; what cannot be decoded drops out
-        looked = look_at_all(order, files, listed, tell)  # as far as that needs no trunk, which may be on its way
+        looked = look_at_all(
+            order, files, listed, first, tell
+        )  # as far as that needs no trunk, which may be on its way
 
     with step("split"):  # in three parts; after decoding, so that they are counted in images that exist
         data = split_data(listed, looked, trunk, options.seed, labels)

@@ -19,9 +19,8 @@ from tlc_edge.compiler.data.foreign import load_foreign
 from tlc_edge.compiler.data.load import Origin, load_dataset
 from tlc_edge.compiler.data.prepared import Data, number_classes, split_samples
 from tlc_edge.compiler.data.records import Dataset, Sample
-from tlc_edge.compiler.data.seen import Seen
 from tlc_edge.compiler.data.split import Split
-from tlc_edge.compiler.features.featurize import HELD, Featurized, Looked, featurize, look, looked
+from tlc_edge.compiler.features.featurize import Featurized, Looked, featurize, look, looked
 from tlc_edge.compiler.features.trunk_apart import Apart, Network, can_be_apart
 from tlc_edge.compiler.features.trunk_files import TrunkFiles
 from tlc_edge.compiler.fine_tune.layers import choose
@@ -34,9 +33,9 @@ from tlc_edge.compiler.train.heads import check_fit, check_head
 from tlc_edge.compiler.train.streamed import STREAMED
 from tlc_edge.compiler.worker import Worker
 from tlc_edge.runtime.errors import BuildError, DataError, UsageError
-from tlc_edge.runtime.knn.bank import free_memory
 from tlc_edge.runtime.progress import Count
 
+from .first_look import FirstLook
 from .options import POOLS, FineTune
 from .order import Order
 from .records import Backbone, LoweredTrunk, Trunk
@@ -45,8 +44,6 @@ from .steps import Steps
 STUDIED = 10_000
 """Training images that all but the head is made from, where more than `STREAMED` train; more where classes are many."""
 _OF_A_CLASS = 5
-_OF_MEMORY = 8
-"""Of what is free, one part may hold decoded images; the worker grows meanwhile."""
 MEASURED = 10_000
 """Held-out images that are decoded and measured on, at most, or one of each class."""
 
@@ -249,7 +246,7 @@ def check_head_fits(order: Order, trunk: Trunk, listed: ImageList) -> None:
     check_fit(order.options.head, trunk.width, tuple(sorted(listed.dataset.labels)))
 
 
-def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Count) -> Looked:
+def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, first: FirstLook, progress: Count) -> Looked:
     """Read, hash and decode all images; what cannot be decoded drops out.
 
     What is decoded stays in memory for the steps to come, as far as there is room. Where the trunk is lowered elsewhere
@@ -264,9 +261,8 @@ def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, progress: Co
         order.stored.check_trunk(files.as_float(), spec)
         found = looked(listed.seen)
     else:
-        room = int(min(HELD, free_memory() / _OF_MEMORY))
-        held = 0 if files.elsewhere is None else room
-        samples, seen = listed.dataset.samples, Seen(room)
+        held = 0 if files.elsewhere is None else first.room
+        samples, seen = listed.dataset.samples, first.fitting(spec)
         with caching(options.cache) as cache:
             found = look(files.as_float(), samples, spec, options.threads, progress, cache=cache, held=held, seen=seen)
     if options.strict and found.skipped:

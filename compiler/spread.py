@@ -30,6 +30,7 @@ from tlc_edge.runtime.progress import silent
 
 from . import prepare
 from .again import looks_again, seen_again
+from .first_look import first_look
 from .options import Asked, Options
 from .order import Order, check
 from .steps import Progress, Steps, no_progress
@@ -175,7 +176,7 @@ def _plan_again(options: Options, store: Store, step: Steps) -> Pass:
         backbone = order.backbone_source.load(options.backbone, options.asked)
         trunk = prepare.cut(order, backbone, listed, silent)
         files = TrunkFiles(trunk, options.cache)
-        looked = prepare.look_at_all(order, files, listed, silent)
+        looked = prepare.look_at_all(order, files, listed, first_look(order, waits=False), silent)
         data = prepare.split_data(listed, looked, trunk, options.seed)
         data = prepare.featurize_all(order, looked, data, silent)
     with step("calibrate"):

@@ -19,6 +19,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("bundle",),
         (
             "meanwhile",
+            "first_look",
             "sweep",
             "result",
             "order",

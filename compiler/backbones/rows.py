@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from tlc_edge.compiler.options import Asked
+
 
 @dataclass(frozen=True)
 class Int8File:
@@ -64,6 +66,12 @@ def rows() -> dict[str, Row]:
     """Return the rows by name, in the order of the file."""
     text = (resources.files(__package__ or "") / "backbones.toml").read_text("utf-8")
     return {name: _row(name, table) for name, table in tomllib.loads(text).items()}
+
+
+def likely_size(name: str, asked: Asked) -> tuple[int, int] | None:
+    """Return the height and width that the input of a backbone with a name is going to have; None of others."""
+    row = rows().get(name)
+    return None if row is None else asked.input_size or (row.size, row.size)
 
 
 def _row(name: str, table: Mapping[str, Any]) -> Row:
