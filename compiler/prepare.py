@@ -246,7 +246,7 @@ def check_head_fits(order: Order, trunk: Trunk, listed: ImageList) -> None:
     check_fit(order.options.head, trunk.width, tuple(sorted(listed.dataset.labels)))
 
 
-def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, first: FirstLook, progress: Count) -> Looked:
+def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, before: FirstLook, progress: Count) -> Looked:
     """Read, hash and decode all images; what cannot be decoded drops out.
 
     What is decoded stays in memory for the steps to come, as far as there is room. Where the trunk is lowered elsewhere
@@ -261,8 +261,8 @@ def look_at_all(order: Order, files: TrunkFiles, listed: ImageList, first: First
         order.stored.check_trunk(files.as_float(), spec)
         found = looked(listed.seen)
     else:
-        held = 0 if files.elsewhere is None else first.room
-        samples, seen = listed.dataset.samples, first.fitting(spec)
+        held = 0 if files.elsewhere is None else before.room
+        samples, seen = listed.dataset.samples, before.fitting(spec)
         with caching(options.cache) as cache:
             found = look(files.as_float(), samples, spec, options.threads, progress, cache=cache, held=held, seen=seen)
     if options.strict and found.skipped:
