@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from tlc_edge.runtime.errors import TlcError
+from tlc_edge.runtime.quiet import end_quiet
 
 from .commands import cli
 from .interrupt import MESSAGE, Interrupt
@@ -73,6 +74,7 @@ def _run(argv: Sequence[str] | None) -> int:
         error = {"what": str(e), "kind": type(e).__name__, "exit_code": e.exit_code, "notes": list(notes)}
         error |= {"step": e.step, "after": list(e.after), "tried": list(e.tried)}
     except (click.Abort, KeyboardInterrupt) as e:
+        end_quiet()
         say(MESSAGE)
         kept = _notes(e)
         for note in kept:

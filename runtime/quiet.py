@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Generator
 
+_hidden: list[list[tuple[int, int]]] = []  # of each block that runs: descriptors, and the copies to restore them from
+
 
 @contextlib.contextmanager
 def quiet() -> Generator[None]:
@@ -25,6 +27,7 @@ def quiet() -> Generator[None]:
     with sink:
         try:
             _flush()
+            _hidden.append(saved)
             for fd in there:
                 with contextlib.suppress(OSError):
                     copy = _copy(fd)
@@ -36,6 +39,13 @@ def quiet() -> Generator[None]:
                 _restore(saved)
             finally:  # a Ctrl-C may fall into it, and its message must still be seen
                 _restore(saved)
+                _hidden[:] = [other for other in _hidden if other is not saved]
+
+
+def end_quiet() -> None:
+    """Give the streams their places back, where a Ctrl-C broke off blocks before they could."""
+    while _hidden:
+        _restore(_hidden.pop())
 
 
 def _flush() -> None:

@@ -71,3 +71,28 @@ def test_ctrl_c_in_the_middle_of_it_leaves_the_streams_where_they_were(press: in
     script = INTERRUPTED.replace("PRESS", str(press))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("end", "interrupted")
+
+
+# A Ctrl-C as a block is left: Python has not come into the block's own lines, which would give the streams back.
+BROKEN_OFF = """
+import os
+from tlc_edge.runtime.quiet import end_quiet, quiet
+blocks = [quiet() for _ in range(COUNT)]
+for block in blocks:
+    block.__enter__()
+os.write(2, b"noise")
+end_quiet()
+os.write(2, b"interrupted")
+block = blocks = None
+with quiet():
+    os.write(1, b"noise")
+end_quiet()
+os.write(1, b"end")
+"""
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_what_blocks_hid_that_were_broken_off_is_given_back(count: int) -> None:
+    script = BROKEN_OFF.replace("COUNT", str(count))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("end", "noiseinterrupted" if count == 0 else "interrupted")

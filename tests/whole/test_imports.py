@@ -286,7 +286,7 @@ def test_imported_can_leave_out_what_is_lazy() -> None:
 # Files that stand on their floor by themselves; there they may import each other, but not in a circle.
 ALONE = {
     *("options", "records", "steps", "toolchain", "result", "order", "floats"),
-    *("meanwhile", "prepare", "again", "spread", "fit", "ladder", "pipeline"),
+    *("meanwhile", "first_look", "prepare", "again", "spread", "fit", "ladder", "pipeline"),
     *("errors", "files", "install", "progress", "client"),
 }
 
