@@ -10,7 +10,9 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
+from tlc_edge.compiler.cache.once import Given, arrays_once
 from tlc_edge.compiler.records import Floats, Head
+from tlc_edge.compiler.toolchain import versions
 from tlc_edge.compiler.train.balance import standardize
 from tlc_edge.compiler.train.prototype import prototypes
 from tlc_edge.compiler.train.streamed import solve_streamed
@@ -24,6 +26,7 @@ _FEWEST = 2  # training images of the smallest class from which on a fraction sa
 _REPEATS = 3  # draws of a fraction of up to `_FEW` images; which are in it matters most where they are few
 _FEW = 1000
 _MUCH = 100_000  # images times classes, from which on a linear head is trained in passes, as in `train.linear`
+_FORMAT = 1  # rises when the same images would give another curve
 _MANY_CLASSES = 2000  # beyond, there is no curve
 _STRENGTH = 0.3  # inverse, of the linear head that stands in for one without a strength of its own
 
@@ -70,11 +73,14 @@ class Material:
     """[N]"""
 
 
-def draw_curve(head: Head, material: Material, count: int, seed: int, progress: Count = silent) -> Curve:
+def draw_curve(
+    head: Head, material: Material, count: int, seed: int, progress: Count = silent, cache: str | None = "off"
+) -> Curve:
     """Train on growing fractions of each class and judge each on all held-out images.
 
     A linear head is trained with the strength that was chosen for the whole; a linear one also stands in for heads
-    that take long to train. `count` is the number of classes.
+    that take long to train. `count` is the number of classes. A curve that was drawn before comes from the `cache`,
+    whatever the head was that it stood in for.
     """
     fewest = int(np.bincount(material.classes, minlength=count).min())
     fractions = [f for f in FRACTIONS if f == 1 or f * fewest >= _FEWEST]
@@ -82,11 +88,32 @@ def draw_curve(head: Head, material: Material, count: int, seed: int, progress: 
         return Curve("", (), f"too little data: the smallest class has {fewest} training images, 4 are needed")
     if count > _MANY_CLASSES:
         return Curve("", (), f"{count} classes: five more heads of as many would take longer than the build")
+    kind = head.kind if head.kind in ("prototype", "none") else "linear"
+    name, strength = _stand_in(head)
+    words = ["curve", _FORMAT, versions("numpy", "scipy", "scikit-learn"), kind, strength, count, seed, fractions]
+    given: list[Given] = [material.train, material.classes, material.held_out, material.truth]
+
+    def draw() -> dict[str, NDArray[np.float64]]:
+        points = _draw(kind, strength, material, count, fractions, seed, progress)
+        return {"points": np.array([(p.images, p.accuracy, *p.interval, p.train_accuracy) for p in points])}
+
+    found = arrays_once(cache, words, given, draw)["points"].tolist()
+    return Curve(name, tuple(CurvePoint(int(n), right, (low, high), seen) for n, right, low, high, seen in found))
+
+
+def _draw(
+    kind: str,
+    strength: float,
+    material: Material,
+    count: int,
+    fractions: Sequence[float],
+    seed: int,
+    progress: Count,
+) -> list[CurvePoint]:
     from threadpoolctl import threadpool_limits
 
-    if head.kind not in ("prototype", "none"):
+    if kind == "linear":
         import_module("sklearn.linear_model")  # with its BLAS: only what is loaded can be limited
-    name, strength = _stand_in(head)
     points: list[CurvePoint] = []
     draws = [_REPEATS if f < 1 and f * len(material.classes) <= _FEW else 1 for f in fractions]
     with threadpool_limits(1, "blas"):  # as in `linear.train_linear`
@@ -94,12 +121,12 @@ def draw_curve(head: Head, material: Material, count: int, seed: int, progress: 
             found: list[tuple[float, float, int]] = []
             for repeat in range(repeats):
                 rows = _part(material.classes, fraction, seed + repeat)
-                found.append((*_try(head.kind, material, rows, count, strength), len(rows)))
+                found.append((*_try(kind, material, rows, count, strength), len(rows)))
                 progress(sum(draws[: len(points)]) + repeat + 1, sum(draws))
             accuracy, on_train, images = (float(v) for v in np.mean(found, axis=0))
             interval = wilson(round(accuracy * len(material.truth)), len(material.truth))
             points.append(CurvePoint(round(images), accuracy, interval, on_train))
-    return Curve(name, tuple(points))
+    return points
 
 
 def _stand_in(head: Head) -> tuple[str, float]:

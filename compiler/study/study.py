@@ -48,7 +48,7 @@ class Study:
 
 
 def study(fused: Fused, data: Data, seed: int, progress: Count = silent, cache: str | None = "off") -> Study:
-    """Draw the learning curve and the map, and count; a map that was drawn before comes from the `cache`."""
+    """Draw the learning curve and the map, and count; what was drawn before comes from the `cache`."""
     head, train, held_out = fused.head, data.train, data.held_out
     embedded, held_out_embedded = (fused.neck.project(part.features) for part in (train, held_out))
     count = int(max(train.classes.max(), held_out.classes.max())) + 1
@@ -65,7 +65,7 @@ def study(fused: Fused, data: Data, seed: int, progress: Count = silent, cache: 
     return Study(
         train_accuracy=accuracy,
         train_counts=np.bincount(data.classes[data.parts.train], minlength=count).astype(np.int64),
-        curve=draw_curve(head, material, count, seed, progress),
+        curve=draw_curve(head, material, count, seed, progress, cache),
         map=draw_map(embedded, train.classes, held_out_embedded, held_out.classes, seed, cache),
         train_names=tuple(s.name for s in train.samples),
         train_classes=train.classes,

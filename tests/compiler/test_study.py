@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +157,34 @@ class TestCurve:
         assert [p.images for p in passed.points] == [p.images for p in held.points]
         for one, other in zip(passed.points, held.points, strict=True):
             assert abs(one.accuracy - other.accuracy) < 0.03
+
+    def test_what_was_drawn_is_not_drawn_again_and_what_is_another_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given, cache = Material(*blobs(32), *blobs(40)), str(tmp_path)
+        head = Head("linear", (), {"inverse_strength": 0.3})
+        plain = draw_curve(head, given, 3, 0)
+        assert draw_curve(head, given, 3, 0, cache=cache) == plain
+        drawn: list[str] = []
+        real = learning_curve._draw
+        monkeypatch.setattr(learning_curve, "_draw", lambda kind, *more: drawn.append(kind) or real(kind, *more))
+        assert draw_curve(head, given, 3, 0, cache=cache) == plain
+        other = draw_curve(Head("mlp", ()), given, 3, 0, cache=cache)  # for which the same linear head stands in
+        assert drawn == []
+        assert (other.points, other.head) == (
+            plain.points,
+            "a linear head of inverse strength 0.3 in place of the mlp head",
+        )
+        less = replace(given, truth=given.truth[:-1], held_out=given.held_out[:-1])
+        for kind, strength, material, seed in (
+            ("linear", 0.1, given, 0),
+            ("prototype", 0.3, given, 0),
+            ("linear", 0.3, given, 1),
+            ("linear", 0.3, less, 0),
+        ):
+            drawn.clear()
+            draw_curve(Head(kind, (), {"inverse_strength": strength}), material, 3, seed, cache=cache)
+            assert drawn == [kind]
 
 
 class TestOddLabels:
