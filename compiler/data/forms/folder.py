@@ -13,6 +13,7 @@ from tlc_edge.runtime.images.load import source_name
 from tlc_edge.runtime.images.walk import folders_in, holds_images, is_junk, loose_images, walk
 
 from .split_folders import ClassFolder, plan_folder
+from .split_lists import by_lists
 
 EXPECTED = "a folder with one folder per class"
 SUFFIXES: tuple[str, ...] = ()
@@ -44,10 +45,15 @@ def read(reading: Reading) -> list[Sample]:
     plan = plan_folder(root)
     reading.notes.extend(plan.notes)
     splits = any(of.has_splits or of.split for of in plan.folders)
-    reading.recognised.append("a folder per class, below those of a split" if splits else "a folder per class")
     samples: list[Sample] = []
     for folder in plan.folders:
         samples += _read_class(folder, root, skipped)
+    reading.recognised.append("a folder per class, below those of a split" if splits else "a folder per class")
+    if not splits:
+        listed = by_lists(root, samples)
+        samples = listed.samples
+        reading.recognised[-1] += f", split by {' and '.join(listed.lists)}" if listed.lists else ""
+        reading.notes.extend([listed.note] if listed.note else [])
     if not samples and not loose and all(of.reason.startswith(_EMPTY) for of in skipped) and (held := _held(root)):
         raise DataError(f"{root}: no images in it, but {held}")
     reason = "lies outside the class folders"
