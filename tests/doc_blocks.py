@@ -16,6 +16,7 @@ _FREE = (
     (r"\b[0-9A-F]{16}\b", r"[0-9A-F]{16}"),
     (r"\b\d+\.\d+\.\d+[\w.]*\b", r"\d+\.\d+[\w.]*"),
     (r"(?<![\w.])\d[\d,.]* (?:B|kB|MB)\b", rf"{_NUMBER} (?:B|kB|MB)"),
+    (r"(?<![\w./-])\d+\.\d+-\d+\.\d+(?![\w/.-])", r"\d+\.\d+-\d+\.\d+"),
     (rf"(?<![\w./-]){_NUMBER}(?![\w/]|\.\w)", _NUMBER),
 )
 """What differs between two runs or two machines: how it looks, and what may stand in its place."""

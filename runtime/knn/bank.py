@@ -158,7 +158,7 @@ class Bank:
             of,
             [row < exemplars for row in found],
             near,
-            (self._means.of(count).take(classes, 0) @ unit).tolist(),
+            (self._means.of(count)[classes] @ unit).tolist(),  # not by take: where intp is 32 bits, it refuses int64
             knownness,
             claims,
             length,

@@ -313,6 +313,8 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     [
         (["a 1.25  b"], ["a 3  b"], None),
         (["a 1.25  b"], ["a x  b"], "a 1.25 b"),
+        (["0.641 0.53-0.74  *"], ["0.667 0.56-0.76  *"], None),
+        (["at 0.53-0.74"], ["at 0.53"], "at 0.53-0.74"),
         (["one", "…", "two"], ["one", "x", "y", "two"], None),
         (["one", "…"], ["one", "x"], None),
         (["one"], ["one", "x"], "(nothing more, but there came: x)"),
