@@ -42,21 +42,24 @@ def parts_of(found: Dataset) -> Counter[str | None]:
 AS_MEANT = Counter({"train": 10, "test": 4, "validation": 2})
 
 
+PATHS = "{0}/{0} {1}.png".format
+
+
 @pytest.mark.parametrize(
-    "line",
+    ("place", "line"),
     [
-        "{0}/{0} {1}.png".format,
-        "{0}/{0} {1}".format,  # Food-101
-        "images/{0}/{0} {1}.png".format,
-        "./images/{0}/{0} {1}.png 1".format,
-        "{0}/{0} {1}.png,3".format,
-        "{0}/{0} {1}.png\t1.0".format,
-        r"D:\data\images\{0}\{0} {1}.png".format,
-        '"/home/me/photos/images/{0}/{0} {1}.png"'.format,
-        lambda label, i: unicodedata.normalize("NFD", f"{label}/{label} {i}.png"),
+        ("", PATHS),
+        ("splits/", PATHS),
+        ("meta/", "{0}/{0} {1}".format),  # Food-101
+        ("", "images/{0}/{0} {1}.png".format),
+        ("", "./images/{0}/{0} {1}.png 1".format),
+        ("", "{0}/{0} {1}.png,3".format),
+        ("", "{0}/{0} {1}.png\t1.0".format),
+        ("", r"D:\data\images\{0}\{0} {1}.png".format),
+        ("", '"/home/me/photos/images/{0}/{0} {1}.png"'.format),
+        ("", lambda label, i: unicodedata.normalize("NFD", f"{label}/{label} {i}.png")),
     ],
 )
-@pytest.mark.parametrize("place", ["", "meta/", "splits/"])
 def test_each_image_is_for_what_its_list_says(photos: Path, place: str, line: Callable[[str, int], str]) -> None:
     write(photos, {"train": f"{place}train.txt", "test": f"{place}test.txt", "validation": f"{place}val.txt"}, line)
     found = load_dataset(str(photos))
