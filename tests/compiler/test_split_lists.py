@@ -101,6 +101,14 @@ def test_lists_that_cannot_be_right_are_passed_over_with_the_reason(photos: Path
     assert found.notes == (said,)
 
 
+def test_a_long_line_is_not_told_whole(photos: Path) -> None:
+    write(photos, {"train": "train.txt"})
+    with (photos / "train.txt").open("a") as file:
+        file.write("x" * 100_000)
+    (said,) = load_dataset(str(photos)).notes
+    assert len(said) < 250
+
+
 def test_a_name_that_two_images_have_names_neither(photos: Path) -> None:
     write(photos, {"train": "train.txt"}, "{0}/{0} {1}".format)
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / "images" / "cat" / "cat 0.jpg")

@@ -15,6 +15,7 @@ from tlc_edge.runtime.images.load import source_name
 
 _PLACES = ("", "meta", "splits", "lists")  # folders of a data set where such lists lie
 _LARGEST = 100_000_000  # bytes of a list
+_SHOWN = 100  # characters of a line that a note shows
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ def by_lists(root: Path, samples: Sequence[Sample]) -> Listed:
 
     What no list names stays undecided. Lists of which no line names a sample are something else.
     """
-    keys = _keys(samples)
+    lists = list(_lists(root))
+    keys = _keys(samples) if lists else {}
     parts: dict[int, tuple[str, str]] = {}
     taken: list[str] = []
-    for path, part in _lists(root):
+    for path, part in lists:
         name, lines = source_name(path.relative_to(root).as_posix()), _lines(path)
         rows = [_row(keys, line) for line in lines]
         if not any(row is not None for row in rows):
@@ -44,7 +46,9 @@ def by_lists(root: Path, samples: Sequence[Sample]) -> Listed:
         taken.append(name)
         for line, row in zip(lines, rows, strict=True):
             if row is None:
-                return Listed([*samples], note=_passed_over(name, f"its line {source_name(line)!r} names no one image"))
+                return Listed(
+                    [*samples], note=_passed_over(name, f"its line {source_name(line[:_SHOWN])!r} names no one image")
+                )
             there = parts.setdefault(row, (part, name))
             if there[0] != part:
                 return Listed([*samples], note=_passed_over(name, f"{samples[row].name} is in {there[1]}, too"))
