@@ -71,10 +71,10 @@ def check(options: Options) -> Order:
     checked_rate(options.unknown_rate)
     demands_of(options).check()
     targets = tuple(with_formats(load_target(name), options.formats) for name in options.targets)
-    _check_formats(options)
     backbone_source = find_backbone(options.backbone, options.asked)
     onnx_only = formats_of(backbone_source) == ("onnx",)
     keras = check_head(options.head).keras or not onnx_only
+    _check_formats(options, onnx_only=onnx_only)
     require_toolchain(keras=keras)
     if options.fine_tune is not None:
         check_fine_tune(options.fine_tune)
@@ -128,11 +128,19 @@ def demands_of(options: Options) -> Demands:
     return Demands(options.min_accuracy, options.min_class_recall, options.sure)
 
 
-def _check_formats(options: Options) -> None:
-    """Refuse a scheme for a file that is left out."""
-    for form, name, scheme in (("tflite", "--scheme", options.scheme), ("onnx", "--onnx-scheme", options.onnx_scheme)):
-        if options.formats and form not in options.formats and scheme is not None:
-            raise UsageError(f"{name} {scheme}: --formats {','.join(options.formats)} leaves that file out")
+def _check_formats(options: Options, *, onnx_only: bool) -> None:
+    """Refuse what is asked of a file that is left out, or files that cannot be had."""
+    if not options.formats:
+        return
+    said = f"--formats {','.join(options.formats)}"
+    if onnx_only and "onnx" not in options.formats:
+        raise UsageError(
+            f"{said}: {options.backbone} is an ONNX file, of which tlc makes ONNX files alone; leave it out"
+        )
+    of_scheme = "onnx" if onnx_only else "tflite"  # whose scheme --scheme is
+    for form, name, scheme in ((of_scheme, "--scheme", options.scheme), ("onnx", "--onnx-scheme", options.onnx_scheme)):
+        if form not in options.formats and scheme is not None:
+            raise UsageError(f"{name} {scheme}: {said} leaves that file out")
 
 
 def _check_schemes(trunks: Sequence[TrunkKind]) -> None:

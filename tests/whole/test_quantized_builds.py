@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tlc_edge.compiler import Options, build
+from tlc_edge.compiler.lower.file_kinds import FileKind
 from tlc_edge.compiler.lower.onnx_content import read_onnx_content
 from tlc_edge.compiler.order import check
 from tlc_edge.runtime import Bundle, Classifier
@@ -54,3 +55,12 @@ def test_a_format_that_is_left_out_is_not_made(photos: Path, tmp_path: Path) -> 
 def test_what_is_asked_of_a_file_that_is_left_out(asked: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         check(replace(Options("photos", ("rpi",), tmp_path / "x.tlc"), **asked))
+
+
+def test_of_an_onnx_network_the_scheme_is_that_of_its_one_file(tmp_path: Path) -> None:
+    network = tmp_path / "network.onnx"
+    network.write_bytes(b"not opened")
+    asked = Options("photos", ("rpi",), tmp_path / "x.tlc", str(network), formats=("onnx",), scheme="int8")
+    assert check(asked).kinds["rpi"] == (FileKind("onnx", "int8"),)
+    with pytest.raises(UsageError, match=r"^--formats tflite: .* is an ONNX file, of which tlc makes ONNX files alone"):
+        check(replace(asked, formats=("tflite",), scheme=None))
