@@ -28,11 +28,12 @@ from tlc_edge.runtime.bundle.manifest import Preprocessing
 
 SPEC = Preprocessing(8, 8)
 PIXELS = small_images(40, seed=3)
+Trunks = tuple[int, dict[tuple[str, str], LoweredTrunk]]
 TRUNKS = {("onnx", "float32"): lower_trunk_onnx, ("tflite", "int8"): lower_trunk_tflite}
 
 
 @pytest.fixture(scope="module")
-def trunks() -> tuple[int, dict[tuple[str, str], LoweredTrunk]]:
+def trunks() -> Trunks:
     trunk, calibration = small_fused().trunk, small_images(8)
     return trunk.width, {kind: lower(trunk, kind[1], calibration) for kind, lower in TRUNKS.items()}
 
@@ -79,7 +80,7 @@ def test_what_the_worker_made_is_found_to_the_bit_and_the_rest_is_made_here(
     kept: int,
     worker: Worker,
     samples: list[Sample],
-    trunks: tuple[int, dict[tuple[str, str], LoweredTrunk]],
+    trunks: Trunks,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -104,7 +105,7 @@ def test_what_the_worker_made_is_found_to_the_bit_and_the_rest_is_made_here(
 def test_what_is_not_begun_is_taken_back(
     worker: Worker,
     samples: list[Sample],
-    trunks: tuple[int, dict[tuple[str, str], LoweredTrunk]],
+    trunks: Trunks,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -127,7 +128,7 @@ def test_what_is_not_begun_is_taken_back(
 
 
 def test_nothing_is_begun_without_a_worker_or_a_cache(
-    worker: Worker, samples: list[Sample], trunks: tuple[int, dict[tuple[str, str], LoweredTrunk]], tmp_path: Path
+    worker: Worker, samples: list[Sample], trunks: Trunks, tmp_path: Path
 ) -> None:
     width, files = trunks
     seen, before = seen_of(samples, 40), threading.active_count()
